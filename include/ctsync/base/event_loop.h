@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The event loop: one thread, epoll. A turn of the loop is: wait; serve every ready descriptor once; fire due timers; run
+// one slice of each job; call the turn hooks. Handlers may add, change and remove descriptors, timers and jobs at any time,
+// their own included. The loop owns none of the descriptors.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "ctsync/base/clock.h"
+#include "ctsync/base/result.h"
+#include "ctsync/base/unique_fd.h"
+
+namespace ctsync {
+
+class EventLoop;
+
+// A point in time at which the loop calls back. Cheap to re-arm. Must not outlive the loop.
+class Timer {
+ public:
+  Timer(EventLoop& loop, std::function<void()> on_expiry);
+  ~Timer();
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  void arm(TimePoint at) { at_ = at; }
+  void arm_in(Duration d);
+  void cancel() { at_.reset(); }
+  std::optional<TimePoint> deadline() const { return at_; }
+
+ private:
+  friend class EventLoop;
+  EventLoop& loop_;
+  std::function<void()> on_expiry_;
+  std::optional<TimePoint> at_;
+};
+
+// Long work in small steps. step() works until `budget_end` at most and tells whether it wants another turn.
+class Job {
+ public:
+  enum class State : std::uint8_t {
+    more,     // call again in the next turn
+    waiting,  // call again after wake()
+    done,     // remove me
+  };
+  virtual ~Job() = default;
+  virtual State step(TimePoint budget_end) = 0;
+  void wake() { waiting_ = false; }  // after State::waiting: step again in the next turn
+
+ private:
+  friend class EventLoop;
+  bool waiting_ = false;
+};
+
+class EventLoop {
+ public:
+  // `events` of epoll: EPOLLIN, EPOLLOUT ...; errors and hang-ups are always reported.
+  using FdHandler = std::function<void(std::uint32_t events)>;
+
+  explicit EventLoop(const Clock& clock);
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  Result<> open();
+
+  // One handler a descriptor; watching a watched descriptor replaces handler and events. events = 0 pauses it.
+  void watch(int fd, std::uint32_t events, FdHandler handler);
+  void change(int fd, std::uint32_t events);
+  void unwatch(int fd);
+
+  // Signals to handle in the loop; they are blocked in the process and delivered through a descriptor.
+  Result<> watch_signals(const std::vector<int>& signals, std::function<void(int signal)> handler);
+
+  // The loop owns the job from here and drops it when it is done or cancelled.
+  Job* add_job(std::unique_ptr<Job> job);
+  void cancel_job(Job* job);
+
+  // Called at the end of every turn, in the order of registration.
+  void on_turn(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
+
+  void run();          // until stop()
+  void run_once(std::optional<Duration> max_wait);  // one turn
+  void stop() { stopping_ = true; }
+
+  const Clock& clock() const { return clock_; }
+  TimePoint now() const { return clock_.now(); }
+  // Time each job may take in a turn.
+  static constexpr Duration kJobBudget = std::chrono::microseconds(500);
+
+ private:
+  friend class Timer;
+  struct Watch {
+    FdHandler handler;
+    std::uint32_t events = 0;
+  };
+
+  int wait_ms(std::optional<Duration> max_wait) const;
+  void fire_timers();
+  void step_jobs();
+
+  const Clock& clock_;
+  UniqueFd epoll_;
+  UniqueFd signal_fd_;
+  std::unordered_map<int, std::shared_ptr<Watch>> watches_;
+  std::vector<Timer*> timers_;
+  std::vector<std::unique_ptr<Job>> jobs_;
+  std::vector<std::function<void()>> hooks_;
+  Job* cancelled_while_running_ = nullptr;
+  Job* running_ = nullptr;
+  bool stopping_ = false;
+};
+
+}  // namespace ctsync

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The flow filter of spec config.md 6 (user-space semantics): protocol, address and TCP state, each a list with one action.
+// A flow passes if it agrees with every criterion for which an action was given. Thousands of networks cost one look-up per
+// distinct prefix length, not a scan.
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "ctsync/flow/flow.h"
+
+namespace ctsync {
+
+enum class FilterAction : std::uint8_t { accept, ignore };
+
+// Networks of one family, looked up by longest-to-shortest prefix.
+class NetworkSet {
+ public:
+  // `prefix` in bits, at most 32 or 128. Host bits of `network` are ignored.
+  void add(Family family, const Address& network, std::uint8_t prefix);
+  bool contains(Family family, const Address& a) const;
+  bool empty() const { return v4_.empty() && v6_.empty(); }
+
+ private:
+  struct Level {
+    std::uint8_t prefix;
+    std::vector<Address> sorted;  // masked
+  };
+  std::vector<Level> v4_;
+  std::vector<Level> v6_;
+};
+
+class FlowFilter {
+ public:
+  // Kernel TCP state numbers 0 to 15.
+  using TcpStates = std::bitset<16>;
+
+  void set_protocols(FilterAction action, const std::vector<std::uint8_t>& numbers);
+  void set_addresses(FilterAction action, NetworkSet networks);
+  void set_tcp_states(FilterAction action, TcpStates states);
+
+  bool active() const { return protocol_action_ || address_action_ || state_action_; }
+
+  // `destroyed`: the flow ended. The state criterion is not applied then, else entries would never leave the caches (spec
+  // replication.md 4.6). Addresses compared: original source and reply source; of flows without reply tuple (wire), the
+  // original destination in its place unless DNAT is known.
+  bool accepts(const Flow& f, bool destroyed = false) const;
+
+ private:
+  std::optional<FilterAction> protocol_action_;
+  std::optional<FilterAction> address_action_;
+  std::optional<FilterAction> state_action_;
+  std::bitset<256> protocols_;
+  NetworkSet networks_;
+  TcpStates states_;
+};
+
+}  // namespace ctsync

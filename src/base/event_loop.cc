@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/base/event_loop.h"
+
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+
+namespace ctsync {
+
+Timer::Timer(EventLoop& loop, std::function<void()> on_expiry) : loop_(loop), on_expiry_(std::move(on_expiry)) {
+  loop_.timers_.push_back(this);
+}
+
+Timer::~Timer() { std::erase(loop_.timers_, this); }
+
+void Timer::arm_in(Duration d) { arm(loop_.now() + d); }
+
+EventLoop::EventLoop(const Clock& clock) : clock_(clock) {}
+EventLoop::~EventLoop() = default;
+
+Result<> EventLoop::open() {
+  epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_) return fail_errno("epoll_create1");
+  return {};
+}
+
+void EventLoop::watch(int fd, std::uint32_t events, FdHandler handler) {
+  const bool known = watches_.contains(fd);
+  watches_[fd] = std::make_shared<Watch>(Watch{std::move(handler), events});
+  epoll_event ev{};
+  ev.events = events;
+  ev.data.fd = fd;
+  if (::epoll_ctl(epoll_.get(), known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) < 0 && errno == ENOENT) {
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &ev);  // closed and opened again under the same number
+  }
+}
+
+void EventLoop::change(int fd, std::uint32_t events) {
+  const auto it = watches_.find(fd);
+  if (it == watches_.end() || it->second->events == events) return;
+  it->second->events = events;
+  epoll_event ev{};
+  ev.events = events;
+  ev.data.fd = fd;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &ev);
+}
+
+void EventLoop::unwatch(int fd) {
+  if (watches_.erase(fd) != 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+}
+
+Result<> EventLoop::watch_signals(const std::vector<int>& signals, std::function<void(int signal)> handler) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int s : signals) sigaddset(&set, s);
+  if (::sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return fail_errno("sigprocmask");
+  signal_fd_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signal_fd_) return fail_errno("signalfd");
+  watch(signal_fd_.get(), EPOLLIN, [this, handler = std::move(handler)](std::uint32_t) {
+    signalfd_siginfo info{};
+    while (::read(signal_fd_.get(), &info, sizeof info) == sizeof info) handler(static_cast<int>(info.ssi_signo));
+  });
+  return {};
+}
+
+Job* EventLoop::add_job(std::unique_ptr<Job> job) {
+  jobs_.push_back(std::move(job));
+  return jobs_.back().get();
+}
+
+void EventLoop::cancel_job(Job* job) {
+  if (job == running_) {
+    cancelled_while_running_ = job;
+    return;
+  }
+  std::erase_if(jobs_, [job](const auto& j) { return j.get() == job; });
+}
+
+int EventLoop::wait_ms(std::optional<Duration> max_wait) const {
+  if (std::any_of(jobs_.begin(), jobs_.end(), [](const auto& j) { return !j->waiting_; })) return 0;
+  std::optional<Duration> wait = max_wait;
+  std::optional<TimePoint> first;
+  for (const Timer* t : timers_) {
+    if (t->at_ && (!first || *t->at_ < *first)) first = t->at_;
+  }
+  if (first) {
+    const auto until = std::max(*first - clock_.now(), Duration::zero());
+    if (!wait || until < *wait) wait = until;
+  }
+  if (!wait) return -1;
+  // Rounded up: waking a moment too late costs nothing, waking too early costs a turn.
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(*wait).count();
+  return static_cast<int>(std::min<std::int64_t>(ms, 60'000));
+}
+
+void EventLoop::run_once(std::optional<Duration> max_wait) {
+  std::array<epoll_event, 64> ready{};
+  const int n = ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), wait_ms(max_wait));
+  for (int i = 0; i < n; ++i) {
+    const auto it = watches_.find(ready[static_cast<std::size_t>(i)].data.fd);
+    if (it == watches_.end()) continue;  // removed by a handler of this turn
+    const auto keep = it->second;        // the handler may unwatch itself
+    keep->handler(ready[static_cast<std::size_t>(i)].events);
+  }
+  fire_timers();
+  step_jobs();
+  for (std::size_t i = 0; i < hooks_.size(); ++i) hooks_[i]();
+}
+
+void EventLoop::fire_timers() {
+  const auto t = clock_.now();
+  for (std::size_t i = 0; i < timers_.size(); ++i) {
+    Timer* timer = timers_[i];
+    if (!timer->at_ || *timer->at_ > t) continue;
+    timer->at_.reset();
+    timer->on_expiry_();
+  }
+}
+
+void EventLoop::step_jobs() {
+  for (std::size_t i = 0; i < jobs_.size();) {
+    Job* job = jobs_[i].get();
+    if (job->waiting_) {
+      ++i;
+      continue;
+    }
+    running_ = job;
+    const auto state = job->step(clock_.now() + kJobBudget);
+    running_ = nullptr;
+    const bool cancelled = std::exchange(cancelled_while_running_, nullptr) == job;
+    if (state == Job::State::done || cancelled) {
+      std::erase_if(jobs_, [job](const auto& j) { return j.get() == job; });
+      continue;
+    }
+    job->waiting_ = state == Job::State::waiting;
+    ++i;
+  }
+}
+
+void EventLoop::run() {
+  stopping_ = false;
+  while (!stopping_) run_once(std::nullopt);
+}
+
+}  // namespace ctsync
