@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// flowgen: creates or deletes many connection tracking entries in the kernel of the current network namespace, at full speed
+// or at a given rate, over ctnetlink in batches. For tests and benchmarks.
+//
+//   flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] [--snat ADDRESS]
+//
+// Flow N goes from 10.(N >> 20).(N >> 12 & 255).(N >> 4 & 255) port 1024 + (N & 15) to 192.0.2.1 port 80. TCP flows are
+// ESTABLISHED and ASSURED. Prints one line "created|deleted N errors N seconds S"; exit status 1 if there was any error.
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <string_view>
+#include <thread>
+
+namespace {
+
+using Steady = std::chrono::steady_clock;
+
+constexpr std::size_t kBatchBytes = 64 * 1024;
+constexpr std::uint32_t kBatchFlows = 200;
+
+struct Job {
+  bool create = true;
+  std::uint32_t count = 0;
+  std::uint32_t first = 0;
+  std::uint32_t rate = 0;  // flows per second, 0 = as fast as the kernel takes them
+  std::uint32_t timeout = 3600;
+  std::uint8_t protocol = IPPROTO_TCP;
+  in_addr_t snat = 0;  // network order, 0 = none
+};
+
+struct Endpoint {
+  in_addr_t address;   // network order
+  std::uint16_t port;  // network order
+};
+
+Endpoint source_of(std::uint32_t number) {
+  return {htonl(0x0a000000U | (number >> 4)), htons(static_cast<std::uint16_t>(1024 + (number & 15)))};
+}
+
+void put_tuple(nlmsghdr* message, std::uint16_t type, std::uint8_t protocol, Endpoint source, Endpoint destination) {
+  nlattr* tuple = mnl_attr_nest_start(message, type);
+  nlattr* ip = mnl_attr_nest_start(message, CTA_TUPLE_IP);
+  mnl_attr_put_u32(message, CTA_IP_V4_SRC, source.address);
+  mnl_attr_put_u32(message, CTA_IP_V4_DST, destination.address);
+  mnl_attr_nest_end(message, ip);
+  nlattr* proto = mnl_attr_nest_start(message, CTA_TUPLE_PROTO);
+  mnl_attr_put_u8(message, CTA_PROTO_NUM, protocol);
+  mnl_attr_put_u16(message, CTA_PROTO_SRC_PORT, source.port);
+  mnl_attr_put_u16(message, CTA_PROTO_DST_PORT, destination.port);
+  mnl_attr_nest_end(message, proto);
+  mnl_attr_nest_end(message, tuple);
+}
+
+void put_state(nlmsghdr* message, const Job& job) {
+  std::uint32_t status = IPS_CONFIRMED | IPS_SEEN_REPLY;
+  if (job.protocol == IPPROTO_TCP) status |= IPS_ASSURED;
+  mnl_attr_put_u32(message, CTA_STATUS, htonl(status));
+  mnl_attr_put_u32(message, CTA_TIMEOUT, htonl(job.timeout));
+  if (job.protocol == IPPROTO_TCP) {
+    nlattr* info = mnl_attr_nest_start(message, CTA_PROTOINFO);
+    nlattr* tcp = mnl_attr_nest_start(message, CTA_PROTOINFO_TCP);
+    mnl_attr_put_u8(message, CTA_PROTOINFO_TCP_STATE, TCP_CONNTRACK_ESTABLISHED);
+    mnl_attr_nest_end(message, tcp);
+    mnl_attr_nest_end(message, info);
+  }
+  if (job.snat != 0) {
+    nlattr* nat = mnl_attr_nest_start(message, CTA_NAT_SRC);
+    mnl_attr_put_u32(message, CTA_NAT_V4_MINIP, job.snat);
+    mnl_attr_nest_end(message, nat);
+  }
+}
+
+void put_request(nlmsghdr* message, const Job& job, std::uint32_t number, bool last) {
+  constexpr std::uint16_t kCreate = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW;
+  constexpr std::uint16_t kDelete = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
+  message->nlmsg_type = job.create ? kCreate : kDelete;
+  // Errors always come back; the acknowledgement is asked for once a batch, to know that the batch is done.
+  message->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | (job.create ? NLM_F_CREATE | NLM_F_EXCL : 0) |
+                                                    (last ? NLM_F_ACK : 0));
+  message->nlmsg_seq = last ? 1 : 0;
+  auto* family = static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(nfgenmsg)));
+  family->nfgen_family = AF_INET;
+  family->version = NFNETLINK_V0;
+  family->res_id = 0;
+
+  const Endpoint source = source_of(number);
+  const Endpoint destination{htonl(0xc0000201U), htons(80)};
+  put_tuple(message, CTA_TUPLE_ORIG, job.protocol, source, destination);
+  if (job.create) {
+    put_tuple(message, CTA_TUPLE_REPLY, job.protocol, destination, source);
+    put_state(message, job);
+  }
+}
+
+// Reads answers until the acknowledgement of the last message of a batch; returns the number of errors, -1 if the socket failed.
+long collect(mnl_socket* socket) {
+  static std::array<char, 256 * 1024> buffer;
+  long errors = 0;
+  for (;;) {
+    const auto size = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
+    if (size < 0) return -1;
+    int left = static_cast<int>(size);
+    for (auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data()); mnl_nlmsg_ok(message, left);
+         message = mnl_nlmsg_next(message, &left)) {
+      if (message->nlmsg_type != NLMSG_ERROR) continue;
+      const auto* answer = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message));
+      if (answer->error != 0) {
+        if (errors++ == 0) fmt::print(stderr, "flowgen: {}\n", std::strerror(-answer->error));
+      }
+      if (message->nlmsg_seq == 1) return errors;
+    }
+  }
+}
+
+long perform(mnl_socket* socket, const Job& job) {
+  static std::array<char, kBatchBytes> buffer;
+  const auto start = Steady::now();
+  // At a low rate batches are small, so that the flows really come one after the other: a hundredth of a second each.
+  const std::uint32_t step = job.rate == 0 ? kBatchFlows : std::clamp(job.rate / 100, 1U, kBatchFlows);
+  long errors = 0;
+  for (std::uint32_t done = 0; done < job.count;) {
+    const std::uint32_t end = std::min(done + step, job.count);
+    std::size_t used = 0;
+    for (; done < end; ++done) {
+      nlmsghdr* message = mnl_nlmsg_put_header(buffer.data() + used);
+      put_request(message, job, job.first + done, done + 1 == end);
+      used += MNL_ALIGN(message->nlmsg_len);
+    }
+    if (mnl_socket_sendto(socket, buffer.data(), used) < 0) return -1;
+    const long failed = collect(socket);
+    if (failed < 0) return -1;
+    errors += failed;
+    if (job.rate != 0) std::this_thread::sleep_until(start + std::chrono::duration<double>(1.0 * done / job.rate));
+  }
+  return errors;
+}
+
+std::optional<std::uint32_t> number_of(std::string_view word) {
+  std::uint32_t value = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+  if (error != std::errc{} || end != word.data() + word.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<Job> parse(int count, char** words) {
+  if (count < 3) return std::nullopt;
+  Job job;
+  const std::string_view action = words[1];
+  if (action != "create" && action != "delete") return std::nullopt;
+  job.create = action == "create";
+  const auto flows = number_of(words[2]);
+  if (!flows) return std::nullopt;
+  job.count = *flows;
+  for (int i = 3; i < count; ++i) {
+    const std::string_view word = words[i];
+    if (word == "tcp" || word == "udp") {
+      job.protocol = word == "tcp" ? IPPROTO_TCP : IPPROTO_UDP;
+      continue;
+    }
+    if (++i == count) return std::nullopt;
+    if (word == "--snat") {
+      if (inet_pton(AF_INET, words[i], &job.snat) != 1) return std::nullopt;
+      continue;
+    }
+    const auto value = number_of(words[i]);
+    if (!value) return std::nullopt;
+    if (word == "--rate") {
+      job.rate = *value;
+    } else if (word == "--first") {
+      job.first = *value;
+    } else if (word == "--timeout") {
+      job.timeout = *value;
+    } else {
+      return std::nullopt;
+    }
+  }
+  return job;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto job = parse(argc, argv);
+  if (!job) {
+    fmt::print(stderr,
+               "usage: flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] "
+               "[--snat ADDRESS]\n");
+    return 2;
+  }
+  mnl_socket* socket = mnl_socket_open(NETLINK_NETFILTER);
+  if (socket == nullptr || mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0) {
+    fmt::print(stderr, "flowgen: netlink: {}\n", std::strerror(errno));
+    return 1;
+  }
+  const auto start = Steady::now();
+  const long errors = perform(socket, *job);
+  const std::chrono::duration<double> taken = Steady::now() - start;
+  if (errors < 0) {
+    fmt::print(stderr, "flowgen: netlink: {}\n", std::strerror(errno));
+    return 1;
+  }
+  fmt::print("{} {} errors {} seconds {:.3f}\n", job->create ? "created" : "deleted",
+             static_cast<long>(job->count) - errors, errors, taken.count());
+  mnl_socket_close(socket);
+  return errors == 0 ? 0 : 1;
+}
