@@ -79,26 +79,27 @@ void EventLoop::cancel_job(Job* job) {
   std::erase_if(jobs_, [job](const auto& j) { return j.get() == job; });
 }
 
-int EventLoop::wait_ms(std::optional<Duration> max_wait) const {
-  if (std::any_of(jobs_.begin(), jobs_.end(), [](const auto& j) { return !j->waiting_; })) return 0;
-  std::optional<Duration> wait = max_wait;
+std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait) const {
+  if (std::any_of(jobs_.begin(), jobs_.end(), [](const auto& j) { return !j->waiting_; })) return Duration::zero();
   std::optional<TimePoint> first;
   for (const Timer* t : timers_) {
     if (t->at_ && (!first || *t->at_ < *first)) first = t->at_;
   }
-  if (first) {
-    const auto until = std::max(*first - clock_.now(), Duration::zero());
-    if (!wait || until < *wait) wait = until;
-  }
-  if (!wait) return -1;
-  // Rounded up: waking a moment too late costs nothing, waking too early costs a turn.
-  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(*wait).count();
-  return static_cast<int>(std::min<std::int64_t>(ms, 60'000));
+  if (!first) return max_wait;
+  const auto until = std::max(*first - clock_.now(), Duration::zero());
+  return max_wait ? std::min(until, *max_wait) : until;
 }
 
 void EventLoop::run_once(std::optional<Duration> max_wait) {
   std::array<epoll_event, 64> ready{};
-  const int n = ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), wait_ms(max_wait));
+  timespec timeout{};
+  const auto wait = wait_time(max_wait);
+  if (wait) {
+    const auto s = std::chrono::duration_cast<std::chrono::seconds>(*wait);
+    timeout = {.tv_sec = s.count(), .tv_nsec = (*wait - s).count()};
+  }
+  const int n = ::epoll_pwait2(epoll_.get(), ready.data(), static_cast<int>(ready.size()), wait ? &timeout : nullptr,
+                               nullptr);
   for (int i = 0; i < n; ++i) {
     const auto it = watches_.find(ready[static_cast<std::size_t>(i)].data.fd);
     if (it == watches_.end()) continue;  // removed by a handler of this turn

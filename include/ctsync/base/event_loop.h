@@ -99,7 +99,7 @@ class EventLoop {
     std::uint32_t events = 0;
   };
 
-  int wait_ms(std::optional<Duration> max_wait) const;
+  std::optional<Duration> wait_time(std::optional<Duration> max_wait) const;
   void fire_timers();
   void step_jobs();
 

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The daemon: one process that synchronises (sync mode) or logs flows (stats mode), as the configuration says.
+#pragma once
+
+#include <string>
+
+#include "ctsync/config/config.h"
+
+namespace ctsync::daemon {
+
+// Runs until -k, SIGTERM or SIGINT. With `background` the calling process exits as soon as the daemon serves requests, or
+// with the failure of its start; messages of the start reach the terminal either way. Returns the exit status.
+int run(const config::Config& config, const std::string& config_path, bool background);
+
+}  // namespace ctsync::daemon

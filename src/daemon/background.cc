@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "background.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+
+namespace ctsync::daemon {
+namespace {
+
+[[noreturn]] void wait_for_child(int fd, pid_t child, const std::function<void(pid_t)>& on_success) {
+  char byte = 0;
+  ssize_t n = 0;
+  do {
+    n = ::read(fd, &byte, 1);
+  } while (n < 0 && errno == EINTR);
+  if (n == 1) {
+    on_success(child);
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  ::_exit(WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : 1);
+}
+
+}  // namespace
+
+Result<Background> Background::enter(const std::function<void(pid_t child)>& on_success) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_errno("pipe");
+  UniqueFd from_child(ends[0]);
+  UniqueFd to_parent(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return fail_errno("fork");
+  if (child > 0) {
+    to_parent.reset();
+    wait_for_child(from_child.get(), child, on_success);
+  }
+  ::setsid();
+  return Background(std::move(to_parent));
+}
+
+void Background::ready() {
+  if (!to_parent_) return;
+  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (null) {
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null.get(), fd);
+  }
+  const char byte = 1;
+  [[maybe_unused]] const auto n = ::write(to_parent_.get(), &byte, 1);  // the parent may be gone: no matter
+  to_parent_.reset();
+}
+
+}  // namespace ctsync::daemon
