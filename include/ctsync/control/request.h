@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The requests of the control socket and their numbers, which are those of conntrackd (spec cli.md 5). On the socket a
+// request is one signed 32-bit number in host byte order.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace ctsync::control {
+
+// Naming: ct = conntrack entries, expect = expectations, all = both.
+enum class Request : std::int32_t {
+  flush_kernel_ct = 0,
+  flush_kernel_expect = 38,
+  flush_kernel_all = 43,
+  resync_kernel_ct = 1,  // internal cache from the kernel
+  resync_kernel_expect = 39,
+  resync_kernel_all = 44,
+  dump_internal_ct = 16,
+  dump_internal_ct_xml = 24,
+  dump_external_ct = 17,
+  dump_external_ct_xml = 25,
+  dump_internal_expect = 40,
+  dump_internal_expect_xml = 47,
+  dump_external_expect = 41,
+  dump_external_expect_xml = 48,
+  commit_ct = 18,
+  commit_expect = 42,
+  commit_all = 46,
+  flush_both_ct = 19,  // internal and external conntrack cache; no option sends it
+  flush_internal = 33,
+  flush_external = 34,
+  flush_all = 45,
+  stop = 20,
+  stats = 21,
+  stats_expect = 37,
+  bulk_send = 22,
+  request_resync = 23,
+  schedule_purge = 26,
+  stats_network = 28,
+  stats_cache = 29,
+  stats_runtime = 30,
+  stats_link = 31,
+  stats_resend_queue = 32,
+  stats_process = 35,
+  stats_queue = 36,
+};
+
+// The request with this number, or nothing if there is none (27 is reserved and counts as none).
+std::optional<Request> request_of(std::int32_t code);
+
+}  // namespace ctsync::control

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The control socket: a UNIX stream socket, mode 0600, one request a connection (spec cli.md 4). Never blocks: a client
+// that sends nothing is closed after kRequestTimeout, one that does not read costs its buffer, one that leaves costs
+// nothing.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ctsync/base/event_loop.h"
+#include "ctsync/base/result.h"
+#include "ctsync/base/unique_fd.h"
+#include "ctsync/control/client_handle.h"
+#include "ctsync/control/request.h"
+
+namespace ctsync::control {
+
+class RequestHandler {
+ public:
+  virtual ~RequestHandler() = default;
+  // Answers with client.write(), and client.finish() now or later; the handle may be copied and kept.
+  virtual void on_request(Request request, Client client) = 0;
+};
+
+struct ServerStats {
+  std::uint64_t read_failed = 0;       // clients that left before a whole request
+  std::uint64_t unknown_requests = 0;  // closed without an answer
+};
+
+class Server {
+ public:
+  static constexpr std::size_t kMaxClients = 64;  // more are closed at once
+  static constexpr Duration kRequestTimeout = std::chrono::seconds(10);
+  static constexpr std::size_t kMaxPath = 107;  // sun_path without the terminating zero
+
+  // Loop and handler must outlive the server.
+  Server(EventLoop& loop, RequestHandler& handler);
+  ~Server();  // closes as close() does
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Binds and listens. A socket that nobody serves any more is replaced; anything else at the path is an error.
+  Result<> open(const std::string& path);
+  // Closes all clients (what the kernel has accepted for them still arrives) and removes the socket if the one at the
+  // path is still ours.
+  void close();
+
+  const ServerStats& stats() const { return stats_; }
+  std::size_t clients() const { return connections_.size(); }
+
+ private:
+  void accept_clients();
+  void on_events(const std::shared_ptr<Connection>& c, std::uint32_t events);
+  void read_request(const std::shared_ptr<Connection>& c);
+  void drop(const std::shared_ptr<Connection>& c);
+  void arm_timer();
+  void close_silent();
+
+  EventLoop& loop_;
+  RequestHandler& handler_;
+  Timer timer_;
+  UniqueFd listener_;
+  std::string path_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+  std::vector<std::shared_ptr<Connection>> connections_;
+  ServerStats stats_;
+};
+
+}  // namespace ctsync::control
