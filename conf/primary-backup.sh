@@ -1,0 +1,53 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Called by the high-availability manager (keepalived and the like) when the role of this node changes:
+#
+#   primary-backup.sh primary|backup|fault
+#
+# A command that fails is reported to syslog and does not stop the others: half a take-over is better than none.
+# Exit status: 0, or 1 for any other word.
+#
+# Environment: CONNTRACKD_BIN     the daemon, default /usr/sbin/ctsyncd, else /usr/sbin/conntrackd
+#              CONNTRACKD_CONFIG  its configuration file
+#              CONNTRACKD_LOCK    its lock file, must be what LockFile says there
+
+if [ -z "${CONNTRACKD_BIN:-}" ]; then
+	CONNTRACKD_BIN=/usr/sbin/ctsyncd
+	[ -x "$CONNTRACKD_BIN" ] || CONNTRACKD_BIN=/usr/sbin/conntrackd
+fi
+: "${CONNTRACKD_CONFIG:=/etc/conntrackd/conntrackd.conf}"
+: "${CONNTRACKD_LOCK:=/var/lock/conntrackd.lock}"
+
+request() {
+	"$CONNTRACKD_BIN" -C "$CONNTRACKD_CONFIG" "$1" && return
+	logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' failed with status $?"
+}
+
+role=${1:-}
+case $role in
+primary)
+	request -c # the peer's flows into the kernel; returns when all are there
+	request -f # forget both caches
+	request -R # learn what the kernel has now
+	request -B # and tell the peers that these flows are ours
+	;;
+backup)
+	if ! "$CONNTRACKD_BIN" -C "$CONNTRACKD_CONFIG" -s >/dev/null 2>&1; then
+		logger -t primary-backup -p daemon.warning "$role: the daemon does not answer, starting it"
+		rm -f "$CONNTRACKD_LOCK"
+		request -d
+	fi
+	request -t # flush the stale flows of the kernel after PurgeTimeout
+	request -n # ask the new primary for its flows
+	;;
+fault)
+	request -t
+	;;
+*)
+	echo "usage: $0 primary|backup|fault" >&2
+	logger -t primary-backup -p daemon.err "unknown role '$role', expected primary, backup or fault"
+	exit 1
+	;;
+esac
+exit 0
