@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One dedicated link: a transport between the nodes. It sends datagrams to the peer (or group) and hands over what arrives.
+// Multicast and UDP keep datagram borders; TCP hands over whole messages, several at a time. Descriptors are watched in the
+// event loop from open() to close(). Errors of the network at run time are counted, never fatal.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string_view>
+
+#include "ctsync/base/result.h"
+#include "ctsync/link/link_options.h"
+#include "ctsync/link/sender.h"
+
+namespace ctsync::link {
+
+using Datagram = std::span<const std::uint8_t>;
+
+// Called for everything received: index of the link in the configuration, who sent it, the bytes (valid during the call).
+using DatagramHandler = std::function<void(std::size_t link, const Sender& from, Datagram bytes)>;
+
+// Called when something goes wrong at run time: index of the link, what was tried ("send", "receive", "connect" ...), the
+// errno value. It comes as often as it happens: whoever logs it limits the rate.
+using ErrorHandler = std::function<void(std::size_t link, std::string_view what, int code)>;
+
+// Counters of the `-s` output (spec cli.md 7.4).
+struct LinkStatistics {
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t bytes_received = 0;
+  std::uint64_t packets_sent = 0;  // datagrams; TCP: buffers written, reads
+  std::uint64_t packets_received = 0;
+  std::uint64_t send_errors = 0;  // datagrams lost here; TCP: connections lost or refused (once, not every attempt)
+  std::uint64_t receive_errors = 0;
+};
+
+// TCP alone, for `-s`.
+struct ConnectionState {
+  bool server = false;  // the peer is connected to us
+  bool client = false;  // we are connected to the peer
+};
+
+// Smallest and largest size of the coalescing buffer, whatever the MTU says.
+constexpr std::size_t kMinBufferSize = 64;
+constexpr std::size_t kMaxBufferSize = 65488;  // fits a UDP datagram over IPv4 and IPv6
+
+// Bytes of a coalescing buffer on an interface of this MTU (spec replication.md 1.4): a datagram holds fewer bytes than
+// this. IPv4 takes 28 off, IPv6 48 (conntrackd: 28, which makes two fragments), TCP 40.
+std::size_t buffer_size_for(LinkKind kind, int family, std::uint32_t mtu);
+
+class Link {
+ public:
+  virtual ~Link() = default;
+
+  // Looks up the interface and opens the sockets; a link already open is closed first. The error is one line:
+  // "can't open channel socket: <system error> (<kind, interface, address, port, step>)".
+  virtual Result<> open() = 0;
+  virtual void close() = 0;
+  virtual bool is_open() const = 0;
+
+  // Sends in order, many with one system call. Takes no ownership.
+  virtual void send(std::span<const Datagram> datagrams) = 0;
+  // The transport takes no more at the moment: bulk work should wait. Not an error; urgent things may still be sent.
+  virtual bool congested() const = 0;
+
+  virtual ConnectionState connection() const { return {}; }
+  const LinkStatistics& statistics() const { return statistics_; }
+
+ protected:
+  LinkStatistics statistics_;
+};
+
+}  // namespace ctsync::link
