@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Conntrack events from the kernel: a ctnetlink socket that reads many events a system call, decodes them and tells who
+// caused them (spec replication.md 4.4, 4.5). Open it before the first dump and nothing is missed: events wait in the socket
+// buffer until read() is called.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "ctsync/base/result.h"
+#include "ctsync/base/unique_fd.h"
+#include "ctsync/kernel/decode.h"
+#include "ctsync/kernel/kernel_table.h"
+
+namespace ctsync::kernel {
+
+class EventSource {
+ public:
+  EventSource();
+  ~EventSource();
+  EventSource(const EventSource&) = delete;
+  EventSource& operator=(const EventSource&) = delete;
+
+  // Joins the groups. After this stats().buffer_size is the effective receive buffer.
+  Result<> open(const EventOptions& options);
+
+  // To watch for EPOLLIN; errors on it (overrun) are also served by read().
+  int fd() const { return fd_.get(); }
+
+  // Events caused by the socket with this netlink port id are reported with `origin`. Eight ports at most.
+  void register_port(std::uint32_t port_id, Origin origin);
+
+  // Hands waiting events to `handler`: about `limit` of them, at least one system call's worth; never blocks.
+  void read(std::uint32_t limit, EventHandler& handler);
+
+  const EventStats& stats() const { return stats_; }
+
+ private:
+  struct Buffers;
+  struct Port {
+    std::uint32_t id;
+    Origin origin;
+  };
+
+  Result<> set_buffer(std::uint32_t bytes);
+  void handle_datagram(std::span<const std::uint8_t> data, EventHandler& handler);
+  void handle_overrun(EventHandler& handler);
+  Origin origin_of(std::uint32_t port_id) const;
+
+  UniqueFd fd_;
+  std::unique_ptr<Buffers> buffers_;
+  EventOptions options_;
+  EventStats stats_;
+  FlowRecord record_;
+  std::array<Port, 8> ports_{};
+  std::size_t port_count_ = 0;
+};
+
+}  // namespace ctsync::kernel

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Writes flows and expectations into the kernel (spec replication.md 5.2 to 5.5), many a system call. Only errors are
+// answered; each is matched to its entry by the sequence number, and one acknowledgement at the end of a batch tells that the
+// kernel has seen all of it. A batch is done when run() returns: the kernel works on it inside the system call.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "ctsync/base/result.h"
+#include "ctsync/base/unique_fd.h"
+#include "ctsync/kernel/kernel_table.h"
+
+namespace ctsync::kernel {
+
+struct InjectorOptions {
+  // Marks TCP flows "be liberal" in both directions, so the kernel does not check windows it knows nothing of. Off with
+  // TCPWindowTracking On.
+  bool be_liberal = true;
+  std::uint32_t batch = 128;  // entries a system call; 1 to 256
+};
+
+// Seconds an entry lives whose timeout nobody told: the kernel's usual defaults, by protocol and state.
+std::uint32_t default_timeout(const Flow& flow);
+
+class Injector final : public TableWriter {
+ public:
+  explicit Injector(const InjectorOptions& options);
+  ~Injector() override;
+  Injector(const Injector&) = delete;
+  Injector& operator=(const Injector&) = delete;
+
+  Result<> open();
+  std::uint32_t port_id() const { return port_id_; }  // netlink port of the socket, for EventSource::register_port()
+
+  void write(WriteOp op, const FlowRecord& record, std::uint64_t cookie, WriteHandler& handler) override;
+  void finish(WriteHandler& handler) override;
+  WriteResult write_expectation(WriteOp op, const Expectation& expectation) override;
+  Result<> flush_flows() override;
+  Result<> flush_expectations() override;
+
+ private:
+  struct Batch;
+
+  const InjectorOptions options_;
+  UniqueFd fd_;
+  std::uint32_t port_id_ = 0;
+  std::unique_ptr<Batch> batch_;
+};
+
+}  // namespace ctsync::kernel

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The seam between the daemon and the kernel's conntrack table: events, dumps, single look-ups and writes. NetlinkTable
+// (netlink_table.h) is the real one; tests implement it in memory.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "ctsync/base/clock.h"
+#include "ctsync/base/result.h"
+#include "ctsync/flow/expectation.h"
+#include "ctsync/flow/flow.h"
+#include "ctsync/kernel/decode.h"
+
+namespace ctsync::kernel {
+
+// Who caused an event (spec replication.md 4.4): one of the daemon's own sockets, or anybody else.
+enum class Origin : std::uint8_t { foreign, commit, flush, inject };
+
+// ---- events
+
+struct EventOptions {
+  std::uint32_t buffer_size = 0;      // receive buffer in bytes; used if not 0 and not above buffer_size_max, else kernel default
+  std::uint32_t buffer_size_max = 0;  // ceiling of the doubling on overrun, bytes
+  bool reliable = false;              // the kernel keeps events it could not deliver, and overruns are not reported
+  bool expectations = false;          // the three expectation groups as well
+  bool counters = false;              // decode traffic counters
+};
+
+// What happened to the receive buffer on an overrun.
+enum class BufferGrowth : std::uint8_t {
+  doubled,
+  refused,  // would pass buffer_size_max: stays as it is
+};
+
+struct EventStats {
+  std::uint64_t received = 0;      // flow and expectation events
+  std::uint64_t unknown_type = 0;  // messages that are no event
+  std::uint64_t catch_failed = 0;  // failed reads, overruns included, and events that could not be decoded
+  std::uint64_t overruns = 0;
+  std::uint32_t buffer_size = 0;  // bytes, as the kernel counts
+};
+
+class EventHandler {
+ public:
+  virtual ~EventHandler() = default;
+  // The record may be changed by the handler; it is valid during the call.
+  virtual void on_flow(EventType type, FlowRecord& record, Origin origin) = 0;
+  virtual void on_expectation(EventType type, Expectation& expectation, Origin origin) = 0;
+  // An event without layer 3 protocol or addresses, or one that is cut: to be logged and counted as filtered.
+  virtual void on_bad_event(DecodeStatus why) = 0;
+  // Events were lost. `buffer_size` is the size after the growth, in bytes.
+  virtual void on_overrun(BufferGrowth growth, std::uint32_t buffer_size) = 0;
+};
+
+// ---- dumps
+
+enum class DumpWhat : std::uint8_t { flows, expectations };
+
+enum class DumpState : std::uint8_t {
+  more,     // the budget is used up: call again in the next turn
+  waiting,  // call again when fd() is readable
+  done,
+  failed,  // see error()
+};
+
+class DumpHandler {
+ public:
+  virtual ~DumpHandler() = default;
+  virtual void on_flow(FlowRecord&) {}
+  virtual void on_expectation(Expectation&) {}
+  // Raw dumps only: the whole netlink message, header included, aligned for struct nlmsghdr.
+  virtual void on_message(std::span<const std::uint8_t>) {}
+  // Entry that could not be decoded ("dump unknown type").
+  virtual void on_bad_entry(DecodeStatus) {}
+};
+
+// A dump under way. Dropping the object ends it. An entry may be handed over twice if the kernel's table changes below the
+// dump or the dump has to be started again, so what is done with an entry must be idempotent (raw dumps start only once).
+class Dump {
+ public:
+  virtual ~Dump() = default;
+  virtual int fd() const = 0;  // may change when step() starts the dump again, i.e. watch it only while `waiting`
+  // Works until `budget_end` (a few tens of microseconds longer at most).
+  virtual DumpState step(DumpHandler& handler, TimePoint budget_end) = 0;
+  virtual const Error& error() const = 0;  // after `failed`
+};
+
+// ---- writes
+
+enum class WriteOp : std::uint8_t {
+  create,   // spec 5.2: create; if there is such an entry, destroy it and create once more
+  update,   // spec 5.5: update; no such entry -> create; any other error -> destroy and create
+  replace,  // as create, for a caller who knows that the kernel has the entry with the same NAT: update in place, else as create
+  destroy,  // by original tuple and zone; exactly that entry if has::kId
+};
+
+// The request that gave the final error.
+enum class WritePhase : std::uint8_t {
+  create,          // the first request of a create
+  update,          // never final: errors of an update lead to the phases below
+  destroy,         // WriteOp::destroy, or the destroy between two attempts
+  create_instead,  // create after an update found nothing
+  create_again,    // create after a destroy
+};
+
+struct WriteResult {
+  std::uint64_t cookie = 0;  // the caller's
+  WriteOp op{};
+  WritePhase phase{};  // where it ended, well or not
+  int error = 0;       // errno, 0 = done
+};
+
+class WriteHandler {
+ public:
+  virtual ~WriteHandler() = default;
+  // `record` is what was to be written; valid during the call. The handler must not write to the same writer.
+  virtual void on_written(const WriteResult& result, const FlowRecord& record) = 0;
+};
+
+// Flows go to the kernel in batches: write() collects, runs a batch when it is full (or when the same flow is already in it,
+// so that order is kept), and finish() runs the rest. Each entry gets exactly one on_written(), not necessarily in order. All
+// writes up to finish() use the same handler.
+class TableWriter {
+ public:
+  virtual ~TableWriter() = default;
+  // The timeout written is record.flow.timeout if known, else default_timeout(). Expected and dying bits are removed from the
+  // status of what is created.
+  virtual void write(WriteOp op, const FlowRecord& record, std::uint64_t cookie, WriteHandler& handler) = 0;
+  virtual void finish(WriteHandler& handler) = 0;
+  // One expectation, at once; op is create or destroy. Call finish() first if flows are pending.
+  virtual WriteResult write_expectation(WriteOp op, const Expectation& expectation) = 0;
+  // Everything, in one request.
+  virtual Result<> flush_flows() = 0;
+  virtual Result<> flush_expectations() = 0;
+};
+
+// ---- all together
+
+class KernelTable {
+ public:
+  virtual ~KernelTable() = default;
+
+  // Events. Open first, dump second.
+  virtual Result<> open_events(const EventOptions& options) = 0;
+  virtual int events_fd() const = 0;  // -1 while not open
+  virtual void read_events(std::uint32_t limit, EventHandler& handler) = 0;
+  virtual const EventStats& event_stats() const = 0;
+
+  // `raw`: on_message() instead of decoded entries. Family::none = both families.
+  virtual Result<std::unique_ptr<Dump>> dump(DumpWhat what, Family family = Family::none, bool raw = false) = 0;
+
+  // The entry with this original tuple (zone included) as the kernel has it now. false = no such entry.
+  virtual Result<bool> get(const Tuple& orig, FlowRecord& out) = 0;
+
+  // The writer whose events come back with this origin; commit, flush or inject. Valid as long as the table.
+  virtual TableWriter& writer(Origin origin) = 0;
+};
+
+}  // namespace ctsync::kernel

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// KernelTable on ctnetlink: the kernel's own table in the network namespace of the process.
+#pragma once
+
+#include <memory>
+
+#include "ctsync/base/clock.h"
+#include "ctsync/kernel/event_source.h"
+#include "ctsync/kernel/flow_query.h"
+#include "ctsync/kernel/injector.h"
+#include "ctsync/kernel/kernel_table.h"
+
+namespace ctsync::kernel {
+
+class NetlinkTable final : public KernelTable {
+ public:
+  NetlinkTable(const Clock& clock, const InjectorOptions& options);
+
+  // Opens the three writers and the query socket. Needs CAP_NET_ADMIN.
+  Result<> open();
+
+  Result<> open_events(const EventOptions& options) override;
+  int events_fd() const override { return events_.fd(); }
+  void read_events(std::uint32_t limit, EventHandler& handler) override { events_.read(limit, handler); }
+  const EventStats& event_stats() const override { return events_.stats(); }
+  Result<std::unique_ptr<Dump>> dump(DumpWhat what, Family family, bool raw) override;
+  Result<bool> get(const Tuple& orig, FlowRecord& out) override { return query_.get(orig, out); }
+  TableWriter& writer(Origin origin) override;
+
+ private:
+  const Clock& clock_;
+  EventSource events_;
+  FlowQuery query_;
+  Injector commit_;
+  Injector flush_;
+  Injector inject_;
+};
+
+}  // namespace ctsync::kernel
