@@ -25,6 +25,13 @@ using DatagramHandler = std::function<void(std::size_t link, const Sender& from,
 // errno value. It comes as often as it happens: whoever logs it limits the rate.
 using ErrorHandler = std::function<void(std::size_t link, std::string_view what, int code)>;
 
+struct LinkHandlers {  // none may be empty
+  DatagramHandler on_datagram;
+  ErrorHandler on_error;
+  // LinkSet::buffer_size() may have another value now: another current link or another MTU. Must not send.
+  std::function<void()> on_buffer_size;
+};
+
 // Counters of the `-s` output (spec cli.md 7.4).
 struct LinkStatistics {
   std::uint64_t bytes_sent = 0;
@@ -53,9 +60,9 @@ class Link {
  public:
   virtual ~Link() = default;
 
-  // Looks up the interface and opens the sockets; a link already open is closed first. The error is one line:
-  // "can't open channel socket: <system error> (<kind, interface, address, port, step>)".
-  virtual Result<> open() = 0;
+  // Opens the sockets on the interface with this index; a link already open is closed first. The error is one line:
+  // "can't open channel socket: <system error> (<kind and interface>: <step, address, port>)".
+  virtual Result<> open(std::uint32_t interface_index) = 0;
   virtual void close() = 0;
   virtual bool is_open() const = 0;
 
@@ -63,6 +70,9 @@ class Link {
   virtual void send(std::span<const Datagram> datagrams) = 0;
   // The transport takes no more at the moment: bulk work should wait. Not an error; urgent things may still be sent.
   virtual bool congested() const = 0;
+
+  // Whether this is the link that sends.
+  virtual void set_current(bool) {}
 
   virtual ConnectionState connection() const { return {}; }
   const LinkStatistics& statistics() const { return statistics_; }

@@ -18,6 +18,7 @@
 #include "ctsync/base/result.h"
 #include "ctsync/link/link.h"
 #include "ctsync/link/link_options.h"
+#include "ctsync/wire/datagram_sink.h"
 
 namespace ctsync::link {
 
@@ -41,22 +42,22 @@ struct LinkSetOptions {
   std::size_t receive_limit = 100;       // datagrams or reads a descriptor and turn (EventIterationLimit)
 };
 
-class LinkSet {
+class LinkSet final : public wire::DatagramSink {
  public:
   // The loop and the log must outlive the set.
   LinkSet(EventLoop& loop, Log& log, LinkSetOptions options);
-  ~LinkSet();
+  ~LinkSet() override;
   LinkSet(const LinkSet&) = delete;
   LinkSet& operator=(const LinkSet&) = delete;
 
-  // Opens all links and watches them in the loop; both handlers are called from there. Any link that cannot be opened is an
+  // Opens all links and watches them in the loop; the handlers are called from there. Any link that cannot be opened is an
   // error (see Link::open for its text), and then none stays open.
-  Result<> open(DatagramHandler handler, ErrorHandler on_error);
+  Result<> open(LinkHandlers handlers);
   void close();
 
   // Sends on the current link, in order, many datagrams with one system call. Each must be shorter than buffer_size(),
   // except a single message that does not fit: that goes out alone.
-  void send(std::span<const Datagram> datagrams);
+  void send(std::span<const Datagram> datagrams) override;
   bool congested() const;
   // Of the current link; changes with the MTU of its interface and with the current link.
   std::size_t buffer_size() const;
@@ -87,9 +88,11 @@ class LinkSet {
     std::uint32_t mtu = 0;
     bool up = false;
     bool running = false;
+    bool reopen_failed = false;  // said so already
   };
 
   Result<> open_slot(Slot& slot);
+  void reopen(Slot& slot);
   void reopen_closed();
   void make_current(std::size_t link);
   void leave_dead_link();
@@ -97,8 +100,7 @@ class LinkSet {
   EventLoop& loop_;
   Log& log_;
   LinkSetOptions options_;
-  DatagramHandler handler_;
-  ErrorHandler on_error_;
+  LinkHandlers handlers_;
   std::unique_ptr<ErrorQueue> error_queue_;
   std::unique_ptr<ReceiveBuffers> receive_buffers_;
   std::vector<Slot> slots_;
