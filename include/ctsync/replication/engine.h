@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A replication engine: decides what to send and what to believe (spec replication.md 3). It is fed with messages, changes
+// of the internal tables and the time; it answers with messages handed to a packer. It never sees a socket, never reads a
+// clock and never formats text. Time passed in must not go backwards.
+//
+// The daemon's part, once a turn of its loop: feed messages and changes as they come; call on_timer() when next_deadline()
+// has passed; call drain() at the end of the turn.
+//
+// Order on the wire: control messages go first, then waiting objects in the order of their first unsent change, then the
+// bulk send. An object waits once however often it changes; its latest state is sent, with the type of its state (new, update,
+// delete) and the age of its timeout.
+//
+// Pacing: drain() sends at most what a send budget allows, the rest waits for the next call; next_deadline() says when. Control
+// messages are not held back. So a long backlog (bulk send, repetitions) overruns neither the peer's socket buffer nor the
+// resend queue, and does not stall the loop (spec replication.md 9, 22 and 41).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "ctsync/base/clock.h"
+#include "ctsync/replication/events.h"
+#include "ctsync/replication/peers.h"
+#include "ctsync/replication/send_queue.h"
+#include "ctsync/table/expectation_table.h"
+#include "ctsync/table/flow_table.h"
+#include "ctsync/wire/message_reader.h"
+#include "ctsync/wire/packer.h"
+#include "ctsync/wire/receive_stats.h"
+
+namespace ctsync::replication {
+
+enum class Verdict : std::uint8_t {
+  accept_data,  // decode the payload and give it to the external cache
+  consumed,     // a control message, done with
+  bad,          // count as malformed header; skip
+  old,          // not to be used; skip, nothing to count
+};
+// The link a message came over becomes the current one after accept_data and consumed, not after the others (spec 3.6).
+
+enum class Announce : bool { no, yes };  // yes: somebody else caused the change (spec 4.4), so the peers are told
+
+struct EngineOptions {
+  std::uint32_t first_sequence = 0;          // Unix time in seconds at start
+  std::uint32_t ack_window = 300;            // FT-FW, ACKWindowSize; 0 counts as 1
+  std::uint32_t resend_queue_size = 131072;  // FT-FW, elements
+  std::uint32_t refresh_time = 60;           // ALARM, seconds; 0 counts as 1
+  std::uint64_t seed = 1;                    // ALARM: of the refresh times
+};
+
+// What an engine works on. Everything must outlive it. `flows` is nullptr with the internal cache disabled, `expectations`
+// is nullptr without ExpectationSync. In `receive_stats` the engine counts `lost` and `before`, nothing else.
+struct EngineContext {
+  table::FlowTable* flows;
+  table::ExpectationTable* expectations;
+  Events& events;
+  wire::ReceiveStats& receive_stats;
+};
+
+class Engine {
+ public:
+  Engine(const EngineContext& context, const EngineOptions& options, TimePoint now);
+  virtual ~Engine() = default;
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // A message that passed the checks of wire::MessageReader.
+  virtual Verdict on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) = 0;
+
+  // --- Changes of the internal tables ---
+  // Inserted or updated, in the table already. To be told of every one, initial load included.
+  void flow_changed(table::FlowId id, Announce announce, TimePoint now);
+  void expectation_changed(table::ExpectId id, Announce announce, TimePoint now);
+  // Destroyed and marked dead in the table. From here on the engine owns the dead object: it releases it from the table when
+  // no queue refers to it any more, which may be before this returns.
+  void flow_dead(table::FlowId id, Announce announce);
+  void expectation_dead(table::ExpectId id, Announce announce);
+  // About to be released by the owner of the table (replacement by a new flow, flush), dead or alive: forget it, an unsent or
+  // unacknowledged message included.
+  void flow_leaving(table::FlowId id);
+  void expectation_leaving(table::ExpectId id);
+  // The flow table is full: give up the oldest unacknowledged messages until a dead flow was released. False if there is none.
+  virtual bool release_one_dead() { return false; }
+
+  // --- Commands ---
+  // Ask the peers for everything (-n, StartupResync). ALARM has no such message and does nothing.
+  virtual void request_resync(TimePoint now) = 0;
+  // Send everything (-B): flows, then expectations, dead ones that wait for their acknowledgement too. A bulk that is still
+  // under way is followed by another. ALARM does nothing.
+  virtual void start_bulk(TimePoint now) = 0;
+
+  // --- Time and sending ---
+  virtual std::optional<TimePoint> next_deadline() const;
+  virtual void on_timer(TimePoint now) = 0;
+  // Hands what may be sent now to the packer and flushes it. `congested`: the transport takes no more; then only control
+  // messages go out, and data waits for a later call.
+  void drain(wire::Packer& packer, TimePoint now, bool congested = false);
+  // Something waits to be sent.
+  bool pending() const { return !control_.empty() || !transmit_.empty() || bulk_.active || bulk_wanted_; }
+
+  // --- For the statistics (spec cli.md 7.9 to 7.11) ---
+  std::uint32_t transmit_length() const { return control_.length() + transmit_.length(); }
+  // Control messages allocated; objects need no node of their own.
+  std::size_t queue_nodes() const { return nodes_.controls(); }
+  const Peers& peers() const { return peers_; }
+
+ protected:
+  using Kind = NodeRef::Kind;
+
+  // What the pacing of a kind of engine is: `burst` messages every `interval`.
+  struct Slice {
+    std::uint32_t burst;
+    Duration interval;
+  };
+
+  virtual Slice slice() const = 0;
+  // Messages that may be sent beyond the slice, because the peers keep up.
+  virtual std::uint32_t window_room(TimePoint) const { return 0; }
+  // Flags to add to the next message.
+  virtual std::uint8_t next_flags() { return 0; }
+  // `n` has just been sent with number `seq`; it is in no queue. Keep it or let go of it (done_with).
+  virtual void sent(NodeRef n, std::uint32_t seq, TimePoint now) = 0;
+  // Something was sent in a drain that ends now.
+  virtual void transmitted(TimePoint now) = 0;
+  virtual void object_changed(NodeRef, TimePoint) {}  // announced or not
+  virtual void object_gone(NodeRef) {}                // dead or leaving
+  // Takes n out of whatever queue it is in.
+  virtual void unlink(NodeRef n);
+
+  void queue_control(std::uint8_t flags, std::uint32_t from = 0, std::uint32_t to = 0);
+  void queue_object(NodeRef n);  // moves it to the transmit queue; stays where it is if it waits there already
+  // n is in no queue and need not be sent again: frees a control message, releases a dead object.
+  void done_with(NodeRef n);
+  // A bulk now; or, when one is under way, after it.
+  void begin_bulk(TimePoint now);
+  // A bulk that a peer asked for: as above, but not more often than kBulkSpacing.
+  void answer_resync(PeerId peer, TimePoint now);
+  std::uint32_t take_seq() { return next_seq_++; }
+  bool is_dead(NodeRef n) const;
+
+  EngineContext context_;
+  EngineOptions options_;
+  Nodes nodes_;
+  Peers peers_;
+  SendQueue control_;   // ACK, NACK, RESYNC, ALIVE to send
+  SendQueue transmit_;  // objects to send
+  std::uint32_t next_seq_;
+
+ private:
+  static constexpr Duration kBulkSpacing = std::chrono::seconds(1);
+  static constexpr std::uint32_t kScanLimit = 8192;  // slots looked at in one drain
+
+  // A walk over the tables by id that can stop anywhere. It ends where the tables ended when it began: what came later
+  // announces itself.
+  struct Bulk {
+    bool active = false;
+    table::FlowId flow = 0;
+    table::FlowId flow_end = 0;
+    table::ExpectId expectation = 0;
+    table::ExpectId expectation_end = 0;
+  };
+
+  void changed(NodeRef n, Announce announce, TimePoint now);
+  void dead(NodeRef n, Announce announce);
+  void leaving(NodeRef n);
+  void send_control(wire::Packer& packer, TimePoint now);
+  void send_object(wire::Packer& packer, NodeRef n, TimePoint now);
+  bool send_data(wire::Packer& packer, TimePoint now);
+  NodeRef next_of_bulk(std::uint32_t& scanned);
+
+  Bulk bulk_;
+  bool bulk_wanted_ = false;  // another one, when this one is done and kBulkSpacing has passed
+  std::optional<TimePoint> bulk_started_;
+  TimePoint slice_start_;
+  std::uint32_t slice_left_ = 0;
+};
+
+}  // namespace ctsync::replication

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What an engine tells the daemon beside what it sends: things to log and the one thing it cannot do itself. Called from
+// inside the engine's functions; must not call back into the engine. Logs must be rate limited by the receiver: a hostile
+// sender can cause any of these as often as it likes.
+#pragma once
+
+#include <cstdint>
+
+#include "ctsync/replication/peers.h"
+
+namespace ctsync::replication {
+
+class Events {
+ public:
+  virtual ~Events() = default;
+
+  virtual void resync_requested(PeerId) {}  // a peer wants everything: log `resync requested by other node`
+  virtual void bulk_started() {}            // log `sending bulk update`
+  // Without internal cache the engine has nothing to walk over: dump the kernel and send each flow as NEW with
+  // Notrack::send_event (spec replication.md 3.3).
+  virtual void kernel_bulk_wanted() {}
+
+  virtual void peer_appeared(PeerId) {}
+  virtual void peer_restarted(PeerId) {}  // FT-FW: it says hello anew
+  // FT-FW, NOTRACK: numbers from..to never came; FT-FW has asked for them.
+  virtual void gap_seen(PeerId, std::uint32_t /*from*/, std::uint32_t /*to*/) {}
+  // FT-FW: the resend queue is full and its oldest message was given up. Comes once until the queue was emptied again.
+  virtual void resend_queue_overflow() {}
+  // FT-FW: the peer asks for numbers that were given up earlier: it has lost state until the next bulk.
+  virtual void cannot_repeat(PeerId, std::uint32_t /*from*/, std::uint32_t /*to*/) {}
+};
+
+}  // namespace ctsync::replication

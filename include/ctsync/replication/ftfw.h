@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The engine of Mode FTFW (spec replication.md 3.2): every message is numbered, acknowledged, and kept until then; gaps are
+// asked for and repeated with the current state. On the wire it behaves as stock conntrackd. It does better where stock
+// loses its way, without the other side having to know:
+//  - sequence state is kept per sender, so a third node does not disturb two others. (Acknowledgements still name numbers
+//    only, so a third node may free a message before all have it.)
+//  - An ACK that does not continue the last one of that peer tells that it never got the numbers in between (its NACK was
+//    lost, or it heard us first after them): they are repeated as if asked for. Messages older than a first ACK likewise.
+//  - HELLO restarts a peer's sequence and empties the resend queue when it opens a session (first contact, or the peer's
+//    previous message had none, or its number went back). A later HELLO of the same session is an ordinary message, gaps
+//    included.
+//  - A jump ahead of more than kBelievableGap is believed when the next number follows it: the message itself is dropped,
+//    the successor opens the gap and asks for it. A corrupt number thus costs nothing; a real jump costs a repetition.
+//  - When a peer sends nothing but successive old numbers for kOldRunTime (3 alive intervals), it is taken at its new
+//    number. Stock drops such a peer for ever.
+//  - ACKWindowSize 1 acknowledges each message also after a gap; lost messages are counted right and once.
+//  - A RESYNC while a bulk send is under way causes one more bulk, at most one a second.
+// A bad message never moves a peer's number; a bad payload does (else a peer would be asked for it for ever).
+#pragma once
+
+#include <optional>
+
+#include "ctsync/replication/engine.h"
+
+namespace ctsync::replication {
+
+class FtFw final : public Engine {
+ public:
+  static constexpr Duration kAliveInterval = std::chrono::seconds(1);
+  static constexpr std::uint32_t kBelievableGap = 1U << 17;
+  static constexpr Duration kOldRunTime = 3 * kAliveInterval;
+  static constexpr std::uint32_t kOldRunCount = 3;
+  // Sent and not acknowledged, while acknowledgements come in: about 54 full datagrams, well below what fits the default
+  // socket buffer, and several of the peer's default ACK windows.
+  static constexpr std::uint32_t kFlightLimit = 1500;
+
+  FtFw(const EngineContext& context, const EngineOptions& options, TimePoint now);
+
+  Verdict on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) override;
+  void request_resync(TimePoint now) override;
+  void start_bulk(TimePoint now) override { begin_bulk(now); }
+  bool release_one_dead() override;
+  std::optional<TimePoint> next_deadline() const override;
+  void on_timer(TimePoint now) override;
+
+  // Statistics of the resend queue (spec cli.md 7.9, 7.11).
+  std::uint32_t resend_length() const { return resend_.length(); }
+  std::uint32_t resend_maximum() const { return options_.resend_queue_size; }
+  std::uint64_t resend_no_space() const { return no_space_; }
+  // Elements in order. f(bool control, std::uint32_t seq, std::uint8_t flags); flags of control messages, else 0.
+  template <typename F>
+  void each_unacknowledged(F&& f) {
+    for (NodeRef n = resend_.front(); n; n = resend_.next(n)) {
+      const bool control = n.kind() == Kind::control;
+      f(control, nodes_.link(n).seq, control ? nodes_.control(n).flags : std::uint8_t{0});
+    }
+  }
+  bool hello_done() const { return hello_ == Hello::done; }
+
+ private:
+  enum class Hello : std::uint8_t { initial, saying, done };
+
+  Slice slice() const override { return {256, std::chrono::milliseconds(2)}; }
+  std::uint32_t window_room(TimePoint now) const override;
+  std::uint8_t next_flags() override;
+  void sent(NodeRef n, std::uint32_t seq, TimePoint now) override;
+  void transmitted(TimePoint now) override { alive_at_ = now + kAliveInterval; }
+  void unlink(NodeRef n) override;
+
+  void hear_hello(Peer& p, const wire::Header& h);
+  void begin_session(Peer& p, std::uint32_t seq);
+  bool believe_jump(Peer& p, std::uint32_t seq);
+  bool took_new_number(Peer& p, std::uint32_t seq, TimePoint now);
+  void open_gap(Peer& p, std::uint32_t seq);
+  void take_in_sequence(Peer& p, std::uint32_t seq);
+  Verdict digest(Peer& p, const wire::Message& m, TimePoint now);
+  void on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now);
+  void on_nack(Peer& p, std::uint32_t from, std::uint32_t to);
+  NodeRef first_from(std::uint32_t seq) const;
+  void repeat(std::uint32_t from, std::uint32_t to);
+  void forget_resend();
+  void drop_oldest();
+
+  SendQueue resend_;
+  Hello hello_ = Hello::initial;
+  bool owe_hello_back_ = false;
+  TimePoint alive_at_;
+  std::uint64_t no_space_ = 0;
+  bool overflow_told_ = false;
+  std::optional<std::uint32_t> given_up_;  // highest number dropped by overflow
+  std::uint32_t acked_ = 0;                // all peers together: one behind the highest number acknowledged
+  std::optional<TimePoint> acked_at_;      // when that moved last
+};
+
+}  // namespace ctsync::replication
