@@ -4,31 +4,22 @@
 // may be interrupted at any time. Limits: `limit` live and dead flows together; beyond it inserts fail and are counted.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <functional>
+#include <cstring>
 #include <limits>
-#include <memory>
-#include <vector>
 
 #include "ctsync/base/clock.h"
 #include "ctsync/flow/flow.h"
+#include "ctsync/table/cache_stats.h"
+#include "ctsync/table/hash_index.h"
+#include "ctsync/table/queue_link.h"
+#include "ctsync/table/slab.h"
 
 namespace ctsync::table {
 
 using FlowId = std::uint32_t;
 inline constexpr FlowId kNoFlow = std::numeric_limits<FlowId>::max();
-
-// new_: inserted, never updated since. alive: updated. dead: destroyed, kept only while an engine's queue refers to it.
-enum class FlowState : std::uint8_t { free, new_, alive, dead };
-
-// What an engine keeps beside a queued element: an intrusive list and the sequence number. Belongs to the engine; the table
-// only guarantees that a fresh flow is in no queue. `next` and `prev` are the engine's node references.
-struct QueueLink {
-  std::uint32_t next = 0;
-  std::uint32_t prev = 0;
-  std::uint32_t seq = 0;
-};
-enum class Queue : std::uint8_t { none, transmit, resend };
 
 struct FlowSlot {
   Flow flow;
@@ -38,34 +29,49 @@ struct FlowSlot {
   QueueLink link;
   FlowState state = FlowState::free;
   Queue queue = Queue::none;
-  std::uint16_t generation = 0;  // mark of the last resync sweep that saw it; see mark_sweep users
+  // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number, then the live flows with
+  // another one are gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.
+  std::uint16_t generation = 0;
 };
-static_assert(sizeof(FlowSlot) <= 128);
+static_assert(sizeof(FlowSlot) == 128);
 
-// The numbers behind `-s` and `-s cache` (spec cli.md 7.1, 7.2).
-struct CacheStats {
-  std::uint64_t created = 0;
-  std::uint64_t create_failed = 0;   // all reasons
-  std::uint64_t create_no_space = 0;  // limit reached
-  std::uint64_t create_no_memory = 0;
-  std::uint64_t updated = 0;
-  std::uint64_t update_failed = 0;
-  std::uint64_t destroyed = 0;
-  std::uint64_t destroy_failed = 0;
+// Keyed hash of five 64-bit words by multiplying and folding, as wyhash does: without the key nobody can make flows that
+// collide.
+class TupleHash {
+ public:
+  explicit TupleHash(std::uint64_t seed);
+  std::uint32_t operator()(const Tuple& t) const {
+    std::array<std::uint64_t, 5> w;
+    static_assert(sizeof w == sizeof t);
+    std::memcpy(w.data(), &t, sizeof t);
+    const auto a = fold(w[0] ^ key_[0], w[1] ^ key_[1]) ^ fold(w[2] ^ key_[2], w[3] ^ key_[3]);
+    const auto h = fold(a ^ key_[4], w[4] ^ key_[5]);
+    return static_cast<std::uint32_t>(h ^ h >> 32);
+  }
+
+ private:
+  static std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
+    __extension__ using Wide = unsigned __int128;
+    const auto m = static_cast<Wide>(a) * b;
+    return static_cast<std::uint64_t>(m) ^ static_cast<std::uint64_t>(m >> 64);
+  }
+  std::array<std::uint64_t, 6> key_;
 };
 
 class FlowTable {
  public:
-  // `limit`: most flows (HashLimit). `expected`: how many to reserve index room for (HashSize), 0 = grow from small.
-  // `seed` keys the hash; production passes random bits, tests what they like.
+  // `limit`: most flows (HashLimit). `expected`: buckets of the index to start with (HashSize), 0 = grow from small; more
+  // than `limit` is of no use and cut. `seed` keys the hash; production passes random bits, tests what they like.
   FlowTable(std::uint32_t limit, std::uint32_t expected, std::uint64_t seed);
-  ~FlowTable();
   FlowTable(const FlowTable&) = delete;
   FlowTable& operator=(const FlowTable&) = delete;
 
-  FlowId find(const Tuple& orig) const;  // live or dead; kNoFlow if absent
+  // Live or dead; kNoFlow if absent.
+  FlowId find(const Tuple& orig) const {
+    return index_.find(hash_(orig), [&](FlowId id) { return slots_.at(id).flow.orig == orig; });
+  }
 
-  // Inserts a flow that is not in the table (state new_). kNoFlow when full (counted in stats).
+  // Inserts a flow that is not in the table (state new_). kNoFlow when full or out of memory (counted in stats).
   FlowId insert(const FlowRecord& r, TimePoint now);
   // Merges into a live flow (ctsync::merge; extra attributes overwritten when known); state becomes alive; counted as updated.
   void update(FlowId id, const FlowRecord& r, TimePoint now);
@@ -74,24 +80,38 @@ class FlowTable {
   // Removes the flow; counts it as destroyed if it was live. It must be in no queue (the engine unlinks it first).
   void release(FlowId id);
 
-  FlowSlot& slot(FlowId id);
-  const FlowSlot& slot(FlowId id) const;
-  const FlowExtra* extra(FlowId id) const;  // nullptr if none
+  // Of labels: none set is remembered only where some were set before, so that a sender can tell its peers that they were
+  // cleared; else has::kLabels is dropped.
+
+  FlowSlot& slot(FlowId id) { return slots_.at(id); }
+  const FlowSlot& slot(FlowId id) const { return slots_.at(id); }
+  const FlowExtra* extra(FlowId id) const {  // nullptr if none
+    const auto ref = slots_.at(id).extra;
+    return ref == 0 ? nullptr : &extras_.at(ref - 1);
+  }
   // A copy that stands alone, for renderers and jobs.
   void copy_to(FlowId id, FlowRecord& out) const;
 
   // Ids run from 0 to end_id() - 1; slots with state free are holes.
-  FlowId end_id() const;
-  std::uint32_t live() const;   // new_ or alive
-  std::uint32_t total() const;  // live and dead
-  std::uint32_t limit() const;
+  FlowId end_id() const { return slots_.end(); }
+  std::uint32_t live() const { return live_; }          // new_ or alive
+  std::uint32_t total() const { return index_.size(); }  // live and dead
+  std::uint32_t limit() const { return limit_; }
   std::size_t memory_bytes() const;  // slab, side records and index
 
   const CacheStats& stats() const { return stats_; }
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;  // replaced by plain members where the indirection costs
+  bool attach_extra(FlowSlot& s);
+  void drop_extra(FlowSlot& s);
+  FlowId no_memory();
+
+  std::uint32_t limit_;
+  std::uint32_t live_ = 0;
+  TupleHash hash_;
+  HashIndex index_;
+  Slab<FlowSlot, 12> slots_;
+  Slab<FlowExtra, 8> extras_;
   CacheStats stats_;
 };
 
