@@ -33,7 +33,7 @@ enum class Section {
 std::string_view to_string(Section section);
 
 enum class Argument {
-  none,
+
   block,
   boolean,
   number,
