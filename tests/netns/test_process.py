@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The process: start in the background, files and their modes, one instance, stale files, signals, service notification,
+and start-up failures, which must name their cause on the terminal, end with status 1 and leave nothing behind."""
+import contextlib
+import ctypes
+import os
+import platform
+import re
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import time
+
+import pytest
+
+import ctnl
+import lab
+
+SYNC = "\tMode FTFW {\n\t}\n" + lab.link_block("UDP", "10.77.9.1", "10.77.9.2")
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def background(node):
+    """Starts with -d and returns the pid."""
+    done = node.start_background()
+    assert done.returncode == 0
+    (pid,) = node.pids()
+    return pid
+
+
+def ended(node, timeout=5):
+    lab.wait_for(lambda: not node.pids(), timeout, "the daemon to end")
+
+
+# Background start
+
+
+def test_background_start_serves_at_once(node):
+    pid = background(node)
+    assert node.client("-s").returncode == 0, "the parent exited before requests were served"
+    assert "-- starting in daemon mode --" in node.log()
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    assert int(fields[1]) == 1, "no longer a child of the terminal"
+    assert int(fields[3]) != os.getsid(0)
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    # umask 0177 rules: nothing of the daemon is readable by others.
+    for path in (node.control_path, node.lock_path, node.log_path):
+        assert mode(path) == 0o600, path
+    with open(node.lock_path, encoding="ascii") as file:
+        assert file.read().split() == [str(pid)]
+    assert node.stop() is None
+    assert not os.path.exists(node.lock_path) and not os.path.exists(node.control_path)
+
+
+def test_background_start_lets_go_of_the_terminal(node):
+    """The shell's pipe must see end of file although the daemon lives on."""
+    done = subprocess.run(node.argv(node.binary, "-C", node.config_path, "-d"), stdin=subprocess.DEVNULL,
+                          capture_output=True, timeout=10)  # would time out while a descriptor stays open
+    assert done.returncode == 0
+    assert node.pids()
+
+
+def test_realtime_scheduling(node):
+    pid = background(node)
+    assert os.sched_getscheduler(pid) & ~getattr(os, "SCHED_RESET_ON_FORK", 0) == os.SCHED_RR
+    assert os.sched_getparam(pid).sched_priority == os.sched_get_priority_max(os.SCHED_RR)
+
+
+# One instance, stale files
+
+
+@pytest.mark.parametrize("option", [[], ["-d"]], ids=["console", "background"])
+@pytest.mark.parametrize("first_option", ["console", "background"])
+def test_second_instance_is_refused_and_told_the_pid(node, first_option, option):
+    if first_option == "console":
+        node.start()
+        pid = node.daemon.pid
+    else:
+        pid = background(node)
+    with ctnl.Table(node) as table:
+        table.create({"proto": 17, "orig": {"src": "10.1.0.1", "dst": "10.2.0.1", "sport": 1, "dport": 2},
+                      "status": 8, "timeout": 600})
+    lab.wait_for(lambda: node.stats()["internal"]["active"] == 1, 3, "the flow")
+    done = node.run(node.binary, "-C", node.config_path, *option, check=False, timeout=10)
+    assert done.returncode == 1
+    assert re.search(rf"\b{pid}\b", done.stderr) and node.lock_path in done.stderr, done.stderr
+    # The first one is undisturbed.
+    assert node.pids() == [pid]
+    assert node.stats()["internal"]["active"] == 1
+    assert os.path.exists(node.lock_path)
+
+
+def test_stale_lock_and_socket_after_sigkill_do_not_block(node):
+    node.start().kill(signal.SIGKILL)
+    assert os.path.exists(node.lock_path) and os.path.exists(node.control_path)
+    node.start()
+    assert node.stop() == 0
+    assert not os.path.exists(node.lock_path)
+
+
+@pytest.mark.parametrize("content", ["", "1\n", "999999999\n", "garbage", "\0" * 5000],
+                         ids=["empty-as-stock-leaves-it", "pid-of-another-process", "no-such-pid", "text", "zeros"])
+def test_leftover_lock_of_any_content_does_not_block(node, content):
+    with open(node.lock_path, "w", encoding="latin-1") as file:
+        file.write(content)
+    background(node)
+    node.stop()
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_clean_stop(node, number):
+    node.start()
+    assert node.kill(number) == 0
+    assert not os.path.exists(node.lock_path) and not os.path.exists(node.control_path)
+    assert "---- shutdown received ----" in node.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGPIPE, signal.SIGCHLD])
+def test_harmless_signals(node, number):
+    node.start()
+    node.daemon.send_signal(number)
+    time.sleep(0.3)
+    assert node.alive()
+    assert node.client("-s").returncode == 0
+
+
+def test_stop_by_request(node):
+    node.start()
+    assert node.stop() == 0
+    assert "---- shutdown received ----" in node.log()
+
+
+def test_termination_during_a_burst_is_clean(node):
+    node.start()
+    burst = node.popen(lab.FLOWGEN, "create", 50000, stdout=subprocess.DEVNULL)
+    time.sleep(0.05)
+    assert node.kill(signal.SIGTERM) == 0
+    assert burst.wait(timeout=20) == 0
+    assert not os.path.exists(node.lock_path) and not os.path.exists(node.control_path)
+
+
+# Service notification
+
+
+@pytest.mark.parametrize("option", [[], ["-d"]], ids=["console", "background"])
+def test_service_notification(node, option):
+    path = f"{node.dir}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(path)
+        notify.settimeout(5)
+        child = node.popen("env", f"NOTIFY_SOCKET={path}", "WATCHDOG_USEC=1000000", node.binary, "-C", node.config_path,
+                           *option, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        heard = []
+        while "WATCHDOG=1" not in heard:
+            heard += notify.recv(4096).decode().split("\n")
+        first = heard.index("READY=1")
+        if option:
+            assert child.wait(timeout=5) == 0
+            (pid,) = node.pids()
+            assert heard[:first] == [f"MAINPID={pid}"]
+        else:
+            assert heard[:first] == []
+        node.client("-k")
+        while "STOPPING=1" not in heard:
+            heard += notify.recv(4096).decode().split("\n")
+        assert set(heard) <= {"READY=1", "WATCHDOG=1", "STOPPING=1", *heard[:first]}
+
+
+# Failures of the start
+
+OPTIONS = pytest.mark.parametrize("option", [[], ["-d"]], ids=["console", "background"])
+
+
+def refused(node, option, *wanted, prefix=()):
+    """The start fails with status 1; stderr carries an error line that says each of `wanted`; nothing stays behind."""
+    done = node.run(*prefix, node.binary, "-C", node.config_path, *option, check=False, timeout=15)
+    assert done.returncode == 1, f"status {done.returncode}: {done.stderr}"
+    assert "[ERROR]" in done.stderr
+    for word in wanted:
+        assert re.search(word, done.stderr, re.IGNORECASE), f"no `{word}' in: {done.stderr}"
+    ended(node)
+    assert not os.path.exists(node.control_path)
+    return done
+
+
+@OPTIONS
+def test_missing_config(node, option):
+    node.config_path = f"{node.dir}/nosuch.conf"
+    refused(node, option, "nosuch.conf")
+
+
+@OPTIONS
+def test_directory_as_config(node, option):
+    node.config_path = node.dir
+    refused(node, option, re.escape(node.dir))
+
+
+@OPTIONS
+def test_unreadable_config(node, option):
+    os.chmod(node.dir, 0o755)
+    os.chmod(node.config_path, 0)
+    refused(node, option, "c.conf", "permission", prefix=("setpriv", "--reuid", "65534", "--clear-groups"))
+
+
+@OPTIONS
+def test_syntax_error_names_the_line(node, option):
+    node.write_config("General {\n\tHashSize 8192\n\tNoSuchWord 1\n}\n")
+    refused(node, option, r"c\.conf", r"\b3\b")
+
+
+@OPTIONS
+def test_unknown_interface(node, option):
+    node.configure(SYNC.replace("sync0", "nosuch0"))
+    refused(node, option, "nosuch0")
+
+
+@OPTIONS
+def test_foreign_address(node, option):
+    node.configure(SYNC.replace("IPv4_address 10.77.9.1", "IPv4_address 10.99.9.9"))
+    refused(node, option, "10.99.9.9")
+
+
+@OPTIONS
+@pytest.mark.parametrize("transport", ["UDP", "TCP"])
+def test_port_in_use(node, option, transport):
+    node.configure(SYNC.replace("UDP {", f"{transport} {{"))
+    kind = socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
+    with node.socket(socket.AF_INET, kind) as holder:
+        holder.bind(("10.77.9.1", lab.SYNC_PORT))
+        if transport == "TCP":
+            holder.listen()
+        refused(node, option, str(lab.SYNC_PORT))
+
+
+@OPTIONS
+@pytest.mark.parametrize("what", ["LogFile", "LockFile", "Path"])
+def test_file_in_missing_directory(node, option, what):
+    with open(node.config_path, encoding="utf-8") as file:
+        config = file.read()
+    node.write_config(re.sub(rf"({what}) \S+", r"\1 /nosuch-directory/file", config))
+    refused(node, option, "/nosuch-directory/file")
+
+
+@OPTIONS
+def test_control_path_is_a_directory(node, option):
+    node.write_config(node.general().replace(node.control_path, node.dir) + f"Sync {{\n{SYNC}}}\n")
+    done = node.run(node.binary, "-C", node.config_path, *option, check=False, timeout=15)
+    assert done.returncode == 1 and node.dir in done.stderr
+    assert os.path.isdir(node.dir)
+
+
+@OPTIONS
+def test_as_nobody(node, option):
+    os.chmod(node.dir, 0o777)
+    refused(node, option, "permi", prefix=("setpriv", "--reuid", "65534", "--clear-groups"))
+
+
+@OPTIONS
+def test_root_without_net_admin(node, option):
+    refused(node, option, "permi", prefix=("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"))
+
+
+def without_conntrack():
+    """In the child: a seccomp filter that refuses NETLINK_NETFILTER sockets like a kernel built without them."""
+    number = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+    load, equal, give = 0x20, 0x15, 0x06
+
+    def op(code, yes, no, value):
+        return struct.pack("=HBBI", code, yes, no, value)
+    program = b"".join([op(load, 0, 0, 0), op(equal, 0, 5, number),  # system call number: socket()?
+                        op(load, 0, 0, 16), op(equal, 0, 3, socket.AF_NETLINK),  # its family
+                        op(load, 0, 0, 32), op(equal, 0, 1, ctnl.NETLINK_NETFILTER),  # its protocol
+                        op(give, 0, 0, 0x00050000 | 93),  # EPROTONOSUPPORT
+                        op(give, 0, 0, 0x7FFF0000)])  # allow
+    buffer = ctypes.create_string_buffer(program, len(program))
+    argument = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+    keep = ctypes.create_string_buffer(argument, len(argument))
+    if lab._libc.prctl(38, 1, 0, 0, 0) or lab._libc.prctl(22, 2, ctypes.c_ulong(ctypes.addressof(keep)), 0, 0):
+        os._exit(99)
+
+
+@OPTIONS
+def test_kernel_without_conntrack(node, option):
+    if platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("the seccomp filter of this test knows x86_64 and aarch64 only")
+    done = subprocess.run(node.argv(node.binary, "-C", node.config_path, *option), stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=15, preexec_fn=without_conntrack)
+    assert done.returncode == 1, f"status {done.returncode}: {done.stderr}"
+    assert re.search("conntrack|netlink", done.stderr.split("[ERROR]", 1)[1], re.IGNORECASE), done.stderr
+    ended(node)
+    assert not os.path.exists(node.control_path) and not os.path.exists(node.lock_path)
+
+
+def test_failed_start_does_not_hurt_the_running_one(node):
+    """A start that fails (any of the above) beside a running daemon takes away neither its lock nor its socket."""
+    pid = background(node)
+    with open(node.config_path, encoding="utf-8") as file:
+        good = file.read()
+    node.write_config(good.replace("Interface sync0", "Interface nosuch0"))
+    done = node.start_background(check=False)
+    node.write_config(good)
+    assert done.returncode == 1
+    assert node.pids() == [pid]
+    assert node.client("-s").returncode == 0
+    assert os.path.exists(node.lock_path)
+
+
+def test_client_without_daemon(node):
+    done = node.client("-s", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "can't connect: is conntrackd running? appropriate permissions?" in done.stderr
+
+
+def test_client_as_nobody(node):
+    node.start()
+    os.chmod(node.dir, 0o755)
+    os.chmod(node.config_path, 0o644)
+    done = node.run("setpriv", "--reuid", "65534", "--clear-groups", node.binary, "-C", node.config_path, "-s", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "can't connect" in done.stderr
+
+
+def test_log_lines_have_date_pid_and_level(node):
+    background(node)
+    node.stop()
+    for line in node.log().splitlines():
+        assert re.fullmatch(r"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] \(pid=\d+\) \[(info|notice|warning|ERROR)\] .+",
+                            line), line
+    with contextlib.suppress(FileNotFoundError):
+        assert os.stat(node.log_path).st_uid == 0
