@@ -68,7 +68,7 @@ class LinkSet final : public wire::DatagramSink {
   }
 
   // The state of an interface, whenever the link watcher sees it change. An interface that is gone: `interface_removed`.
-  // Opens a link again whose interface came back under another index.
+  // Opens a link again whose interface came back under another index. Between open() and close() alone.
   void interface_changed(std::string_view name, std::uint32_t index, bool up, bool running, std::uint32_t mtu);
   void interface_removed(std::string_view name);
 

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/link/link_set.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "datagram_link.h"
+#include "error_queue.h"
+#include "receive_buffers.h"
+#include "socket.h"
+#include "tcp_link.h"
+
+namespace ctsync::link {
+namespace {
+
+constexpr Duration kReopenInterval = std::chrono::seconds(1);
+
+}  // namespace
+
+std::size_t buffer_size_for(LinkKind kind, int family, std::uint32_t mtu) {
+  const std::uint32_t headers = kind == LinkKind::tcp ? 40 : family == AF_INET6 ? 48 : 28;
+  const std::size_t size = mtu > headers ? mtu - headers : 0;
+  return std::clamp(size, kMinBufferSize, kMaxBufferSize);
+}
+
+LinkSet::LinkSet(EventLoop& loop, Log& log, LinkSetOptions options)
+    : loop_(loop),
+      log_(log),
+      options_(std::move(options)),
+      error_queue_(std::make_unique<ErrorQueue>(options_.error_queue_length)),
+      reopen_timer_(loop, [this] { reopen_closed(); }) {
+  for (std::size_t i = 0; i < options_.links.size(); ++i) {
+    Slot slot;
+    slot.options = options_.links[i];
+    if (slot.options.is_default) current_ = i;  // the last one marked so
+    if (slot.options.kind == LinkKind::tcp) {
+      slot.link = std::make_unique<TcpLink>(slot.options, i, loop_, *error_queue_, handlers_, options_.receive_limit);
+    } else {
+      if (!receive_buffers_) receive_buffers_ = std::make_unique<ReceiveBuffers>();
+      slot.link =
+          std::make_unique<DatagramLink>(slot.options, i, loop_, *receive_buffers_, handlers_, options_.receive_limit);
+    }
+    slots_.push_back(std::move(slot));
+  }
+}
+
+LinkSet::~LinkSet() = default;
+
+Result<> LinkSet::open(LinkHandlers handlers) {
+  handlers_ = std::move(handlers);
+  for (auto& slot : slots_) {
+    if (auto opened = open_slot(slot); !opened) {
+      close();
+      return opened;
+    }
+  }
+  slots_[current_].link->set_current(true);
+  leave_dead_link();
+  return {};
+}
+
+void LinkSet::close() {
+  reopen_timer_.cancel();
+  for (auto& slot : slots_) slot.link->close();
+}
+
+Result<> LinkSet::open_slot(Slot& slot) {
+  const auto info = query_interface(slot.options);
+  if (!info) return std::unexpected(info.error());
+  slot.index = info->index;
+  slot.mtu = info->mtu;
+  slot.up = info->up;
+  slot.running = info->running;
+  return slot.link->open(info->index);
+}
+
+// The address of the link may come later than the interface, so this goes on until it succeeds.
+void LinkSet::reopen(Slot& slot) {
+  if (const auto opened = open_slot(slot); opened) {
+    slot.reopen_failed = false;
+    log_.notice("link on device `{}' is open again", slot.options.interface);
+    return;
+  } else if (!std::exchange(slot.reopen_failed, true)) {
+    log_.warning("{}, trying again", opened.error().text);
+  }
+  reopen_timer_.arm_in(kReopenInterval);
+}
+
+void LinkSet::reopen_closed() {
+  for (auto& slot : slots_) {
+    if (slot.index != 0 && !slot.link->is_open()) reopen(slot);
+  }
+  handlers_.on_buffer_size();
+  leave_dead_link();
+}
+
+void LinkSet::send(std::span<const Datagram> datagrams) { slots_[current_].link->send(datagrams); }
+
+bool LinkSet::congested() const { return slots_[current_].link->congested(); }
+
+std::size_t LinkSet::buffer_size() const {
+  const auto& slot = slots_[current_];
+  return buffer_size_for(slot.options.kind, slot.options.family, slot.mtu);
+}
+
+void LinkSet::make_current(std::size_t link) {
+  slots_[current_].link->set_current(false);
+  current_ = link;
+  slots_[current_].link->set_current(true);
+  handlers_.on_buffer_size();
+}
+
+void LinkSet::leave_dead_link() {
+  const auto& dead = slots_[current_];
+  if (dead.up && dead.running) {
+    no_link_reported_ = false;
+    return;
+  }
+  const auto heir = std::find_if(slots_.begin(), slots_.end(), [&dead](const Slot& s) {
+    return s.up && s.running && s.link->is_open() && s.options.interface != dead.options.interface;
+  });
+  if (heir != slots_.end()) {
+    no_link_reported_ = false;
+    make_current(static_cast<std::size_t>(heir - slots_.begin()));
+    log_.notice("device `{}' becomes dedicated link", heir->options.interface);
+  } else if (!std::exchange(no_link_reported_, true)) {
+    log_.error("no dedicated links available!");
+  }
+}
+
+void LinkSet::interface_changed(std::string_view name, std::uint32_t index, bool up, bool running, std::uint32_t mtu) {
+  for (auto& slot : slots_) {
+    if (slot.options.interface != name) continue;
+    const bool same = slot.index == index && slot.link->is_open();
+    slot.index = index;
+    slot.up = up;
+    slot.running = running;
+    slot.mtu = mtu;
+    if (!same) reopen(slot);
+  }
+  handlers_.on_buffer_size();
+  leave_dead_link();
+}
+
+void LinkSet::interface_removed(std::string_view name) {
+  for (auto& slot : slots_) {
+    if (slot.options.interface != name) continue;
+    slot.index = 0;
+    slot.up = false;
+    slot.running = false;
+    slot.link->close();
+  }
+  leave_dead_link();
+}
+
+InterfaceStatus LinkSet::interface_status(std::size_t link) const {
+  const auto& slot = slots_[link];
+  if (!slot.up) return InterfaceStatus::down;
+  return slot.running ? InterfaceStatus::running : InterfaceStatus::no_carrier;
+}
+
+ErrorQueueStatistics LinkSet::error_queue() const {
+  return {.length = error_queue_->size(), .maximum = error_queue_->maximum(), .dropped = error_queue_->dropped()};
+}
+
+}  // namespace ctsync::link

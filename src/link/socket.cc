@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "socket.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "ctsync/base/bytes.h"
+#include "ctsync/base/log.h"
+
+namespace ctsync::link {
+namespace {
+
+std::string_view name_of(LinkKind kind) {
+  switch (kind) {
+    case LinkKind::multicast: return "Multicast";
+    case LinkKind::udp: return "UDP";
+    case LinkKind::tcp: return "TCP";
+  }
+  return "";
+}
+
+Result<> force_buffer(int fd, int option, std::uint32_t bytes, const LinkOptions& options, std::string_view step) {
+  const int value = static_cast<int>(std::min<std::uint32_t>(bytes, INT32_MAX));
+  auto done = set_option(fd, SOL_SOCKET, option, value, options, step);
+  if (!done && done.error().code == ENOPROTOOPT) return {};
+  return done;
+}
+
+}  // namespace
+
+SocketAddress socket_address(int family, const AddressBytes& address, std::uint16_t port, std::uint32_t scope) {
+  SocketAddress out;
+  if (family == AF_INET6) {
+    sockaddr_in6 v6{};
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = network_order(port);
+    std::memcpy(&v6.sin6_addr, address.data(), sizeof v6.sin6_addr);
+    v6.sin6_scope_id = scope;
+    std::memcpy(&out.storage, &v6, sizeof v6);
+    out.length = sizeof v6;
+  } else {
+    sockaddr_in v4{};
+    v4.sin_family = AF_INET;
+    v4.sin_port = network_order(port);
+    std::memcpy(&v4.sin_addr, address.data(), sizeof v4.sin_addr);
+    std::memcpy(&out.storage, &v4, sizeof v4);
+    out.length = sizeof v4;
+  }
+  return out;
+}
+
+std::uint16_t port_of(const sockaddr_storage& address) {
+  sockaddr_in v4{};  // the port of sockaddr_in6 is at the same place
+  std::memcpy(&v4, &address, sizeof v4);
+  return network_order(v4.sin_port);
+}
+
+Sender sender_of(const sockaddr_storage& address) {
+  Sender out;
+  if (address.ss_family == AF_INET6) {
+    sockaddr_in6 v6{};
+    std::memcpy(&v6, &address, sizeof v6);
+    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+      out.family = AF_INET;
+      std::memcpy(out.address.data(), v6.sin6_addr.s6_addr + 12, 4);
+    } else {
+      out.family = AF_INET6;
+      std::memcpy(out.address.data(), &v6.sin6_addr, sizeof v6.sin6_addr);
+    }
+  } else if (address.ss_family == AF_INET) {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &address, sizeof v4);
+    out.family = AF_INET;
+    std::memcpy(out.address.data(), &v4.sin_addr, sizeof v4.sin_addr);
+  }
+  return out;
+}
+
+std::string to_string(const Sender& sender) {
+  char text[INET6_ADDRSTRLEN] = "";
+  ::inet_ntop(sender.family, sender.address.data(), text, sizeof text);
+  return text;
+}
+
+std::string describe(int family, const AddressBytes& address, std::uint16_t port) {
+  return fmt::format("{} port {}", to_string(Sender{family, address}), port);
+}
+
+std::unexpected<Error> open_error(const LinkOptions& options, std::string_view step) {
+  const int code = errno;
+  return fail(fmt::format("can't open channel socket: {} ({} link on `{}': {})", std::strerror(code),
+                          name_of(options.kind), options.interface, step),
+              code);
+}
+
+Result<UniqueFd> open_socket(const LinkOptions& options, int type) {
+  UniqueFd fd(::socket(options.family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return open_error(options, "no socket");
+  return fd;
+}
+
+Result<> set_send_buffer(int fd, const LinkOptions& options) {
+  if (!options.send_buffer) return {};
+  return force_buffer(fd, SO_SNDBUFFORCE, *options.send_buffer, options, "setting SndSocketBuffer");
+}
+
+Result<> set_receive_buffer(int fd, const LinkOptions& options) {
+  if (options.receive_buffer) {
+    return force_buffer(fd, SO_RCVBUFFORCE, *options.receive_buffer, options, "setting RcvSocketBuffer");
+  }
+  if (options.kind == LinkKind::tcp) return {};  // the kernel tunes it better
+  // Nobody asked for it, so being refused is no error; without privilege the kernel gives what net.core.rmem_max allows.
+  const int wanted = kDefaultReceiveBuffer;
+  if (::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &wanted, sizeof wanted) < 0) {
+    (void)::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &wanted, sizeof wanted);
+  }
+  return {};
+}
+
+Result<InterfaceInfo> query_interface(const LinkOptions& options) {
+  if (options.interface.empty() || options.interface.size() >= IFNAMSIZ) {
+    errno = ENODEV;
+    return open_error(options, "no such interface");
+  }
+  UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd) return open_error(options, "no socket");
+  const auto ask = [&](unsigned long request, ifreq& answer) {
+    answer = {};
+    std::copy(options.interface.begin(), options.interface.end(), answer.ifr_name);
+    return ::ioctl(fd.get(), request, &answer) == 0;
+  };
+  InterfaceInfo info;
+  ifreq request;
+  if (!ask(SIOCGIFINDEX, request)) return open_error(options, "no such interface");
+  info.index = static_cast<std::uint32_t>(request.ifr_ifindex);
+  if (!ask(SIOCGIFMTU, request)) return open_error(options, "reading the MTU");
+  info.mtu = static_cast<std::uint32_t>(request.ifr_mtu);
+  if (!ask(SIOCGIFFLAGS, request)) return open_error(options, "reading the state of the interface");
+  info.up = (request.ifr_flags & IFF_UP) != 0;
+  info.running = (request.ifr_flags & IFF_RUNNING) != 0;
+  return info;
+}
+
+}  // namespace ctsync::link

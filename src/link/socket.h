@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What both kinds of link need of the socket interface: addresses, options with an error that names the link.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "ctsync/base/result.h"
+#include "ctsync/base/unique_fd.h"
+#include "ctsync/link/link_options.h"
+#include "ctsync/link/sender.h"
+
+namespace ctsync::link {
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+// `port` in host byte order. `scope`: interface index, used for IPv6 alone; the kernel looks at it for link-local ones only.
+SocketAddress socket_address(int family, const AddressBytes& address, std::uint16_t port, std::uint32_t scope);
+std::uint16_t port_of(const sockaddr_storage& address);
+
+// The address part; an IPv4 address mapped into IPv6 becomes an IPv4 address.
+Sender sender_of(const sockaddr_storage& address);
+
+// "10.0.0.1 port 3780", for error texts.
+std::string describe(int family, const AddressBytes& address, std::uint16_t port);
+
+// The line for a link that cannot be opened; takes errno at the moment of the call.
+std::unexpected<Error> open_error(const LinkOptions& options, std::string_view step);
+
+Result<UniqueFd> open_socket(const LinkOptions& options, int type);
+
+// setsockopt, with an error as open_error makes it.
+template <typename T>
+Result<> set_option(int fd, int level, int name, const T& value, const LinkOptions& options, std::string_view step) {
+  if (::setsockopt(fd, level, name, &value, sizeof value) < 0) return open_error(options, step);
+  return {};
+}
+
+// The configured sizes, with the FORCE variants; a kernel without them is no error (spec replication.md 1.6).
+Result<> set_send_buffer(int fd, const LinkOptions& options);
+Result<> set_receive_buffer(int fd, const LinkOptions& options);
+
+struct InterfaceInfo {
+  std::uint32_t index = 0;
+  std::uint32_t mtu = 0;
+  bool up = false;
+  bool running = false;
+};
+
+// Asks the kernel for the interface of the link; the error is that of open_error.
+Result<InterfaceInfo> query_interface(const LinkOptions& options);
+
+}  // namespace ctsync::link
