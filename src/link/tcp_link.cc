@@ -186,8 +186,9 @@ void TcpLink::connect() {
 
 // Once connected: the end of the connection always, room to write while something waits.
 void TcpLink::watch_client() {
-  const std::uint32_t waiting = current_ && !queue_.empty() ? EPOLLOUT : 0;
-  loop_.change(client_.get(), EPOLLIN | EPOLLRDHUP | waiting);
+  std::uint32_t events = EPOLLIN | EPOLLRDHUP;
+  if (current_ && !queue_.empty()) events |= EPOLLOUT;
+  loop_.change(client_.get(), events);
 }
 
 void TcpLink::on_connect_timer() {
@@ -258,7 +259,9 @@ void TcpLink::set_current(bool current) {
     retry_later();
   }
   current_ = current;
-  if (current_ && client_state_ == ClientState::connected) flush();
+  if (client_state_ != ClientState::connected) return;
+  watch_client();
+  flush();
 }
 
 void TcpLink::send(std::span<const Datagram> datagrams) {
