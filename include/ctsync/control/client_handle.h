@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "ctsync/base/event_loop.h"
 
@@ -30,7 +31,7 @@ class Client {
 
   // The job is woken when a full buffer has drained, and when the client goes away. One job a client. The job calls
   // set_waiter(nullptr) before it ends.
-  void set_waiter(Job* job) const;
+  void set_waiter(Job* job);
 
   // Closes the connection once everything written has been sent. To be called once for every request.
   void finish();

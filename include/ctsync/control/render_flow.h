@@ -16,11 +16,14 @@ namespace ctsync::control {
 
 struct RenderOptions {
   bool xml = false;
-  bool show_timeout = false;                  // error lines and kernel tables; never for cached entries
-  std::optional<std::uint32_t> use_count;     // kernel tables
-  std::optional<std::uint32_t> expires_in;    // seconds; text only
-  std::optional<std::uint32_t> active_since;  // seconds; text only
+  bool show_timeout = false;                                 // error lines and kernel tables; never for cached entries
+  std::optional<std::uint32_t> use_count = std::nullopt;     // kernel tables; text only
+  std::optional<std::uint32_t> expires_in = std::nullopt;    // seconds; text only
+  std::optional<std::uint32_t> active_since = std::nullopt;  // seconds; text only
 };
+
+// Appends " [expires in Ns]" and " [active since Ns]" as far as set; nothing in XML.
+void append_ages(std::string& out, const RenderOptions& options);
 
 class FlowRenderer {
  public:

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,7 +46,7 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   // Binds and listens. A socket that nobody serves any more is replaced; anything else at the path is an error.
-  Result<> open(const std::string& path);
+  Result<> open(const std::string& path);  // absolute: the daemon changes its directory
   // Closes all clients (what the kernel has accepted for them still arrives) and removes the socket if the one at the
   // path is still ours.
   void close();
@@ -54,12 +55,14 @@ class Server {
   std::size_t clients() const { return connections_.size(); }
 
  private:
+  Result<> bind_and_listen(const std::string& path);
   void accept_clients();
+  void add_client(UniqueFd fd);
   void on_events(const std::shared_ptr<Connection>& c, std::uint32_t events);
   void read_request(const std::shared_ptr<Connection>& c);
   void drop(const std::shared_ptr<Connection>& c);
   void arm_timer();
-  void close_silent();
+  void on_timer();
 
   EventLoop& loop_;
   RequestHandler& handler_;
@@ -69,6 +72,7 @@ class Server {
   dev_t device_ = 0;
   ino_t inode_ = 0;
   std::vector<std::shared_ptr<Connection>> connections_;
+  std::optional<TimePoint> accept_again_;  // set while no descriptor was left for another client
   ServerStats stats_;
 };
 

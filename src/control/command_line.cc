@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/control/command_line.h"
+
+#include <array>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace ctsync::control {
+namespace {
+
+struct Parameter {
+  std::string_view name;
+  Request request;
+};
+
+// A client option. `parameters` in the order in which a prefix is matched.
+struct ClientOption {
+  char letter;
+  Request without;
+  std::span<const Parameter> parameters;
+  bool refuse_unknown;  // else an unknown parameter is left to be read as an option
+};
+
+constexpr std::array kCommit{Parameter{"ct", Request::commit_ct}, Parameter{"expect", Request::commit_expect}};
+constexpr std::array kFlush{Parameter{"internal", Request::flush_internal},
+                            Parameter{"external", Request::flush_external}};
+constexpr std::array kFlushKernel{Parameter{"ct", Request::flush_kernel_ct},
+                                  Parameter{"expect", Request::flush_kernel_expect}};
+constexpr std::array kInternal{Parameter{"ct", Request::dump_internal_ct},
+                               Parameter{"expect", Request::dump_internal_expect}};
+constexpr std::array kExternal{Parameter{"ct", Request::dump_external_ct},
+                               Parameter{"expect", Request::dump_external_expect}};
+constexpr std::array kResync{Parameter{"ct", Request::resync_kernel_ct},
+                             Parameter{"expect", Request::resync_kernel_expect}};
+constexpr std::string_view kDeprecatedLink = "multicast";
+constexpr std::array kStats{Parameter{"network", Request::stats_network},
+                            Parameter{"cache", Request::stats_cache},
+                            Parameter{"runtime", Request::stats_runtime},
+                            Parameter{kDeprecatedLink, Request::stats_link},
+                            Parameter{"link", Request::stats_link},
+                            Parameter{"rsqueue", Request::stats_resend_queue},
+                            Parameter{"process", Request::stats_process},
+                            Parameter{"queue", Request::stats_queue},
+                            Parameter{"ct", Request::stats},
+                            Parameter{"expect", Request::stats_expect}};
+
+constexpr std::array kClientOptions{
+    ClientOption{'c', Request::commit_all, kCommit, false},
+    ClientOption{'f', Request::flush_all, kFlush, true},
+    ClientOption{'F', Request::flush_kernel_all, kFlushKernel, false},
+    ClientOption{'i', Request::dump_internal_ct, kInternal, false},
+    ClientOption{'e', Request::dump_external_ct, kExternal, false},
+    ClientOption{'k', Request::stop, {}, false},
+    ClientOption{'s', Request::stats, kStats, true},
+    ClientOption{'R', Request::resync_kernel_all, kResync, false},
+    ClientOption{'B', Request::bulk_send, {}, false},
+    ClientOption{'n', Request::request_resync, {}, false},
+    ClientOption{'t', Request::schedule_purge, {}, false},
+};
+
+std::optional<Request> xml_form(Request request) {
+  switch (request) {
+    case Request::dump_internal_ct:
+      return Request::dump_internal_ct_xml;
+    case Request::dump_external_ct:
+      return Request::dump_external_ct_xml;
+    case Request::dump_internal_expect:
+      return Request::dump_internal_expect_xml;
+    case Request::dump_external_expect:
+      return Request::dump_external_expect_xml;
+    default:
+      return std::nullopt;
+  }
+}
+
+class Parser {
+ public:
+  Parser(int argc, const char* const argv[]) : arguments_(argv, argv + argc) {}
+
+  // Left to right; the first argument that settles the matter (version, help, error) ends it.
+  CommandLine parse() {
+    for (next_ = 1; next_ < arguments_.size();) {
+      const std::string_view argument = arguments_[next_++];
+      if (!take(argument)) break;
+    }
+    return std::move(result_);
+  }
+
+ private:
+  using Action = CommandLine::Action;
+
+  bool take(std::string_view argument) {
+    if (argument == "--help") return print(usage_text(program()));
+    if (argument == "--version") return print(version_text());
+    if (argument.size() != 2 || argument[0] != '-') return unknown(argument);
+    switch (argument[1]) {
+      case 'h':
+        return print(usage_text(program()));
+      case 'v':
+        return print(version_text());
+      case 'd':
+        return set_action(Action::background);
+      case 'C':
+        return take_config_path();
+      case 'x':
+        return take_xml();
+      default:
+        break;
+    }
+    for (const auto& option : kClientOptions) {
+      if (option.letter == argument[1]) return take_client_option(option);
+    }
+    return unknown(argument);
+  }
+
+  bool take_client_option(const ClientOption& option) {
+    if (!set_action(Action::request)) return false;
+    result_.request = option.without;
+    if (option.parameters.empty() || next_ == arguments_.size() || arguments_[next_].starts_with('-')) return true;
+    const std::string_view given = arguments_[next_];
+    for (const auto& parameter : option.parameters) {
+      if (!parameter.name.starts_with(given)) continue;
+      ++next_;
+      result_.request = parameter.request;
+      if (parameter.name == kDeprecatedLink) {
+        result_.messages.push_back({Level::warning, "use `link' instead of `multicast' as parameter."});
+      }
+      return true;
+    }
+    if (!option.refuse_unknown) return true;
+    return fail_with(fmt::format("unknown parameter `{}' for option `-{}'", given, option.letter));
+  }
+
+  bool take_config_path() {
+    if (next_ == arguments_.size()) return fail_with_usage("Missing config filename");
+    result_.config_path = arguments_[next_++];
+    return true;
+  }
+
+  bool take_xml() {
+    const auto form = result_.action == Action::request ? xml_form(result_.request) : std::nullopt;
+    if (!form) return fail_with_usage("Invalid parameters");
+    result_.request = *form;
+    return true;
+  }
+
+  // Daemon and client exclude each other.
+  bool set_action(Action action) {
+    if (result_.action != Action::foreground && result_.action != action) return fail_with_usage("Invalid parameters");
+    result_.action = action;
+    return true;
+  }
+
+  bool print(std::string text) {
+    result_.action = Action::print_and_exit;
+    result_.output = std::move(text);
+    return false;
+  }
+
+  bool fail_with(std::string message) {
+    result_.action = Action::print_and_exit;
+    result_.exit_status = 1;
+    result_.messages.push_back({Level::error, std::move(message)});
+    return false;
+  }
+
+  bool fail_with_usage(std::string message) {
+    result_.output = usage_text(program());
+    return fail_with(std::move(message));
+  }
+
+  bool unknown(std::string_view argument) { return fail_with_usage(fmt::format("Unknown option: {}", argument)); }
+
+  std::string program() const { return arguments_.empty() ? "ctsyncd" : std::string(arguments_[0]); }
+
+  std::vector<std::string_view> arguments_;
+  std::size_t next_ = 1;
+  CommandLine result_;
+};
+
+constexpr std::string_view kNameAndVersion = "ctsyncd " CTSYNC_VERSION " (compatible with conntrackd 1.4.9)\n";
+
+}  // namespace
+
+CommandLine parse_command_line(int argc, const char* const argv[]) { return Parser(argc, argv).parse(); }
+
+std::string version_text() {
+  return fmt::format(
+      "{}Licensed under GPLv2 or later. There is no warranty, to the extent permitted by law.\n"
+      "Built with libmnl {}, libnetfilter_conntrack {}, fmt {}.{}.{}\n",
+      kNameAndVersion, CTSYNC_MNL_VERSION, CTSYNC_NFCT_VERSION, FMT_VERSION / 10000, FMT_VERSION / 100 % 100,
+      FMT_VERSION % 100);
+}
+
+std::string usage_text(const std::string& program) {
+  return fmt::format(
+      "{}Usage: {} [commands] [options]\n"
+      "\n"
+      "General commands:\n"
+      "  -d, run in daemon mode\n"
+      "  -C [configfile], configuration file path\n"
+      "  -v, display ctsyncd version\n"
+      "  -h, display this help information\n"
+      "\n"
+      "Client mode commands:\n"
+      "  -c [ct|expect], commit external cache to conntrack table\n"
+      "  -f [internal|external], flush internal and external cache\n"
+      "  -F [ct|expect], flush kernel conntrack table\n"
+      "  -i [ct|expect], display content of the internal cache\n"
+      "  -e [ct|expect], display the content of the external cache\n"
+      "  -k, kill conntrack daemon\n"
+      "  -s  [network|cache|runtime|link|rsqueue|queue|ct|expect], dump statistics\n"
+      "  -R [ct|expect], resync with kernel conntrack table\n"
+      "  -n, request resync with other node (only FT-FW and NOTRACK modes)\n"
+      "  -B, force a bulk send to other replica firewalls\n"
+      "  -x, dump cache in XML format (requires -i or -e)\n"
+      "  -t, reset the kernel timeout (see PurgeTimeout clause)\n"
+      "\n",
+      kNameAndVersion, program);
+}
+
+}  // namespace ctsync::control

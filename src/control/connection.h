@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One accepted client: its descriptor, the request as far as it has come, and the text that the socket has not taken
+// yet. Knows nothing of the loop but the events it wants; the server acts on what its calls return.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "ctsync/base/clock.h"
+#include "ctsync/base/event_loop.h"
+#include "ctsync/base/unique_fd.h"
+
+namespace ctsync::control {
+
+class Connection {
+ public:
+  // Text beyond this is only buffered if the writer did not ask for room first.
+  static constexpr std::size_t kBufferSize = 64 * 1024;
+
+  Connection(UniqueFd fd, EventLoop& loop, TimePoint deadline) : fd_(std::move(fd)), loop_(loop), deadline_(deadline) {}
+
+  int fd() const { return fd_.get(); }
+  TimePoint deadline() const { return deadline_; }  // for the request
+  bool has_request() const { return has_request_; }
+
+  enum class Read { more, request, end };
+  // Reads until the request is complete; request() is set then.
+  Read read_request();
+  std::int32_t request() const;
+
+  // Reads and forgets what comes after the request, a bounded amount a call. A client whose bytes stayed unread would
+  // see a reset in place of the end of the answer.
+  void discard_input();
+
+  bool usable() const { return open_ && !failed_ && !finishing_; }
+  std::size_t room() const { return usable() && pending() < kBufferSize ? kBufferSize - pending() : 0; }
+  void write(std::string_view text);
+  void finish();
+  void set_waiter(Job* job) { waiter_ = job; }
+
+  // Sends what the socket takes. Wakes the waiter when there is much room again. False if the connection failed.
+  bool flush();
+  // Everything has been sent and no more will come.
+  bool done() const { return finishing_ && pending() == 0; }
+
+  // Ends the connection; the handles see a client that has gone.
+  void close();
+
+ private:
+  std::size_t pending() const { return buffer_.size() - sent_; }
+  std::uint32_t wanted_events() const;
+  void update_events() { loop_.change(fd(), wanted_events()); }
+  void wake_waiter();
+
+  UniqueFd fd_;
+  EventLoop& loop_;
+  TimePoint deadline_;
+  std::array<std::uint8_t, sizeof(std::int32_t)> request_{};
+  std::size_t received_ = 0;
+  bool has_request_ = false;
+  bool input_ended_ = false;
+  bool open_ = true;
+  bool failed_ = false;
+  bool finishing_ = false;
+  std::string buffer_;
+  std::size_t sent_ = 0;  // of buffer_
+  Job* waiter_ = nullptr;
+};
+
+}  // namespace ctsync::control

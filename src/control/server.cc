@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/control/server.h"
+
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "connection.h"
+#include "socket_address.h"
+
+namespace ctsync::control {
+namespace {
+
+constexpr Duration kAcceptPause = std::chrono::seconds(1);
+
+// Is a socket at this path one that nobody serves any more?
+bool is_stale(const SocketAddress& address) {
+  const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return probe && ::connect(probe.get(), address.data(), SocketAddress::size()) < 0 && errno == ECONNREFUSED;
+}
+
+// Removes what a daemon that died has left, and nothing else.
+Result<> make_way(const std::string& path, const SocketAddress& address) {
+  struct stat st {};
+  if (::lstat(path.c_str(), &st) < 0) {
+    if (errno == ENOENT) return {};
+    return fail_errno(fmt::format("can't create control socket `{}'", path));
+  }
+  if (!S_ISSOCK(st.st_mode)) {
+    return fail(fmt::format("can't create control socket `{}': something else is there, not a socket", path), EEXIST);
+  }
+  if (!is_stale(address)) {
+    return fail(fmt::format("control socket `{}' is in use, perhaps conntrackd already running?", path), EADDRINUSE);
+  }
+  if (::unlink(path.c_str()) < 0 && errno != ENOENT) {
+    return fail_errno(fmt::format("can't remove old control socket `{}'", path));
+  }
+  return {};
+}
+
+}  // namespace
+
+Server::Server(EventLoop& loop, RequestHandler& handler)
+    : loop_(loop), handler_(handler), timer_(loop, [this] { on_timer(); }) {}
+
+Server::~Server() { close(); }
+
+Result<> Server::open(const std::string& path) {
+  auto bound = bind_and_listen(path);
+  if (!bound) {
+    listener_.reset();
+    return bound;
+  }
+  struct stat st {};
+  if (::lstat(path.c_str(), &st) == 0) {
+    path_ = path;
+    device_ = st.st_dev;
+    inode_ = st.st_ino;
+  }
+  loop_.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_clients(); });
+  return {};
+}
+
+Result<> Server::bind_and_listen(const std::string& path) {
+  const auto address = SocketAddress::of(path);
+  if (!address) return std::unexpected(address.error());
+  if (auto r = make_way(path, *address); !r) return r;
+  listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!listener_) return fail_errno("can't create control socket");
+  // The mode must be right from the first moment, so it cannot be changed afterwards.
+  const auto old_mask = ::umask(0177);
+  const int bound = ::bind(listener_.get(), address->data(), SocketAddress::size());
+  const int code = errno;
+  ::umask(old_mask);
+  if (bound < 0 || ::listen(listener_.get(), static_cast<int>(kMaxClients)) < 0) {
+    if (bound < 0) errno = code;
+    return fail_errno(fmt::format("can't create control socket `{}'", path));
+  }
+  return {};
+}
+
+void Server::close() {
+  if (!listener_) return;
+  timer_.cancel();
+  loop_.unwatch(listener_.get());
+  listener_.reset();
+  for (const auto& c : connections_) c->close();
+  connections_.clear();
+  struct stat st {};
+  if (!path_.empty() && ::lstat(path_.c_str(), &st) == 0 && st.st_dev == device_ && st.st_ino == inode_) {
+    ::unlink(path_.c_str());
+  }
+}
+
+void Server::accept_clients() {
+  for (std::size_t i = 0; i < kMaxClients; ++i) {
+    UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (fd) {
+      if (connections_.size() < kMaxClients) add_client(std::move(fd));
+      continue;
+    }
+    if (errno == EINTR || errno == ECONNABORTED) continue;
+    if (errno != EAGAIN) {
+      // No descriptor or memory left: the client waits, and the loop must not spin on it.
+      loop_.change(listener_.get(), 0);
+      accept_again_ = loop_.now() + kAcceptPause;
+    }
+    break;
+  }
+  arm_timer();
+}
+
+void Server::add_client(UniqueFd fd) {
+  const int raw = fd.get();
+  const auto c = std::make_shared<Connection>(std::move(fd), loop_, loop_.now() + kRequestTimeout);
+  connections_.push_back(c);
+  loop_.watch(raw, EPOLLIN, [this, c](std::uint32_t events) { on_events(c, events); });
+}
+
+void Server::on_events(const std::shared_ptr<Connection>& c, std::uint32_t events) {
+  if (!c->has_request()) {
+    read_request(c);  // also of a client that has sent its request and left
+    return;
+  }
+  if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+    drop(c);
+    return;
+  }
+  if ((events & EPOLLIN) != 0) c->discard_input();
+  if ((events & EPOLLOUT) == 0) return;
+  if (!c->flush()) {
+    drop(c);
+  } else if (c->done()) {
+    c->discard_input();
+    drop(c);
+  }
+}
+
+void Server::read_request(const std::shared_ptr<Connection>& c) {
+  switch (c->read_request()) {
+    case Connection::Read::more:
+      return;
+    case Connection::Read::end:
+      ++stats_.read_failed;
+      drop(c);
+      return;
+    case Connection::Read::request:
+      break;
+  }
+  arm_timer();
+  if (const auto request = request_of(c->request())) {
+    handler_.on_request(*request, Client(c));
+  } else {
+    ++stats_.unknown_requests;
+    c->finish();
+  }
+}
+
+void Server::drop(const std::shared_ptr<Connection>& c) {
+  c->close();
+  std::erase(connections_, c);
+  arm_timer();
+}
+
+void Server::arm_timer() {
+  auto first = accept_again_;
+  for (const auto& c : connections_) {
+    if (!c->has_request() && (!first || c->deadline() < *first)) first = c->deadline();
+  }
+  if (first) {
+    timer_.arm(*first);
+  } else {
+    timer_.cancel();
+  }
+}
+
+void Server::on_timer() {
+  const auto now = loop_.now();
+  if (accept_again_ && *accept_again_ <= now) {
+    accept_again_.reset();
+    loop_.change(listener_.get(), EPOLLIN);
+  }
+  const auto silent = connections_;
+  for (const auto& c : silent) {
+    if (c->has_request() || c->deadline() > now) continue;
+    ++stats_.read_failed;
+    drop(c);
+  }
+  arm_timer();
+}
+
+}  // namespace ctsync::control

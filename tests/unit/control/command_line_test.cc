@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/control/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "golden.h"
+
+namespace ctsync::control {
+namespace {
+
+using Action = CommandLine::Action;
+
+CommandLine parse(const std::vector<std::string>& arguments) {
+  std::vector<const char*> argv{"conntrackd"};
+  for (const auto& a : arguments) argv.push_back(a.c_str());
+  return parse_command_line(static_cast<int>(argv.size()), argv.data());
+}
+
+// Splits at each single blank, so that "-C CFG " ends in an empty argument.
+std::vector<std::string> split_arguments(std::string_view text) {
+  std::vector<std::string> r;
+  while (!text.empty()) {
+    const auto blank = text.find(' ');
+    r.emplace_back(text.substr(0, blank));
+    if (blank == std::string_view::npos) return r;
+    text.remove_prefix(blank + 1);
+    if (text.empty()) r.emplace_back();
+  }
+  return r;
+}
+
+struct GoldenCase {
+  std::string arguments;
+  std::string output_first_line;
+  std::vector<std::string> messages;  // "[LEVEL] text"
+  int status = -1;
+};
+
+std::vector<GoldenCase> golden_cases() {
+  std::vector<GoldenCase> cases;
+  for (const std::string_view line : golden::lines_of("1.4.9-cli-options.txt")) {
+    constexpr std::string_view kCommand = "$ conntrackd ";
+    constexpr std::string_view kOut = "  stdout| ";
+    constexpr std::string_view kErr = "  stderr| ";
+    constexpr std::string_view kStatus = "  exit status ";
+    if (line.starts_with(kCommand)) {
+      cases.push_back({std::string(line.substr(kCommand.size())), "", {}, -1});
+    } else if (line.starts_with(kOut) && cases.back().output_first_line.empty()) {
+      cases.back().output_first_line = line.substr(kOut.size());
+    } else if (line.starts_with(kErr)) {
+      cases.back().messages.emplace_back(line.substr(line.find(") [") + 2));
+    } else if (line.starts_with(kStatus)) {
+      cases.back().status = std::stoi(std::string(line.substr(kStatus.size())));
+    }
+  }
+  return cases;
+}
+
+std::string message_text(const CommandLine::Message& m) {
+  return (m.level == Level::error ? "[ERROR] " : "[warning] ") + m.text;
+}
+
+// What conntrackd takes by accident and ctsyncd refuses, or the other way round: long options.
+const std::set<std::string> kDifferent = {"-C CFG --help", "-C CFG --version", "-C CFG -help", "-C CFG -version",
+                                          "-C CFG sv",     "-C CFG -sv",       "-C CFG -ix",   "-C CFG -i ct expect"};
+
+TEST(CommandLine, DoesWhatConntrackdDoes) {
+  const auto cases = golden_cases();
+  ASSERT_GT(cases.size(), 50U);
+  for (const auto& c : cases) {
+    if (kDifferent.contains(c.arguments)) continue;
+    SCOPED_TRACE(c.arguments);
+    const auto r = parse(split_arguments(c.arguments));
+    std::vector<std::string> messages = c.messages;
+    // Messages of what comes after the command line: the connection, the configuration file, the lock.
+    const bool tried = !messages.empty() && (messages.back().starts_with("[ERROR] can't connect") ||
+                                             messages.back().starts_with("[ERROR] can't open config") ||
+                                             messages.back().starts_with("[ERROR] lockfile"));
+    if (tried) {
+      messages.pop_back();
+      std::erase(messages, "[warning] deprecated unix backlog configuration, ignoring.");
+      EXPECT_NE(r.action, Action::print_and_exit);
+    } else {
+      EXPECT_EQ(r.action, Action::print_and_exit);
+      EXPECT_EQ(r.exit_status, c.status);
+    }
+    std::vector<std::string> got;
+    for (const auto& m : r.messages) got.push_back(message_text(m));
+    EXPECT_EQ(got, messages);
+    if (c.output_first_line.find("<the whole -h text>") == 0 || c.arguments == "-h") {
+      EXPECT_EQ(r.output, usage_text("conntrackd"));
+    } else if (c.output_first_line.find("Licensed") != std::string::npos) {
+      EXPECT_EQ(r.output, version_text());
+    } else {
+      EXPECT_EQ(r.output, "");
+    }
+  }
+}
+
+TEST(CommandLine, UsageHasTheLinesOfConntrackd) {
+  std::string expected;
+  bool in = false;
+  for (const std::string_view line : golden::lines_of("1.4.9-cli-options.txt")) {
+    if (line == "$ conntrackd -h") in = true;
+    if (in && line.starts_with("  exit")) break;
+    if (in && line.starts_with("  stdout| ")) expected += std::string(line.substr(10)) + "\n";
+  }
+  // The name of the program is ours; all else stays.
+  expected.erase(0, expected.find('\n'));
+  expected.replace(expected.find("display conntrackd"), 18, "display ctsyncd");
+  const auto got = usage_text("conntrackd");
+  EXPECT_EQ(got.substr(got.find('\n')), expected);
+}
+
+TEST(CommandLine, RequestCodes) {
+  const std::map<std::string, int> codes = {
+      {"-c", 46},
+      {"-c ct", 18},
+      {"-c expect", 42},
+      {"-f", 45},
+      {"-f internal", 33},
+      {"-f external", 34},
+      {"-F", 43},
+      {"-F ct", 0},
+      {"-F expect", 38},
+      {"-i", 16},
+      {"-i ct", 16},
+      {"-i expect", 40},
+      {"-e", 17},
+      {"-e ct", 17},
+      {"-e expect", 41},
+      {"-i -x", 24},
+      {"-i ct -x", 24},
+      {"-e -x", 25},
+      {"-i expect -x", 47},
+      {"-e expect -x", 48},
+      {"-k", 20},
+      {"-s", 21},
+      {"-s ct", 21},
+      {"-s network", 28},
+      {"-s cache", 29},
+      {"-s runtime", 30},
+      {"-s link", 31},
+      {"-s multicast", 31},
+      {"-s rsqueue", 32},
+      {"-s process", 35},
+      {"-s queue", 36},
+      {"-s expect", 37},
+      {"-R", 44},
+      {"-R ct", 1},
+      {"-R expect", 39},
+      {"-B", 22},
+      {"-n", 23},
+      {"-t", 26},
+      // prefixes: the first match counts
+      {"-s n", 28},
+      {"-s c", 29},
+      {"-s r", 30},
+      {"-s m", 31},
+      {"-s l", 31},
+      {"-s rs", 32},
+      {"-s p", 35},
+      {"-s q", 36},
+      {"-s ct", 21},
+      {"-s e", 37},
+      {"-i exp", 40},
+      {"-i e", 40},
+      {"-f ext", 34},
+      {"-f i", 33},
+      {"-c c", 18},
+      // the last of several counts
+      {"-i -s", 21},
+      {"-s -i", 16},
+      {"-i -x -e", 17},
+      {"-k -k", 20},
+      {"-s -C file", 21},
+      {"-i -e -x", 25},
+  };
+  for (const auto& [arguments, code] : codes) {
+    SCOPED_TRACE(arguments);
+    const auto r = parse(split_arguments(arguments));
+    EXPECT_EQ(r.action, Action::request);
+    EXPECT_EQ(static_cast<int>(r.request), code);
+    EXPECT_EQ(request_of(code), r.request);
+  }
+  EXPECT_EQ(static_cast<int>(parse({"-s", ""}).request), 28) << "an empty parameter matches the first";
+}
+
+TEST(CommandLine, NumbersThatAreNoRequest) {
+  for (const int code : {-1, 2, 15, 27, 49, 9999}) EXPECT_EQ(request_of(code), std::nullopt);
+  EXPECT_EQ(request_of(19), Request::flush_both_ct);
+}
+
+TEST(CommandLine, DaemonAndConfigPath) {
+  EXPECT_EQ(parse({}).action, Action::foreground);
+  EXPECT_EQ(parse({}).config_path, "/etc/conntrackd/conntrackd.conf");
+  EXPECT_EQ(parse({"-d"}).action, Action::background);
+  EXPECT_EQ(parse({"-d", "-d"}).action, Action::background);
+  EXPECT_EQ(parse({"-C", "a", "-d", "-C", "b"}).config_path, "b");
+  EXPECT_EQ(parse({"-C", "-d"}).action, Action::foreground) << "-d is the file name here";
+}
+
+TEST(CommandLine, RefusesWhatOnlyLooksLikeAnOption) {
+  for (const char* a : {"-daemon", "xd", "sv", "-ix", "-help", "--daemon", "-", "--", "d"}) {
+    SCOPED_TRACE(a);
+    const auto r = parse({a});
+    EXPECT_EQ(r.action, Action::print_and_exit);
+    EXPECT_EQ(r.exit_status, 1);
+    ASSERT_EQ(r.messages.size(), 1U);
+    EXPECT_EQ(r.messages[0].text, std::string("Unknown option: ") + a);
+  }
+}
+
+TEST(CommandLine, LongHelpAndVersion) {
+  EXPECT_EQ(parse({"--help"}).output, usage_text("conntrackd"));
+  EXPECT_EQ(parse({"--help"}).exit_status, 0);
+  EXPECT_EQ(parse({"--version"}).output, version_text());
+  EXPECT_EQ(parse({"-d", "-s", "-v"}).exit_status, 1) << "the first error ends the parsing";
+}
+
+TEST(CommandLine, VersionNamesTheCompatibleConntrackd) {
+  const auto text = version_text();
+  EXPECT_TRUE(text.starts_with("ctsyncd "));
+  EXPECT_NE(text.substr(0, text.find('\n')).find("(compatible with conntrackd 1.4.9)"), std::string::npos);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3);
+}
+
+}  // namespace
+}  // namespace ctsync::control
