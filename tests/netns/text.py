@@ -95,3 +95,14 @@ def golden(path):
             elif command:
                 body.append(line)
     return found
+
+
+def counters(output):
+    """Labelled numbers of -s network, runtime, queue or cache: {"Malformed messages": n, ...}.
+
+    A label that stands twice (recv and send side) keeps its first value.
+    """
+    found = {}
+    for label, value in re.findall(r"^\s*([^:\n]+):\s+(\d+)", output, re.MULTILINE):
+        found.setdefault(label.strip(), int(value))
+    return found
