@@ -24,7 +24,8 @@ class Events {
   virtual void peer_restarted(PeerId) {}  // FT-FW: it says hello anew
   // FT-FW, NOTRACK: numbers from..to never came; FT-FW has asked for them.
   virtual void gap_seen(PeerId, std::uint32_t /*from*/, std::uint32_t /*to*/) {}
-  // FT-FW: the resend queue is full and its oldest message was given up. Comes once until the queue was emptied again.
+  // FT-FW: the resend queue is full and its oldest message was given up. Comes once until it has
+  // shrunk to half.
   virtual void resend_queue_overflow() {}
   // FT-FW: the peer asks for numbers that were given up earlier: it has lost state until the next bulk.
   virtual void cannot_repeat(PeerId, std::uint32_t /*from*/, std::uint32_t /*to*/) {}

@@ -33,6 +33,7 @@ class FtFw final : public Engine {
   // Sent and not acknowledged, while acknowledgements come in: about 54 full datagrams, well below what fits the default
   // socket buffer, and several of the peer's default ACK windows.
   static constexpr std::uint32_t kFlightLimit = 1500;
+  static constexpr Duration kAckIsFresh = 2 * kAliveInterval;
 
   FtFw(const EngineContext& context, const EngineOptions& options, TimePoint now);
 
@@ -67,16 +68,18 @@ class FtFw final : public Engine {
   void transmitted(TimePoint now) override { alive_at_ = now + kAliveInterval; }
   void unlink(NodeRef n) override;
 
-  void hear_hello(Peer& p, const wire::Header& h);
+  Peer& peer_of(const PeerAddress& from, const wire::Header& h, TimePoint now);
+  void hear_flags(Peer& p, const wire::Header& h);
   void begin_session(Peer& p, std::uint32_t seq);
-  bool believe_jump(Peer& p, std::uint32_t seq);
-  bool took_new_number(Peer& p, std::uint32_t seq, TimePoint now);
-  void open_gap(Peer& p, std::uint32_t seq);
-  void take_in_sequence(Peer& p, std::uint32_t seq);
-  Verdict digest(Peer& p, const wire::Message& m, TimePoint now);
+  bool may_take(Peer& p, std::uint32_t seq, TimePoint now);
+  static bool believes_jump(Peer& p, std::uint32_t seq);
+  static bool went_back(Peer& p, std::uint32_t seq, TimePoint now);
+  void take(Peer& p, std::uint32_t seq, TimePoint now);
+  void close_before_gap(Peer& p, std::uint32_t seq);
+  void digest(Peer& p, const wire::Message& m, TimePoint now);
   void on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now);
   void on_nack(Peer& p, std::uint32_t from, std::uint32_t to);
-  NodeRef first_from(std::uint32_t seq) const;
+  NodeRef first_from(std::uint32_t seq);
   void repeat(std::uint32_t from, std::uint32_t to);
   void forget_resend();
   void drop_oldest();

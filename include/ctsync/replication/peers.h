@@ -2,13 +2,16 @@
 // Who we hear, and how far we have heard each one. A peer is one daemon: it has one sequence space, but one address on each
 // dedicated link. Bounded: the peer not heard for longest makes room for a new one.
 //
-// How an address finds its peer (at() and find()):
-//  1. a known address is its peer, unless its message does not continue that peer but does continue another one (rule 2);
-//  2. an address not seen before belongs to a peer that has no address on that link, if the message continues that peer's
-//     sequence: at most kJoinAhead numbers after the expected one or kJoinBehind before it; the nearest one wins;
-//  3. else, and always if the message says HELLO (its number says nothing), the address is a new peer.
-// Rule 2 makes the fail-over of a peer to another link part of its one sequence, as its sender sees it (spec replication.md
-// 3.6). A wrong guess does no lasting harm: the engines recover from any number a peer starts at.
+// How an address finds its peer:
+//  1. an address not heard before belongs to a peer without an address on that link, if its message continues that peer's
+//     sequence: at most kJoinAhead numbers after the expected one or kJoinBehind before it; the nearest one wins. So the
+//     fail-over of a peer to another link stays part of its one sequence, as its sender sees it (spec replication.md 3.6);
+//  2. else it is a new peer; always so if the message says HELLO, for then its number tells nothing;
+//  3. a known address is its peer. But if the number is old there or far ahead and continues another peer as in rule 1, which
+//     was heard later, the address moves to that one: the peer restarted while it spoke on another link;
+//  4. a daemon speaks on one link at a time. A peer that jumps between links kMaxSwitches times within kSwitchTime is two
+//     daemons whose numbers happened to fit, and the address just heard becomes a peer of its own.
+// Where a guess was wrong the sequence rules of the engines still recover.
 #pragma once
 
 #include <array>
@@ -38,6 +41,7 @@ using PeerId = std::uint32_t;
 
 // What FT-FW and NOTRACK remember of a peer. Numbers are sequence numbers.
 struct Peer {
+  // An address on one link.
   struct Place {
     bool known = false;
     Family family = Family::none;
@@ -45,12 +49,15 @@ struct Peer {
   };
   std::array<Place, kMaxLinks> places;  // by link
   bool used = false;
+  std::uint8_t link = 0;       // where it was heard last
+  std::uint8_t switches = 0;   // changes of link since switches_since
+  TimePoint switches_since{};
   TimePoint last_heard{};  // last message with a valid header
 
   bool received = false;   // `last` is set
   std::uint32_t last = 0;  // last number accepted
   // FT-FW.
-  std::uint32_t window = 0;     // messages until the next window ACK
+  std::uint32_t window = 0;  // messages until the next window ACK
   bool ack_pending = false;
   std::uint32_t ack_start = 0;  // first number not yet acknowledged by us, with ack_pending
   bool said_hello = false;      // its last message had HELLO
@@ -68,11 +75,13 @@ struct Peer {
 
 class Peers {
  public:
-  static constexpr std::uint32_t kJoinAhead = 1U << 20;
+  static constexpr std::uint32_t kJoinAhead = 1U << 17;
   static constexpr std::uint32_t kJoinBehind = 1U << 10;
+  static constexpr std::uint8_t kMaxSwitches = 6;
+  static constexpr Duration kSwitchTime = std::chrono::seconds(5);
 
-  // The peer of this address and message; nullptr if it would be a new one. May move the address to another peer.
-  Peer* find(const PeerAddress& from, const wire::Header& h);
+  // The peer of this address and message; nullptr if it would be a new one. May give the address to another peer.
+  Peer* find(const PeerAddress& from, const wire::Header& h, TimePoint now);
   // A fresh peer; evicts the one not heard for longest if there is no room.
   Peer& add(const PeerAddress& from, TimePoint now);
 
@@ -85,7 +94,9 @@ class Peers {
  private:
   Peer* owner(const PeerAddress& from);
   Peer* best_fit(const PeerAddress& from, std::uint32_t seq);
-  void move_address(const PeerAddress& from, Peer* old_owner, Peer& to);
+  static void take_place(Peer& p, const PeerAddress& from);
+  static void leave_place(Peer& p, std::uint8_t link);
+  static bool is_two_daemons(Peer& p, std::uint8_t link, TimePoint now);
 
   std::array<Peer, kMaxPeers> peers_;
   std::uint32_t recent_ = 0;  // where the last look-up ended: most messages come from the same peer

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/replication/alarm.h"
+
+#include <algorithm>
+
+namespace ctsync::replication {
+
+Alarm::Alarm(const EngineContext& context, const EngineOptions& options, TimePoint now)
+    : Engine(context, options, now), random_state_(options.seed), flow_wheel_(now), expect_wheel_(now) {
+  options_.refresh_time = std::max<std::uint32_t>(options_.refresh_time, 1);
+}
+
+Verdict Alarm::on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) {
+  Peer* p = peers_.find(from, m.header, now);
+  if (p == nullptr) {
+    p = &peers_.add(from, now);
+    context_.events.peer_appeared(peers_.id(*p));
+  }
+  p->last_heard = now;
+  return m.header.flags == 0 ? Verdict::accept_data : Verdict::consumed;
+}
+
+std::optional<TimePoint> Alarm::next_deadline() const {
+  std::optional<TimePoint> first;
+  for (const auto& t : {Engine::next_deadline(), flow_wheel_.next_deadline(), expect_wheel_.next_deadline()}) {
+    if (t && (!first || *t < *first)) first = t;
+  }
+  return first;
+}
+
+void Alarm::on_timer(TimePoint now) {
+  refresh(flow_wheel_, Kind::flow, now);
+  refresh(expect_wheel_, Kind::expectation, now);
+}
+
+void Alarm::refresh(table::TimerWheel& wheel, Kind kind, TimePoint now) {
+  wheel.advance(now, [&](std::uint32_t id) {
+    queue_object({kind, id});
+    wheel.schedule(id, now + refresh_delay());
+  });
+}
+
+// Whole seconds in 1..RefreshTime, plus one to five fifths of a second less a microsecond.
+Duration Alarm::refresh_delay() {
+  const auto seconds = std::chrono::seconds(1 + random() % options_.refresh_time);
+  const auto fifths = std::chrono::milliseconds(200 * (1 + random() % 5));
+  return seconds + fifths - std::chrono::microseconds(1);
+}
+
+// SplitMix64: no more is needed to spread refreshes.
+std::uint64_t Alarm::random() {
+  std::uint64_t z = random_state_ += 0x9e3779b97f4a7c15U;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
+  z = (z ^ z >> 27) * 0x94d049bb133111ebU;
+  return z ^ z >> 31;
+}
+
+}  // namespace ctsync::replication

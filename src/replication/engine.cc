@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/replication/engine.h"
+
+#include <algorithm>
+
+namespace ctsync::replication {
+
+namespace {
+
+// The message type follows from the life state (spec replication.md 2.6); `base` is the NEW type of the kind.
+wire::MsgType type_of(table::FlowState state, wire::MsgType base) {
+  const int step = state == table::FlowState::new_ ? 0 : state == table::FlowState::alive ? 1 : 2;
+  return static_cast<wire::MsgType>(static_cast<int>(base) + step);
+}
+
+std::uint32_t age(std::uint32_t updated, TimePoint now) {
+  const std::uint32_t t = seconds_of(now);
+  return t > updated ? t - updated : 0;
+}
+
+}  // namespace
+
+Engine::Engine(const EngineContext& context, const EngineOptions& options, TimePoint now)
+    : context_(context),
+      options_(options),
+      nodes_(context.flows, context.expectations),
+      control_(nodes_, table::Queue::transmit),
+      transmit_(nodes_, table::Queue::transmit),
+      next_seq_(options.first_sequence),
+      slice_start_(now) {}
+
+// --- Changes ---
+
+void Engine::flow_changed(table::FlowId id, Announce announce, TimePoint now) {
+  changed({Kind::flow, id}, announce, now);
+}
+void Engine::expectation_changed(table::ExpectId id, Announce announce, TimePoint now) {
+  changed({Kind::expectation, id}, announce, now);
+}
+void Engine::flow_dead(table::FlowId id, Announce announce) { dead({Kind::flow, id}, announce); }
+void Engine::expectation_dead(table::ExpectId id, Announce announce) { dead({Kind::expectation, id}, announce); }
+void Engine::flow_leaving(table::FlowId id) { leaving({Kind::flow, id}); }
+void Engine::expectation_leaving(table::ExpectId id) { leaving({Kind::expectation, id}); }
+
+void Engine::changed(NodeRef n, Announce announce, TimePoint now) {
+  object_changed(n, now);
+  if (announce == Announce::yes) queue_object(n);
+}
+
+void Engine::dead(NodeRef n, Announce announce) {
+  object_gone(n);
+  if (announce == Announce::yes) {
+    queue_object(n);
+  } else if (nodes_.queue(n) == table::Queue::none) {
+    done_with(n);
+  }
+}
+
+void Engine::leaving(NodeRef n) {
+  object_gone(n);
+  unlink(n);
+}
+
+bool Engine::is_dead(NodeRef n) const {
+  if (n.kind() == Kind::flow) return context_.flows->slot(n.index()).state == table::FlowState::dead;
+  if (n.kind() == Kind::expectation) return context_.expectations->slot(n.index()).state == table::FlowState::dead;
+  return false;
+}
+
+// --- Queues ---
+
+void Engine::unlink(NodeRef n) {
+  if (nodes_.queue(n) != table::Queue::transmit) return;
+  (n.kind() == Kind::control ? control_ : transmit_).remove(n);
+}
+
+void Engine::queue_control(std::uint8_t flags, std::uint32_t from, std::uint32_t to) {
+  control_.push_back(nodes_.new_control(flags, from, to));
+}
+
+void Engine::queue_object(NodeRef n) {
+  if (nodes_.queue(n) == table::Queue::transmit) return;
+  unlink(n);
+  transmit_.push_back(n);
+}
+
+void Engine::done_with(NodeRef n) {
+  if (n.kind() == Kind::control) {
+    nodes_.free_control(n);
+  } else if (is_dead(n)) {
+    if (n.kind() == Kind::flow) {
+      context_.flows->release(n.index());
+    } else {
+      context_.expectations->release(n.index());
+    }
+  }
+}
+
+// --- Bulk send ---
+
+void Engine::begin_bulk(TimePoint now) {
+  if (bulk_.active) {
+    bulk_wanted_ = true;
+    return;
+  }
+  context_.events.bulk_started();
+  bulk_wanted_ = false;
+  bulk_started_ = now;
+  if (context_.flows == nullptr) {
+    context_.events.kernel_bulk_wanted();
+    return;
+  }
+  bulk_ = {.active = true, .flow_end = context_.flows->end_id()};
+  if (context_.expectations != nullptr) bulk_.expectation_end = context_.expectations->end_id();
+}
+
+void Engine::answer_resync(PeerId peer, TimePoint now) {
+  context_.events.resync_requested(peer);
+  if (bulk_.active || (bulk_started_ && now - *bulk_started_ < kBulkSpacing)) {
+    bulk_wanted_ = true;
+  } else {
+    begin_bulk(now);
+  }
+}
+
+// The next object to send, nothing when the walk is over or has looked at enough slots for this time.
+NodeRef Engine::next_of_bulk(std::uint32_t& scanned) {
+  // Dead objects in no queue are gone from the table, so a dead one found here waits for its acknowledgement.
+  while (bulk_.flow < bulk_.flow_end) {
+    if (scanned++ == kScanLimit) return {};
+    const table::FlowId id = bulk_.flow++;
+    const auto& slot = context_.flows->slot(id);
+    if (slot.state != table::FlowState::free && slot.queue != table::Queue::transmit) return {Kind::flow, id};
+  }
+  while (bulk_.expectation < bulk_.expectation_end) {
+    if (scanned++ == kScanLimit) return {};
+    const table::ExpectId id = bulk_.expectation++;
+    const auto& slot = context_.expectations->slot(id);
+    if (slot.state != table::FlowState::free && slot.queue != table::Queue::transmit) return {Kind::expectation, id};
+  }
+  bulk_.active = false;
+  return {};
+}
+
+// --- Sending ---
+
+void Engine::send_control(wire::Packer& packer, TimePoint now) {
+  const NodeRef n = control_.pop_front();
+  const ControlNode c = nodes_.control(n);
+  const std::uint32_t seq = take_seq();
+  const auto flags = static_cast<std::uint8_t>(c.flags | next_flags());
+  if ((c.flags & wire::flag::kRange) != 0) {
+    packer.control(flags, seq, c.from, c.to);
+  } else {
+    packer.alive(flags, seq);
+  }
+  sent(n, seq, now);
+}
+
+void Engine::send_object(wire::Packer& packer, NodeRef n, TimePoint now) {
+  const std::uint32_t seq = take_seq();
+  const std::uint8_t flags = next_flags();
+  if (n.kind() == Kind::flow) {
+    const auto& slot = context_.flows->slot(n.index());
+    packer.flow(type_of(slot.state, wire::MsgType::flow_new), flags, seq, slot.flow, context_.flows->extra(n.index()),
+                age(slot.updated, now));
+  } else {
+    const auto& slot = context_.expectations->slot(n.index());
+    packer.expectation(type_of(slot.state, wire::MsgType::expect_new), flags, seq, slot.expect, age(slot.updated, now));
+  }
+  sent(n, seq, now);
+}
+
+bool Engine::send_data(wire::Packer& packer, TimePoint now) {
+  if (now - slice_start_ >= slice().interval) {
+    slice_start_ = now;
+    slice_left_ = slice().burst;
+  }
+  std::uint32_t room = window_room(now);
+  std::uint32_t scanned = 0;
+  bool any = false;
+  while (room + slice_left_ != 0) {
+    NodeRef n = transmit_.pop_front();
+    if (!n && bulk_.active) n = next_of_bulk(scanned);
+    if (!n) break;
+    unlink(n);  // of the bulk, out of the resend queue
+    send_object(packer, n, now);
+    --(room != 0 ? room : slice_left_);
+    any = true;
+  }
+  return any;
+}
+
+void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
+  bool any = false;
+  for (; !control_.empty(); any = true) send_control(packer, now);
+  if (bulk_wanted_ && !bulk_.active && now - *bulk_started_ >= kBulkSpacing) begin_bulk(now);
+  if (congested) {
+    slice_start_ = now;  // look again after a slice
+  } else if (send_data(packer, now)) {
+    any = true;
+  }
+  if (!packer.empty()) {
+    packer.flush();
+    any = true;
+  }
+  if (any) transmitted(now);
+}
+
+std::optional<TimePoint> Engine::next_deadline() const {
+  std::optional<TimePoint> t;
+  if (!control_.empty() || !transmit_.empty() || bulk_.active) t = slice_start_ + slice().interval;
+  if (bulk_wanted_ && !bulk_.active) {
+    const TimePoint again = *bulk_started_ + kBulkSpacing;
+    t = t ? std::min(*t, again) : again;
+  }
+  return t;
+}
+
+}  // namespace ctsync::replication

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/replication/peers.h"
+
+#include <algorithm>
+
+#include "ctsync/replication/sequence.h"
+
+namespace ctsync::replication {
+
+namespace {
+
+bool is_at(const Peer& p, const PeerAddress& a) {
+  const auto& place = p.places[a.link];
+  return place.known && place.family == a.family && place.address == a.address;
+}
+
+// How far `seq` is from continuing `p`; nothing if it does not.
+std::optional<std::uint32_t> fit(const Peer& p, std::uint32_t seq) {
+  const std::uint32_t ahead = seq - p.expected();
+  if (ahead <= Peers::kJoinAhead) return ahead;
+  const std::uint32_t behind = p.expected() - seq;
+  if (behind <= Peers::kJoinBehind) return behind;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Peer* Peers::owner(const PeerAddress& from) {
+  if (peers_[recent_].used && is_at(peers_[recent_], from)) return &peers_[recent_];
+  const auto p = std::ranges::find_if(peers_, [&](const Peer& q) { return q.used && is_at(q, from); });
+  if (p == peers_.end()) return nullptr;
+  recent_ = id(*p);
+  return &*p;
+}
+
+Peer* Peers::best_fit(const PeerAddress& from, std::uint32_t seq) {
+  Peer* best = nullptr;
+  std::uint32_t best_distance = 0;
+  for (auto& p : peers_) {
+    if (!p.used || !p.received || p.places[from.link].known) continue;
+    const auto distance = fit(p, seq);
+    if (!distance || (best != nullptr && *distance >= best_distance)) continue;
+    best = &p;
+    best_distance = *distance;
+  }
+  return best;
+}
+
+Peer* Peers::find(const PeerAddress& from, const wire::Header& h, TimePoint now) {
+  const bool hello = (h.flags & wire::flag::kHello) != 0;
+  Peer* p = owner(from);
+  if (p == nullptr) {
+    Peer* other = hello ? nullptr : best_fit(from, h.seq);
+    if (other != nullptr) take_place(*other, from);
+    p = other;
+  } else if (!hello && p->received && !fit(*p, h.seq)) {
+    Peer* other = best_fit(from, h.seq);
+    if (other != nullptr && other->last_heard > p->last_heard) {
+      leave_place(*p, from.link);
+      take_place(*other, from);
+      p = other;
+    }
+  }
+  if (p != nullptr && is_two_daemons(*p, from.link, now)) {
+    leave_place(*p, from.link);
+    return nullptr;
+  }
+  return p;
+}
+
+Peer& Peers::add(const PeerAddress& from, TimePoint now) {
+  auto room = std::ranges::find_if(peers_, [](const Peer& p) { return !p.used; });
+  if (room == peers_.end()) room = std::ranges::min_element(peers_, {}, &Peer::last_heard);
+  *room = Peer{};
+  room->used = true;
+  room->link = from.link;
+  room->last_heard = now;
+  take_place(*room, from);
+  return *room;
+}
+
+void Peers::take_place(Peer& p, const PeerAddress& from) { p.places[from.link] = {true, from.family, from.address}; }
+
+void Peers::leave_place(Peer& p, std::uint8_t link) {
+  p.places[link] = {};
+  p.used = std::ranges::any_of(p.places, &Peer::Place::known);
+}
+
+bool Peers::is_two_daemons(Peer& p, std::uint8_t link, TimePoint now) {
+  if (p.link == link) return false;
+  p.link = link;
+  if (now - p.switches_since > kSwitchTime) {
+    p.switches_since = now;
+    p.switches = 0;
+  }
+  if (++p.switches < kMaxSwitches) return false;
+  p.switches = 0;
+  return true;
+}
+
+}  // namespace ctsync::replication
