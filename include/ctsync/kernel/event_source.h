@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
@@ -14,6 +15,8 @@
 #include "ctsync/kernel/kernel_table.h"
 
 namespace ctsync::kernel {
+
+struct Message;
 
 class EventSource {
  public:
@@ -43,8 +46,10 @@ class EventSource {
     Origin origin;
   };
 
-  Result<> set_buffer(std::uint32_t bytes);
   void handle_datagram(std::span<const std::uint8_t> data, EventHandler& handler);
+  void handle_message(const Message& m, EventHandler& handler);
+  void handle_flow(EventType type, const Message& m, EventHandler& handler);
+  void handle_expectation(EventType type, const Message& m, EventHandler& handler);
   void handle_overrun(EventHandler& handler);
   Origin origin_of(std::uint32_t port_id) const;
 

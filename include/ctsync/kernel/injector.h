@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Writes flows and expectations into the kernel (spec replication.md 5.2 to 5.5), many a system call. Only errors are
 // answered; each is matched to its entry by the sequence number, and one acknowledgement at the end of a batch tells that the
-// kernel has seen all of it. A batch is done when run() returns: the kernel works on it inside the system call.
+// kernel has seen all of it. The kernel
+// works on a batch inside the system call: when finish() returns, everything is done.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 
 #include "ctsync/base/result.h"
-#include "ctsync/base/unique_fd.h"
 #include "ctsync/kernel/kernel_table.h"
 
 namespace ctsync::kernel {
@@ -41,12 +40,10 @@ class Injector final : public TableWriter {
   Result<> flush_expectations() override;
 
  private:
-  struct Batch;
+  class Batch;
 
-  const InjectorOptions options_;
-  UniqueFd fd_;
-  std::uint32_t port_id_ = 0;
   std::unique_ptr<Batch> batch_;
+  std::uint32_t port_id_ = 0;
 };
 
 }  // namespace ctsync::kernel

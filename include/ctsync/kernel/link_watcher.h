@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,8 +38,8 @@ class LinkWatcher {
   Result<> open();
 
   int fd() const { return fd_.get(); }
-  // Reads what is waiting and calls back once a change. After an overrun of the socket all interfaces are read again. Must
-  // be called when fd() is readable.
+  // Reads what is waiting and calls back once a change. After an overrun of the socket all interfaces are read again. Call it when fd()
+  // is readable.
   void read(const OnChange& on_change);
 
   // nullptr if there is no such interface. Valid until the next read().
@@ -50,10 +49,8 @@ class LinkWatcher {
 
  private:
   Result<> read_all(const OnChange& on_change);
-  // Reads datagrams until the socket is empty; true if an overrun was reported.
-  bool drain(const OnChange& on_change);
   void handle_link(std::uint16_t type, std::span<const std::uint8_t> body, const OnChange& on_change);
-  void forget(std::uint32_t index, const std::string* except, const OnChange& on_change);
+  void forget_if(const std::function<bool(const std::string&, std::uint32_t index)>& which, const OnChange& on_change);
 
   UniqueFd fd_;
   std::vector<std::uint8_t> buffer_;

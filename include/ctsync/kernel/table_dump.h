@@ -13,6 +13,8 @@
 
 namespace ctsync::kernel {
 
+struct Message;
+
 class TableDump final : public Dump {
  public:
   TableDump(const Clock& clock, DumpWhat what, Family family, bool raw);
@@ -28,7 +30,7 @@ class TableDump final : public Dump {
   DumpState read_once(DumpHandler& handler);
   DumpState handle_datagram(std::span<const std::uint8_t> data, DumpHandler& handler);
   DumpState handle_error(int code);
-  void handle_entry(std::span<const std::uint8_t> body, DumpHandler& handler);
+  void handle_entry(const Message& m, DumpHandler& handler);
 
   const Clock& clock_;
   const DumpWhat what_;

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/kernel/flow_query.h"
+
+#include <array>
+#include <cerrno>
+
+#include "encode.h"
+#include "netlink_message.h"
+#include "netlink_socket.h"
+
+namespace ctsync::kernel {
+
+Result<> FlowQuery::open() {
+  auto fd = open_netlink(NETLINK_NETFILTER);
+  if (!fd) return std::unexpected(fd.error());
+  fd_ = std::move(*fd);
+  return {};
+}
+
+Result<bool> FlowQuery::get(const Tuple& orig, FlowRecord& out) {
+  if (!encodable(orig)) return false;
+  const auto fail_with = [](int code) {
+    errno = code;
+    return fail_errno("can't look up a kernel conntrack entry");
+  };
+  std::array<std::uint8_t, 4096> room;
+  ByteWriter w(room);
+  encode_get(w, ++seq_, orig);
+  if (const int code = send_to_kernel(fd_.get(), w.written()); code != 0) return fail_with(code);
+  for (;;) {
+    const auto n = receive_from_kernel(fd_.get(), room);
+    if (n < 0) return fail_with(static_cast<int>(-n));
+    Messages messages{std::span(room).first(static_cast<std::size_t>(n))};
+    Message m;
+    while (messages.next(m)) {
+      if (m.seq != seq_) continue;  // an answer that an earlier, failed call left behind
+      if (m.type == kFlowNew) {
+        const bool ok = decode_flow(m.body, {}, out) == DecodeStatus::ok;
+        return ok ? Result<bool>(true) : fail_with(EBADMSG);
+      }
+      if (m.type != NLMSG_ERROR) continue;
+      ByteReader r(m.body);
+      const auto code = -static_cast<std::int32_t>(r.host32());
+      return code == ENOENT ? Result<bool>(false) : fail_with(code);
+    }
+  }
+}
+
+}  // namespace ctsync::kernel

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/kernel/injector.h"
+
+#include <linux/netlink.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <vector>
+
+#include "encode.h"
+#include "netlink_message.h"
+#include "netlink_socket.h"
+
+namespace ctsync::kernel {
+namespace {
+
+constexpr std::uint32_t kMaxBatch = 256;
+constexpr std::uint32_t kMaxMessages = 2 * kMaxBatch;  // destroy and create of each entry
+
+// What to ask the kernel next for an entry.
+enum class Step : std::uint8_t {
+  create,
+  update,
+  destroy,
+  create_instead,     // nothing to update
+  destroy_and_create,  // in the way, or not to be updated
+  finished,
+};
+
+Step first_step(WriteOp op) {
+  switch (op) {
+    case WriteOp::create: return Step::create;
+    case WriteOp::destroy: return Step::destroy;
+    default: return Step::update;
+  }
+}
+
+// The answers to the one or two requests of a step.
+struct Answers {
+  int destroy = 0;
+  int write = 0;  // create or update
+};
+
+// The next step, and if that is `finished`, the outcome.
+Step next_step(Step step, const Answers& a, WriteResult& result) {
+  const auto end = [&result](WritePhase phase, int error) {
+    result.phase = phase;
+    result.error = error;
+    return Step::finished;
+  };
+  switch (step) {
+    case Step::create:
+      return a.write == EEXIST ? Step::destroy_and_create : end(WritePhase::create, a.write);
+    case Step::update:
+      if (a.write == 0) return end(WritePhase::update, 0);
+      return a.write == ENOENT ? Step::create_instead : Step::destroy_and_create;
+    case Step::create_instead:
+      return a.write == EEXIST ? Step::destroy_and_create : end(WritePhase::create_instead, a.write);
+    case Step::destroy_and_create:
+      if (a.destroy != 0 && a.destroy != ENOENT) return end(WritePhase::destroy, a.destroy);
+      return end(WritePhase::create_again, a.write);
+    default: return end(WritePhase::destroy, a.destroy);
+  }
+}
+
+std::uint32_t tcp_timeout(std::uint8_t state) {
+  constexpr std::array<std::uint32_t, 10> kByState{60, 120, 60, 432000, 120, 60, 30, 120, 10, 120};
+  return state < kByState.size() ? kByState[state] : 60;
+}
+
+std::uint32_t sctp_timeout(std::uint8_t state) {
+  // none, closed, cookie wait, cookie echoed, established, shutdown sent, received, acknowledged, heartbeat sent
+  constexpr std::array<std::uint32_t, 9> kByState{10, 10, 3, 3, 210, 3, 3, 3, 30};
+  return state < kByState.size() ? kByState[state] : 10;
+}
+
+std::uint32_t dccp_timeout(std::uint8_t state) {
+  // none, request, respond, partopen, open, close request, closing, time wait
+  constexpr std::array<std::uint32_t, 8> kByState{240, 240, 480, 480, 43200, 64, 64, 240};
+  return state < kByState.size() ? kByState[state] : 240;
+}
+
+std::size_t hash_of(const Tuple& t) {
+  constexpr std::size_t kWords = sizeof(Tuple) / sizeof(std::uint64_t);
+  std::array<std::uint64_t, kWords> words;
+  std::memcpy(words.data(), &t, sizeof t);
+  std::uint64_t h = 0;
+  for (const auto word : words) h = std::rotl(h ^ word, 29) * 0x9e3779b97f4a7c15U;
+  return static_cast<std::size_t>(h >> 32);
+}
+
+// The kernel's answers, read many a call. Of each only the head matters: the rest (the request, extended errors) is cut off.
+struct AnswerReader {
+  static constexpr std::size_t kCount = 64;
+  static constexpr std::size_t kSize = NLMSG_HDRLEN + sizeof(nlmsgerr);
+  struct Answer {
+    std::uint32_t seq = 0;
+    int error = 0;  // errno
+  };
+
+  AnswerReader() {
+    for (std::size_t i = 0; i < kCount; ++i) {
+      io[i] = {data[i].data(), kSize};
+      headers[i].msg_hdr.msg_iov = &io[i];
+      headers[i].msg_hdr.msg_iovlen = 1;
+    }
+  }
+  // The number of datagrams that were waiting, or -errno.
+  int receive(int fd) {
+    const int got = ::recvmmsg(fd, headers.data(), kCount, MSG_DONTWAIT, nullptr);
+    return got < 0 ? -errno : got;
+  }
+  bool get(std::size_t i, Answer& answer) const {
+    if (headers[i].msg_len < kSize) return false;
+    ByteReader r(data[i]);
+    r.skip(4);  // length
+    const auto type = r.host16();
+    r.skip(2);  // flags
+    answer.seq = r.host32();
+    r.skip(4);  // port id
+    answer.error = -static_cast<std::int32_t>(r.host32());
+    return type == NLMSG_ERROR;
+  }
+
+  std::array<std::array<std::uint8_t, kSize>, kCount> data{};
+  std::array<iovec, kCount> io{};
+  std::array<mmsghdr, kCount> headers{};
+};
+
+struct Entry {
+  WriteResult result;
+  Step step{};
+  Answers answers;
+  FlowRecord record;
+};
+
+struct Request {
+  std::uint32_t entry = 0;
+  bool destroy = false;
+  bool answered = false;
+  std::uint32_t offset = 0;  // in the bytes of the batch
+  std::uint32_t size = 0;
+};
+
+}  // namespace
+
+std::uint32_t default_timeout(const Flow& f) {
+  const bool stream = f.knows(has::kStatus) && (f.status & status::kAssured);
+  switch (f.orig.l4) {
+    case kTcp: return tcp_timeout(f.proto_state);
+    case kUdp:
+    case kUdpLite: return stream ? 120 : 30;
+    case kIcmp:
+    case kIcmpv6: return 30;
+    case kGre: return stream ? 180 : 30;
+    case kSctp: return sctp_timeout(f.proto_state);
+    case kDccp: return dccp_timeout(f.proto_state);
+    default: return 600;
+  }
+}
+
+// The entries collected, the requests of the step under way and the kernel's answers to them.
+class Injector::Batch {
+ public:
+  explicit Batch(const InjectorOptions& options)
+      : be_liberal_(options.be_liberal),
+        entries_(std::clamp(options.batch, 1U, kMaxBatch)),
+        bytes_(entries_.size() * 2 * kMaxRequest) {}
+
+  Result<std::uint32_t> open();
+  bool full() const { return count_ == entries_.size(); }
+  bool contains(const Tuple& t) const;
+  void add(WriteOp op, const FlowRecord& r, std::uint64_t cookie);
+  void run(WriteHandler& handler);
+  // One request that `encode(writer, seq)` writes, alone. 0 or errno.
+  template <typename Encode>
+  int run_single(Encode encode);
+
+ private:
+  bool build_requests();
+  void add_request(ByteWriter& w, std::uint32_t entry, bool destroy);
+  void exchange();
+  bool collect(std::uint32_t base);
+  int transact(std::uint32_t seq, std::size_t offset, std::size_t size);
+  void request_acknowledgement(std::size_t offset);
+  void store_answer(Request& r, int error);
+
+  const bool be_liberal_;
+  UniqueFd fd_;
+  std::uint32_t seq_ = 1;
+  std::vector<Entry> entries_;
+  std::uint32_t count_ = 0;
+  std::array<std::uint16_t, kMaxBatch * 4> slots_{};  // open addressing by tuple: index of the entry + 1, 0 = free
+  std::vector<std::uint8_t> bytes_;
+  std::array<Request, kMaxMessages> requests_;
+  std::uint32_t request_count_ = 0;
+  AnswerReader answers_;
+};
+
+Result<std::uint32_t> Injector::Batch::open() {
+  auto fd = open_netlink(NETLINK_NETFILTER);
+  if (!fd) return std::unexpected(fd.error());
+  // Short error messages. Kernels without the option also send the request back, which only costs memory.
+  const int on = 1;
+  (void)::setsockopt(fd->get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
+  // A whole batch in one call, and room for an error for each request of it (the kernel counts memory, not bytes).
+  set_send_buffer(fd->get(), static_cast<std::uint32_t>(2 * bytes_.size()));
+  set_receive_buffer(fd->get(), kMaxMessages * 4096);
+  fd_ = std::move(*fd);
+  return netlink_port(fd_.get());
+}
+
+bool Injector::Batch::contains(const Tuple& t) const {
+  for (auto i = hash_of(t) % slots_.size(); slots_[i] != 0; i = (i + 1) % slots_.size()) {
+    if (entries_[slots_[i] - 1U].record.flow.orig == t) return true;
+  }
+  return false;
+}
+
+void Injector::Batch::add(WriteOp op, const FlowRecord& r, std::uint64_t cookie) {
+  auto& e = entries_[count_];
+  e.result = {.cookie = cookie, .op = op, .phase = {}, .error = 0};
+  e.step = first_step(op);
+  e.record.flow = r.flow;
+  copy_extra(e.record.extra, r.extra, r.flow.present);
+  ++count_;
+  auto i = hash_of(r.flow.orig) % slots_.size();
+  while (slots_[i] != 0) i = (i + 1) % slots_.size();
+  slots_[i] = static_cast<std::uint16_t>(count_);
+}
+
+void Injector::Batch::run(WriteHandler& handler) {
+  while (build_requests()) {
+    exchange();
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      auto& e = entries_[i];
+      if (e.step == Step::finished) continue;
+      e.step = next_step(e.step, e.answers, e.result);
+      if (e.step == Step::finished) handler.on_written(e.result, e.record);
+    }
+  }
+  count_ = 0;
+  slots_.fill(0);
+}
+
+// The requests of every unfinished entry; false if there is none.
+bool Injector::Batch::build_requests() {
+  request_count_ = 0;
+  ByteWriter w(bytes_);
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    auto& e = entries_[i];
+    if (e.step == Step::finished) continue;
+    e.answers = {};
+    if (e.step == Step::destroy || e.step == Step::destroy_and_create) add_request(w, i, true);
+    if (e.step != Step::destroy) add_request(w, i, false);
+  }
+  return request_count_ != 0;
+}
+
+void Injector::Batch::add_request(ByteWriter& w, std::uint32_t entry, bool destroy) {
+  const auto& e = entries_[entry];
+  const auto& flow = e.record.flow;
+  const auto offset = w.size();
+  const auto seq = seq_ + request_count_;
+  if (destroy) {
+    // Only a caller's own destroy means that very entry; what stands in the way of a create may be any.
+    const bool by_id = e.step == Step::destroy && flow.knows(has::kId);
+    encode_destroy(w, seq, flow.orig, by_id ? &flow.id : nullptr);
+  } else if (e.step == Step::update) {
+    encode_update(w, seq, e.record, be_liberal_);
+  } else {
+    encode_create(w, seq, e.record, be_liberal_);
+  }
+  requests_[request_count_++] = {.entry = entry,
+                                 .destroy = destroy,
+                                 .answered = false,
+                                 .offset = static_cast<std::uint32_t>(offset),
+                                 .size = static_cast<std::uint32_t>(w.size() - offset)};
+}
+
+// Sends all requests in one call and collects the errors. If any answer may be lost, each request without one is repeated
+// alone, which is safe: repeating a create, an update or a destroy leads to the same table.
+void Injector::Batch::exchange() {
+  const auto base = seq_;
+  seq_ += request_count_;
+  const auto& last = requests_[request_count_ - 1];
+  request_acknowledgement(last.offset);
+  const std::size_t size = last.offset + last.size;
+  if (send_to_kernel(fd_.get(), std::span(bytes_).first(size)) == 0 && collect(base)) return;
+  for (std::uint32_t i = 0; i < request_count_; ++i) {
+    auto& r = requests_[i];
+    if (r.answered) continue;
+    request_acknowledgement(r.offset);
+    store_answer(r, transact(base + i, r.offset, r.size));
+  }
+}
+
+// Reads the answers to the requests, numbered from `base`. False if some may be lost.
+bool Injector::Batch::collect(std::uint32_t base) {
+  bool complete = false;
+  bool lost = false;
+  while (!complete) {
+    const int got = answers_.receive(fd_.get());
+    if (got == -ENOBUFS) lost = true;
+    if (got < 0 && got != -ENOBUFS && got != -EINTR) break;  // the queue is empty and the last answer not seen
+    for (int i = 0; i < got; ++i) {
+      AnswerReader::Answer a;
+      if (!answers_.get(static_cast<std::size_t>(i), a)) continue;
+      const auto number = a.seq - base;
+      if (number >= request_count_) continue;
+      store_answer(requests_[number], a.error);
+      complete |= number == request_count_ - 1;
+    }
+  }
+  return complete && !lost;
+}
+
+// One request on its own, with acknowledgement. 0 or errno.
+int Injector::Batch::transact(std::uint32_t seq, std::size_t offset, std::size_t size) {
+  if (const int code = send_to_kernel(fd_.get(), std::span(bytes_).subspan(offset, size)); code != 0) return code;
+  for (;;) {
+    const int got = answers_.receive(fd_.get());
+    if (got == -EINTR) continue;
+    if (got < 0) return -got;
+    for (int i = 0; i < got; ++i) {
+      AnswerReader::Answer a;
+      if (answers_.get(static_cast<std::size_t>(i), a) && a.seq == seq) return a.error;
+    }
+  }
+}
+
+void Injector::Batch::request_acknowledgement(std::size_t offset) {
+  const auto field = std::span(bytes_).subspan(offset + offsetof(nlmsghdr, nlmsg_flags), 2);
+  const auto flags = ByteReader(field).host16();
+  ByteWriter(field).host16(flags | NLM_F_ACK);
+}
+
+void Injector::Batch::store_answer(Request& r, int error) {
+  auto& answers = entries_[r.entry].answers;
+  (r.destroy ? answers.destroy : answers.write) = error;
+  r.answered = true;
+}
+
+template <typename Encode>
+int Injector::Batch::run_single(Encode encode) {
+  ByteWriter w(bytes_);
+  const auto seq = seq_++;
+  encode(w, seq);
+  request_acknowledgement(0);
+  return transact(seq, 0, w.size());
+}
+
+Injector::Injector(const InjectorOptions& options) : batch_(std::make_unique<Batch>(options)) {}
+Injector::~Injector() = default;
+
+Result<> Injector::open() {
+  auto port = batch_->open();
+  if (!port) return std::unexpected(port.error());
+  port_id_ = *port;
+  return {};
+}
+
+void Injector::write(WriteOp op, const FlowRecord& record, std::uint64_t cookie, WriteHandler& handler) {
+  if (!encodable(record.flow.orig)) {
+    const auto phase = op == WriteOp::destroy ? WritePhase::destroy : WritePhase::create;
+    return handler.on_written({.cookie = cookie, .op = op, .phase = phase, .error = EINVAL}, record);
+  }
+  if (batch_->full() || batch_->contains(record.flow.orig)) batch_->run(handler);
+  batch_->add(op, record, cookie);
+}
+
+void Injector::finish(WriteHandler& handler) { batch_->run(handler); }
+
+WriteResult Injector::write_expectation(WriteOp op, const Expectation& e) {
+  const auto create = [&](bool minimal) {
+    return batch_->run_single([&](ByteWriter& w, std::uint32_t seq) { encode_expect_create(w, seq, e, minimal); });
+  };
+  const auto destroy = [&] {
+    return batch_->run_single([&](ByteWriter& w, std::uint32_t seq) { encode_expect_destroy(w, seq, e); });
+  };
+  WriteResult result{.cookie = 0, .op = op, .phase = WritePhase::destroy, .error = EINVAL};
+  const bool complete = encodable(e.expected) && encodable(e.master) && encodable(e.mask);
+  if (op == WriteOp::destroy) {
+    if (encodable(e.expected)) result.error = destroy();
+    return result;
+  }
+  result.phase = WritePhase::create;
+  if (!complete) return result;
+  bool minimal = false;
+  result.error = create(minimal);
+  if (result.error == EINVAL || result.error == EOPNOTSUPP) {
+    // This kernel may lack the NAT function or know fewer classes; then an expectation as conntrackd makes it must do.
+    minimal = true;
+    result.error = create(minimal);
+  }
+  if (result.error != EEXIST) return result;
+  if (const int code = destroy(); code != 0 && code != ENOENT) {
+    result.phase = WritePhase::destroy;
+    result.error = code;
+    return result;
+  }
+  result.phase = WritePhase::create_again;
+  result.error = create(minimal);
+  return result;
+}
+
+Result<> Injector::flush_flows() {
+  const int code = batch_->run_single(encode_flush_flows);
+  return code == 0 ? Result<>{} : fail(std::string("can't flush kernel conntrack table: ") + std::strerror(code), code);
+}
+
+Result<> Injector::flush_expectations() {
+  const int code = batch_->run_single(encode_flush_expectations);
+  return code == 0 ? Result<>{} : fail(std::string("can't flush kernel expect table: ") + std::strerror(code), code);
+}
+
+}  // namespace ctsync::kernel

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Netlink framing (linux/netlink.h): walkers over the messages of a datagram and the attributes of a message, and writers of
+// both. The walkers never leave the bytes they were given; lengths that lie end the walk and set malformed().
+#pragma once
+
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netlink.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+#include "ctsync/base/bytes.h"
+
+namespace ctsync::kernel {
+
+constexpr std::size_t netlink_align(std::size_t n) { return (n + 3) & ~std::size_t{3}; }
+
+constexpr std::uint16_t message_type(unsigned subsystem, unsigned command) {
+  return static_cast<std::uint16_t>(subsystem << 8 | command);
+}
+inline constexpr std::uint16_t kFlowNew = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW);
+inline constexpr std::uint16_t kFlowGet = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET);
+inline constexpr std::uint16_t kFlowDelete = message_type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE);
+inline constexpr std::uint16_t kExpectNew = message_type(NFNL_SUBSYS_CTNETLINK_EXP, IPCTNL_MSG_EXP_NEW);
+inline constexpr std::uint16_t kExpectGet = message_type(NFNL_SUBSYS_CTNETLINK_EXP, IPCTNL_MSG_EXP_GET);
+inline constexpr std::uint16_t kExpectDelete = message_type(NFNL_SUBSYS_CTNETLINK_EXP, IPCTNL_MSG_EXP_DELETE);
+
+struct Message {
+  std::uint16_t type = 0;
+  std::uint16_t flags = 0;
+  std::uint32_t seq = 0;
+  std::uint32_t pid = 0;
+  std::span<const std::uint8_t> body;   // what follows the header
+  std::span<const std::uint8_t> whole;  // header included
+};
+
+class Messages {
+ public:
+  explicit Messages(std::span<const std::uint8_t> datagram) : left_(datagram) {}
+  bool malformed() const { return malformed_; }
+
+  bool next(Message& m) {
+    if (left_.size() < NLMSG_HDRLEN) {
+      malformed_ |= !left_.empty();
+      return false;
+    }
+    ByteReader r(left_);
+    const auto length = r.host32();
+    if (length < NLMSG_HDRLEN || length > left_.size()) {
+      malformed_ = true;
+      return false;
+    }
+    m.type = r.host16();
+    m.flags = r.host16();
+    m.seq = r.host32();
+    m.pid = r.host32();
+    m.whole = left_.first(length);
+    m.body = m.whole.subspan(NLMSG_HDRLEN);
+    left_ = left_.subspan(std::min(netlink_align(length), left_.size()));
+    return true;
+  }
+
+ private:
+  std::span<const std::uint8_t> left_;
+  bool malformed_ = false;
+};
+
+struct Attribute {
+  std::uint16_t type = 0;  // without the nested and byte order flags
+  std::span<const std::uint8_t> data;
+
+  // False, and nothing stored, if the data is too short.
+  bool u8(std::uint8_t& to) const { return get(to, [](ByteReader& r) { return r.u8(); }); }
+  bool be16(std::uint16_t& to) const { return get(to, [](ByteReader& r) { return r.be16(); }); }
+  bool be32(std::uint32_t& to) const { return get(to, [](ByteReader& r) { return r.be32(); }); }
+  bool be64(std::uint64_t& to) const { return get(to, [](ByteReader& r) { return r.be64(); }); }
+  bool host32(std::uint32_t& to) const { return get(to, [](ByteReader& r) { return r.host32(); }); }
+  bool copy(void* to, std::size_t n) const {
+    if (data.size() < n) return false;
+    std::memcpy(to, data.data(), n);
+    return true;
+  }
+  // Up to the first zero byte.
+  std::string_view text() const {
+    const std::string_view all(reinterpret_cast<const char*>(data.data()), data.size());
+    return all.substr(0, all.find('\0'));
+  }
+
+ private:
+  template <typename T, typename Read>
+  bool get(T& to, Read read) const {
+    if (data.size() < sizeof(T)) return false;
+    ByteReader r(data);
+    to = read(r);
+    return true;
+  }
+};
+
+class Attributes {
+ public:
+  explicit Attributes(std::span<const std::uint8_t> data) : left_(data) {}
+  bool malformed() const { return malformed_; }
+
+  bool next(Attribute& a) {
+    if (left_.size() < NLA_HDRLEN) return false;  // up to three bytes of padding
+    ByteReader r(left_);
+    const std::size_t length = r.host16();
+    if (length < NLA_HDRLEN || length > left_.size()) {
+      malformed_ = true;
+      return false;
+    }
+    a.type = static_cast<std::uint16_t>(r.host16() & NLA_TYPE_MASK);
+    a.data = left_.subspan(NLA_HDRLEN, length - NLA_HDRLEN);
+    left_ = left_.subspan(std::min(netlink_align(length), left_.size()));
+    return true;
+  }
+
+ private:
+  std::span<const std::uint8_t> left_;
+  bool malformed_ = false;
+};
+
+// Calls f(attribute) for each; false if the lengths lie or f says false.
+template <typename F>
+bool for_each_attribute(std::span<const std::uint8_t> data, F f) {
+  Attributes attributes(data);
+  Attribute a;
+  while (attributes.next(a)) {
+    if (!f(a)) return false;
+  }
+  return !attributes.malformed();
+}
+
+// ---- writing; offsets count from the start of the writer, which starts at a message
+
+// Writes header and nfgenmsg; the length is set by end_message().
+inline std::size_t begin_message(ByteWriter& w, std::uint16_t type, std::uint16_t flags, std::uint32_t seq,
+                                 std::uint8_t family) {
+  const auto start = w.size();
+  w.host32(0);
+  w.host16(type);
+  w.host16(flags);
+  w.host32(seq);
+  w.host32(0);
+  w.u8(family);
+  w.u8(NFNETLINK_V0);
+  w.be16(0);
+  return start;
+}
+inline void end_message(ByteWriter& w, std::size_t start) {
+  w.patch_host32(start, static_cast<std::uint32_t>(w.size() - start));
+}
+
+inline void put_header(ByteWriter& w, unsigned type, std::size_t data_size) {
+  w.host16(static_cast<std::uint16_t>(NLA_HDRLEN + data_size));
+  w.host16(static_cast<std::uint16_t>(type));
+}
+inline void put_u8(ByteWriter& w, unsigned type, std::uint8_t v) {
+  put_header(w, type, 1);
+  w.u8(v);
+  w.zeros(3);
+}
+inline void put_be16(ByteWriter& w, unsigned type, std::uint16_t v) {
+  put_header(w, type, 2);
+  w.be16(v);
+  w.zeros(2);
+}
+inline void put_be32(ByteWriter& w, unsigned type, std::uint32_t v) {
+  put_header(w, type, 4);
+  w.be32(v);
+}
+inline void put_bytes(ByteWriter& w, unsigned type, const void* data, std::size_t size) {
+  put_header(w, type, size);
+  w.copy(data, size);
+  w.zeros(netlink_align(size) - size);
+}
+// With its terminating zero.
+inline void put_text(ByteWriter& w, unsigned type, std::string_view text) {
+  const auto padded = netlink_align(text.size() + 1);
+  put_header(w, type, text.size() + 1);
+  w.copy(text.data(), text.size());
+  w.zeros(padded - text.size());
+}
+
+// A nested attribute, open while the object lives.
+class Nest {
+ public:
+  Nest(ByteWriter& w, unsigned type) : w_(w), start_(w.size()) { put_header(w, type | NLA_F_NESTED, 0); }
+  ~Nest() { w_.patch_host16(start_, static_cast<std::uint16_t>(w_.size() - start_)); }
+  Nest(const Nest&) = delete;
+  Nest& operator=(const Nest&) = delete;
+
+ private:
+  ByteWriter& w_;
+  std::size_t start_;
+};
+
+}  // namespace ctsync::kernel
