@@ -35,7 +35,7 @@ std::optional<IpAddress> parse_ip(int family, std::string_view text) {
 // Clears what lies behind the first `prefix` bits.
 void mask(IpAddress& address, unsigned prefix) {
   for (unsigned i = 0; i < address.bytes.size(); ++i) {
-    const unsigned kept = std::clamp(static_cast<int>(prefix) - static_cast<int>(8 * i), 0, 8);
+    const unsigned kept = prefix > 8 * i ? std::min(prefix - 8 * i, 8U) : 0;
     address.bytes[i] = static_cast<std::uint8_t>(address.bytes[i] & (0xff00U >> kept));
   }
 }
