@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A control socket in a directory of its own, with the event loop, a clock that the test moves, and clients in the same
+// thread.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "ctsync/base/event_loop.h"
+#include "ctsync/control/server.h"
+
+namespace ctsync::control {
+
+class TestClock final : public Clock {
+ public:
+  TimePoint now() const override { return system_.now() + ahead_; }
+  std::int64_t wall_seconds() const override { return system_.wall_seconds(); }
+  void advance(Duration d) { ahead_ += d; }
+
+ private:
+  SystemClock system_;
+  Duration ahead_{};
+};
+
+// One end of a connection to the control socket; never blocks.
+class TestPeer {
+ public:
+  explicit TestPeer(const std::string& path);
+  void send(std::int32_t code);
+  void send_bytes(const void* data, std::size_t n);
+  void shut_down_sending();
+  void leave() { fd_.reset(); }
+
+  // Reads what is there, at most `most` bytes, into text(). False after end of file or an error.
+  bool read(std::size_t most = SIZE_MAX);
+  const std::string& text() const { return text_; }
+  bool ended() const { return ended_; }  // end of file
+  int error() const { return error_; }   // errno
+
+ private:
+  UniqueFd fd_;
+  std::string text_;
+  bool ended_ = false;
+  int error_ = 0;
+};
+
+class ServerTest : public testing::Test, protected RequestHandler {
+ protected:
+  ServerTest();
+  ~ServerTest() override;
+
+  void on_request(Request request, Client client) override { answer(request, client); }
+  void turns(int n = 5);
+  // Turns until the peer has seen the end, or long enough.
+  void run_to_end(TestPeer& peer);
+
+  std::string directory_;
+  std::string path_;
+  TestClock clock_;
+  EventLoop loop_{clock_};
+  Server server_{loop_, *this};
+  std::function<void(Request, Client)> answer = [](Request, Client c) { c.finish(); };
+};
+
+}  // namespace ctsync::control

@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/control/server.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <vector>
+
+#include "ctsync/control/client.h"
+#include "harness.h"
+
+namespace ctsync::control {
+namespace {
+
+namespace fs = std::filesystem;
+
+TEST_F(ServerTest, AnswersAndCloses) {
+  ASSERT_TRUE(server_.open(path_));
+  answer = [](Request r, Client c) {
+    EXPECT_EQ(r, Request::stats);
+    c.write("cache ");
+    c.write("internal:\n");
+    c.finish();
+    EXPECT_FALSE(c.connected());
+    c.write("too late");
+  };
+  TestPeer peer(path_);
+  peer.send(21);
+  run_to_end(peer);
+  EXPECT_EQ(peer.text(), "cache internal:\n");
+  EXPECT_TRUE(peer.ended());
+  EXPECT_EQ(server_.clients(), 0U);
+  EXPECT_EQ(server_.stats().read_failed, 0U);
+}
+
+TEST_F(ServerTest, RequestInPieces) {
+  ASSERT_TRUE(server_.open(path_));
+  int requests = 0;
+  answer = [&](Request r, Client c) {
+    EXPECT_EQ(r, Request::stats_cache);
+    ++requests;
+    c.finish();
+  };
+  TestPeer peer(path_);
+  const std::int32_t code = 29;
+  for (std::size_t i = 0; i < sizeof code; ++i) {
+    EXPECT_EQ(requests, 0);
+    peer.send_bytes(reinterpret_cast<const char*>(&code) + i, 1);
+    turns();
+  }
+  run_to_end(peer);
+  EXPECT_EQ(requests, 1);
+}
+
+TEST_F(ServerTest, AnswerMayComeLater) {
+  ASSERT_TRUE(server_.open(path_));
+  Client kept;
+  answer = [&](Request, Client c) { kept = c; };
+  TestPeer peer(path_);
+  peer.send(46);
+  turns();
+  EXPECT_TRUE(peer.read()) << "stays open until the commit is done";
+  EXPECT_TRUE(kept.connected());
+  clock_.advance(std::chrono::hours(1));
+  turns();
+  EXPECT_TRUE(peer.read()) << "the time limit is for the request only";
+  kept.finish();
+  run_to_end(peer);
+  EXPECT_TRUE(peer.ended());
+}
+
+TEST_F(ServerTest, PartOfARequestThenClose) {
+  ASSERT_TRUE(server_.open(path_));
+  TestPeer nothing(path_);
+  nothing.leave();
+  TestPeer three(path_);
+  three.send_bytes("\x15\0\0", 3);
+  three.shut_down_sending();
+  turns();
+  EXPECT_EQ(server_.stats().read_failed, 2U);
+  run_to_end(three);
+  EXPECT_EQ(three.text(), "");
+  EXPECT_EQ(server_.clients(), 0U);
+}
+
+TEST_F(ServerTest, SilentClientIsClosedAfterTenSeconds) {
+  ASSERT_TRUE(server_.open(path_));
+  TestPeer silent(path_);
+  turns();
+  clock_.advance(std::chrono::milliseconds(9500));
+  TestPeer second(path_);
+  turns();
+  EXPECT_TRUE(silent.read());
+  TestPeer served(path_);
+  served.send(21);
+  run_to_end(served);
+  EXPECT_TRUE(served.ended()) << "others are served meanwhile";
+  clock_.advance(std::chrono::milliseconds(600));
+  turns();
+  EXPECT_FALSE(silent.read());
+  EXPECT_TRUE(second.read()) << "each has a limit of its own";
+  EXPECT_EQ(server_.stats().read_failed, 1U);
+}
+
+TEST_F(ServerTest, UnknownCodesAreClosedWithoutAnAnswer) {
+  ASSERT_TRUE(server_.open(path_));
+  answer = [](Request, Client) { FAIL(); };
+  std::uint64_t expected = 0;
+  for (const std::int32_t code : {9999, -1, 27, 2, INT32_MIN, 21 << 24}) {
+    TestPeer peer(path_);
+    peer.send(code);
+    run_to_end(peer);
+    EXPECT_TRUE(peer.ended());
+    EXPECT_EQ(peer.text(), "");
+    EXPECT_EQ(server_.stats().unknown_requests, ++expected);
+  }
+}
+
+// With conntrackd the client sees a reset after the text (1.4.9-control-socket.txt, "21 then 22 in one write").
+TEST_F(ServerTest, MoreThanOneRequestDoesNotCostTheAnswer) {
+  ASSERT_TRUE(server_.open(path_));
+  answer = [](Request, Client c) {
+    c.write("answer");
+    c.finish();
+  };
+  TestPeer peer(path_);
+  const std::array<std::int32_t, 2> codes{21, 22};
+  peer.send_bytes(codes.data(), sizeof codes);
+  run_to_end(peer);
+  EXPECT_EQ(peer.text(), "answer");
+  EXPECT_TRUE(peer.ended());
+  EXPECT_EQ(peer.error(), 0);
+}
+
+TEST_F(ServerTest, ClientThatHasEndedItsSideGetsTheAnswer) {
+  ASSERT_TRUE(server_.open(path_));
+  Client kept;
+  answer = [&](Request, Client c) { kept = c; };
+  TestPeer peer(path_);
+  peer.send(16);
+  peer.shut_down_sending();
+  turns();
+  kept.write("late");
+  kept.finish();
+  run_to_end(peer);
+  EXPECT_EQ(peer.text(), "late");
+}
+
+TEST_F(ServerTest, RequestOfAClientThatLeftAtOnceIsServed) {
+  ASSERT_TRUE(server_.open(path_));
+  int requests = 0;
+  answer = [&](Request, Client c) {
+    ++requests;
+    c.write("nobody reads this");
+    c.finish();
+  };
+  {
+    TestPeer peer(path_);
+    peer.send(22);
+  }
+  turns();
+  EXPECT_EQ(requests, 1);
+  EXPECT_EQ(server_.clients(), 0U);
+}
+
+TEST_F(ServerTest, HandleOfAClientThatLeftIsHarmless) {
+  ASSERT_TRUE(server_.open(path_));
+  Client kept;
+  answer = [&](Request, Client c) { kept = c; };
+  {
+    TestPeer peer(path_);
+    peer.send(16);
+    turns();
+    EXPECT_TRUE(kept.connected());
+  }
+  turns();
+  EXPECT_FALSE(kept.connected());
+  EXPECT_EQ(kept.writable_room(), 0U);
+  kept.write("x");
+  kept.set_waiter(nullptr);
+  kept.finish();
+  EXPECT_EQ(server_.clients(), 0U);
+  Client never;
+  never.write("x");
+  EXPECT_FALSE(never.connected());
+}
+
+TEST_F(ServerTest, SlowReaderGetsAllOfALargeAnswer) {
+  ASSERT_TRUE(server_.open(path_));
+  std::string large;
+  for (int i = 0; large.size() < 5'000'000; ++i) large += std::to_string(i) + "\n";
+  answer = [&](Request, Client c) {
+    EXPECT_GT(c.writable_room(), 0U);
+    c.write(large);
+    EXPECT_EQ(c.writable_room(), 0U);
+    c.finish();
+  };
+  TestPeer peer(path_);
+  peer.send(32);
+  turns();
+  while (peer.read(100'000)) turns(2);
+  EXPECT_EQ(peer.text(), large);
+}
+
+TEST_F(ServerTest, AtMost64Clients) {
+  ASSERT_TRUE(server_.open(path_));
+  std::vector<TestPeer> peers;
+  for (std::size_t i = 0; i < Server::kMaxClients; ++i) {
+    peers.emplace_back(path_);
+    turns(1);
+  }
+  EXPECT_EQ(server_.clients(), Server::kMaxClients);
+  TestPeer one_more(path_);
+  turns();
+  EXPECT_FALSE(one_more.read());
+  for (auto& p : peers) EXPECT_TRUE(p.read());
+  peers.pop_back();
+  turns();
+  TestPeer next(path_);
+  next.send(21);
+  run_to_end(next);
+  EXPECT_TRUE(next.ended());
+}
+
+TEST_F(ServerTest, NoDescriptorLeft) {
+  ASSERT_TRUE(server_.open(path_));
+  TestPeer peer(path_);
+  peer.send(21);
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  rlimit none = old;
+  none.rlim_cur = 3;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  turns();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+  EXPECT_EQ(server_.clients(), 0U);
+  const auto before = clock_.now();
+  loop_.run_once(std::chrono::milliseconds(50));
+  EXPECT_GE(clock_.now() - before, std::chrono::milliseconds(40)) << "must not spin on the waiting client";
+  clock_.advance(std::chrono::seconds(2));
+  run_to_end(peer);
+  EXPECT_TRUE(peer.ended());
+}
+
+TEST_F(ServerTest, RandomBytes) {
+  ASSERT_TRUE(server_.open(path_));
+  answer = [](Request, Client c) {
+    c.write("text");
+    c.finish();
+  };
+  std::mt19937 random(1);
+  for (int i = 0; i < 500; ++i) {
+    TestPeer peer(path_);
+    std::string bytes(random() % 200, '\0');
+    for (auto& b : bytes) b = static_cast<char>(random());
+    if (random() % 2 != 0) bytes.replace(0, 4, std::string("\x15\0\0\0", 4));
+    if (!bytes.empty()) peer.send_bytes(bytes.data(), bytes.size());
+    if (random() % 2 != 0) turns(static_cast<int>(random() % 3));
+  }
+  turns(20);
+  EXPECT_EQ(server_.clients(), 0U);
+}
+
+TEST_F(ServerTest, ModeIsThatOfTheOwnerOnlyWhateverTheMask) {
+  const auto old = ::umask(0);
+  ASSERT_TRUE(server_.open(path_));
+  EXPECT_EQ(::umask(old), 0U) << "the mask of the process stays";
+  struct stat st {};
+  ASSERT_EQ(::lstat(path_.c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777U, 0600U);
+}
+
+TEST_F(ServerTest, RemovesItsSocketAndOnlyItsOwn) {
+  ASSERT_TRUE(server_.open(path_));
+  server_.close();
+  EXPECT_FALSE(fs::exists(path_));
+  ASSERT_TRUE(server_.open(path_));
+  fs::remove(path_);
+  std::ofstream(path_) << "somebody else's";
+  server_.close();
+  EXPECT_TRUE(fs::exists(path_));
+}
+
+// What a daemon leaves that was killed.
+TEST_F(ServerTest, ReplacesAStaleSocket) {
+  {
+    EventLoop other_loop(clock_);
+    ASSERT_TRUE(other_loop.open());
+    Server other(other_loop, *this);
+    ASSERT_TRUE(other.open(path_));
+    fs::rename(path_, path_ + "2");
+  }
+  fs::rename(path_ + "2", path_);
+  ASSERT_TRUE(fs::is_socket(path_));
+  ASSERT_TRUE(server_.open(path_));
+  TestPeer peer(path_);
+  peer.send(21);
+  run_to_end(peer);
+  EXPECT_TRUE(peer.ended());
+}
+
+TEST_F(ServerTest, LeavesASocketInUseAlone) {
+  ASSERT_TRUE(server_.open(path_));
+  EventLoop other_loop(clock_);
+  ASSERT_TRUE(other_loop.open());
+  {
+    Server other(other_loop, *this);
+    const auto r = other.open(path_);
+    ASSERT_FALSE(r);
+    EXPECT_NE(r.error().text.find("is in use"), std::string::npos);
+    EXPECT_NE(r.error().text.find(path_), std::string::npos);
+  }
+  TestPeer peer(path_);
+  peer.send(21);
+  run_to_end(peer);
+  EXPECT_TRUE(peer.ended()) << "the first server still serves";
+}
+
+TEST_F(ServerTest, NeverRemovesAnythingButASocket) {
+  std::ofstream(path_) << "precious";
+  const auto file = server_.open(path_);
+  ASSERT_FALSE(file);
+  EXPECT_NE(file.error().text.find("not a socket"), std::string::npos);
+  EXPECT_EQ(fs::file_size(path_), 8U);
+
+  const auto link = directory_ + "/link";
+  fs::create_symlink(path_, link);
+  EXPECT_FALSE(server_.open(link));
+  EXPECT_TRUE(fs::is_symlink(link));
+
+  EXPECT_FALSE(server_.open(directory_));
+  EXPECT_TRUE(fs::is_directory(directory_));
+}
+
+TEST_F(ServerTest, BadPaths) {
+  EXPECT_FALSE(server_.open(""));
+  EXPECT_FALSE(server_.open(directory_ + "/no/such/directory"));
+  const auto fits = directory_ + "/" + std::string(Server::kMaxPath - directory_.size() - 1, 'x');
+  EXPECT_TRUE(server_.open(fits));
+  server_.close();
+  const auto r = server_.open(fits + "x");
+  ASSERT_FALSE(r);
+  EXPECT_NE(r.error().text.find("107"), std::string::npos);
+}
+
+TEST_F(ServerTest, CloseEndsTheClients) {
+  ASSERT_TRUE(server_.open(path_));
+  Client kept;
+  answer = [&](Request, Client c) {
+    kept = c;
+    c.write("before");
+  };
+  TestPeer peer(path_);
+  peer.send(20);
+  turns();
+  server_.close();
+  EXPECT_FALSE(kept.connected());
+  peer.read();
+  EXPECT_EQ(peer.text(), "before");
+  EXPECT_TRUE(peer.ended());
+}
+
+class ListLog final : public Log {
+ public:
+  void write(Level level, std::string_view text) override {
+    lines.push_back((level == Level::error ? "ERROR " : "other ") + std::string(text));
+  }
+  void write_entry(Level, std::string_view) override {}
+  std::vector<std::string> lines;
+};
+
+// The client of conntrackd takes what comes as C strings; ours takes bytes.
+TEST_F(ServerTest, ClientCopiesTheAnswerByteForByte) {
+  ASSERT_TRUE(server_.open(path_));
+  std::string text;
+  for (int i = 0; i < 300'000; ++i) text += static_cast<char>(i * 7);  // zeros, too
+  answer = [&](Request r, Client c) {
+    EXPECT_EQ(r, Request::dump_internal_ct_xml);
+    c.write(text);
+    c.finish();
+  };
+  const auto output = directory_ + "/output";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::ofstream(output).close();
+    const int fd = ::open(output.c_str(), O_WRONLY);
+    ListLog log;
+    ::_exit(run_client(path_, Request::dump_internal_ct_xml, log, fd));
+  }
+  int status = -1;
+  for (int i = 0; i < 10'000 && ::waitpid(child, &status, WNOHANG) == 0; ++i) {
+    loop_.run_once(std::chrono::milliseconds(1));
+  }
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  std::ifstream in(output, std::ios::binary);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), text);
+}
+
+TEST_F(ServerTest, ClientWithoutADaemon) {
+  ListLog log;
+  EXPECT_EQ(run_client(path_, Request::stats, log), 1);
+  std::ofstream(path_) << "no socket";
+  EXPECT_EQ(run_client(path_, Request::stats, log), 1);
+  ASSERT_EQ(log.lines.size(), 2U);
+  for (const auto& line : log.lines) {
+    EXPECT_EQ(line, "ERROR can't connect: is conntrackd running? appropriate permissions?");
+  }
+}
+
+}  // namespace
+}  // namespace ctsync::control
