@@ -27,12 +27,14 @@ constexpr Direction kReply{ATTR_REPL_L3PROTO,  ATTR_REPL_L4PROTO,  ATTR_REPL_IPV
                            ATTR_REPL_IPV6_SRC, ATTR_REPL_IPV6_DST, ATTR_REPL_PORT_SRC, ATTR_REPL_PORT_DST};
 
 void set_tuple(nf_conntrack* ct, const Direction& d, const Tuple& t, bool with_ports) {
+  // The library looks names up by these numbers, so nothing else may reach it as a family.
+  if (t.family != Family::ipv4 && t.family != Family::ipv6) return;
   nfct_set_attr_u8(ct, d.l3, static_cast<std::uint8_t>(t.family));
   nfct_set_attr_u8(ct, d.l4, t.l4);
   if (t.family == Family::ipv4) {
     nfct_set_attr(ct, d.ipv4_src, t.src.data());
     nfct_set_attr(ct, d.ipv4_dst, t.dst.data());
-  } else if (t.family == Family::ipv6) {
+  } else {
     nfct_set_attr(ct, d.ipv6_src, t.src.data());
     nfct_set_attr(ct, d.ipv6_dst, t.dst.data());
   }

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <cstring>
 #include <map>
 #include <optional>
+#include <random>
 
 #include "ctsync/control/render_expectation.h"
 #include "ctsync/control/render_flow.h"
@@ -315,6 +318,37 @@ TEST(RenderFlow, LongestLineFits) {
   e.options.xml = true;
   FlowRenderer().append(text, e.r, e.options);
   EXPECT_TRUE(text.ends_with("<helper>abcdefghijklmno</helper></flow>")) << text;
+}
+
+TEST(RenderFlow, ZoneOfTheOriginalDirectionOnly) {
+  auto f = example();
+  f.orig.zone = 3;
+  EXPECT_EQ(rendered(f), "tcp      6 ESTABLISHED src=10.0.0.1 dst=10.0.0.2 sport=1000 dport=80 zone-orig=3 [ASSURED]");
+}
+
+// Not all protocols have their numbers on the wire (spec replication.md 2.5).
+TEST(RenderFlow, PortsThatAreNotKnown) {
+  auto f = example();
+  f.orig.l4 = kGre;
+  f.present = has::kStatus;
+  EXPECT_EQ(rendered(f), "gre      47 src=10.0.0.1 dst=10.0.0.2 srckey=0x0 dstkey=0x0 [ASSURED]");
+}
+
+TEST(RenderFlow, AnyValueGivesOneLine) {
+  std::mt19937 random(1);
+  FlowRenderer renderer;
+  for (int i = 0; i < 20'000; ++i) {
+    Entry e;
+    std::array<std::uint8_t, sizeof(Flow)> bytes;
+    std::generate(bytes.begin(), bytes.end(), [&] { return static_cast<std::uint8_t>(random()); });
+    std::memcpy(&e.r.flow, bytes.data(), bytes.size());
+    if (i % 8 != 0) e.r.flow.orig.family = i % 2 != 0 ? Family::ipv4 : Family::ipv6;
+    std::generate(e.r.extra.helper.begin(), e.r.extra.helper.end(), [&] { return static_cast<char>(random()); });
+    std::string line;
+    renderer.append(line, e.r, {.xml = i % 4 < 2, .show_timeout = true});
+    const bool plain = std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c < '\x7f'; });
+    ASSERT_TRUE(plain && !line.empty()) << line;
+  }
 }
 
 Expectation parse_expectation(std::string_view line, RenderOptions& options) {
