@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/daemon/daemon.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "background.h"
+#include "ctsync/config/parse.h"
+#include "ctsync/control/server.h"
+#include "lock_file.h"
+#include "mode.h"
+#include "service_notify.h"
+#include "stats_mode.h"
+#include "sync_mode.h"
+
+namespace ctsync::daemon {
+namespace {
+
+void set_scheduler(const config::SchedulerConfig& config, Log& log) {
+  sched_param parameters{};
+  parameters.sched_priority = config.priority;
+  const int policy = config.policy == config::SchedulerPolicy::fifo ? SCHED_FIFO : SCHED_RR;
+  if (::sched_setscheduler(0, policy, &parameters) == 0) return;
+  log.warning("scheduler configuration failed: {}. Continuing with system default scheduler.", std::strerror(errno));
+}
+
+// The process around a mode.
+class Process final : private control::RequestHandler {
+ public:
+  Process(const config::Config& config, const std::string& config_path, bool background)
+      : config_(config), config_path_(config_path), background_wanted_(background), notify_(config.systemd) {}
+
+  int run();
+
+ private:
+  Result<> start();
+  void serve();
+  void stop();
+  void on_request(control::Request request, control::Client client) override;
+  void on_signal(int signal);
+  void append_runtime(std::string& out) const;
+
+  const config::Config& config_;
+  const std::string& config_path_;
+  const bool background_wanted_;
+  Background background_;
+  ServiceNotify notify_;
+  SystemLog log_;
+  SystemClock clock_;
+  EventLoop loop_{clock_};
+  std::optional<LockFile> lock_;
+  control::Server server_{loop_, *this};
+  std::unique_ptr<Mode> mode_;
+  Timer watchdog_{loop_, [this] { feed_watchdog(); }};
+  TimePoint started_at_;
+
+  void feed_watchdog() {
+    notify_.send("WATCHDOG=1");
+    watchdog_.arm_in(*notify_.watchdog_interval());
+  }
+};
+
+int Process::run() {
+  for (const auto& d : config::check_start(config_, config_path_)) {
+    log_.write(d.severity == config::Severity::error ? Level::error : Level::warning, d.to_string());
+    if (d.severity == config::Severity::error) return 1;
+  }
+  if (background_wanted_) {
+    auto entered = Background::enter([this](pid_t child) { notify_.send(fmt::format("MAINPID={}", child)); });
+    if (!entered) {
+      log_.error("{}", entered.error().text);
+      return 1;
+    }
+    background_ = std::move(*entered);
+  }
+  ::umask(0177);
+  if (auto ok = start(); !ok) {
+    log_.error("{}", ok.error().text);
+    if (lock_) log_.error("conntrackd cannot start, please review your configuration");
+    return 1;
+  }
+  serve();
+  return 0;
+}
+
+Result<> Process::start() {
+  const LogTargets targets{
+      .file = config_.log_file.value_or(""), .syslog_facility = config_.syslog_facility, .terminal = true};
+  if (auto ok = log_.open(targets); !ok) return ok;
+  auto lock = LockFile::acquire(config_.lock_file);
+  if (!lock) return std::unexpected(lock.error());
+  lock_.emplace(std::move(*lock));
+  set_scheduler(config_.scheduler, log_);
+  if (auto ok = loop_.open(); !ok) return ok;
+  ::signal(SIGPIPE, SIG_IGN);
+  if (auto ok = loop_.watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); }); !ok) return ok;
+  if (!config_.unix_path.empty()) {
+    if (auto ok = server_.open(config_.unix_path); !ok) return ok;
+  } else {
+    log_.warning("no `UNIX' socket path is configured: the daemon can only be stopped by a signal");
+  }
+  const ModeContext context{config_, loop_, log_, clock_};
+  if (config_.has_helper && !config_.helper.instances.empty()) {
+    log_.error("user-space helpers are not supported yet: the `Helper' section of {} is ignored", config_path_);
+  }
+  if (config_.has_stats) {
+    mode_ = std::make_unique<StatsMode>(context);
+  } else if (config_.has_sync) {
+    mode_ = std::make_unique<SyncMode>(context);
+  }
+  if (mode_) {
+    if (auto ok = mode_->start(); !ok) return ok;
+  }
+  return {};
+}
+
+void Process::serve() {
+  log_.notice("initialization completed");
+  started_at_ = clock_.now();
+  [[maybe_unused]] const int changed = ::chdir("/");
+  ::close(STDIN_FILENO);
+  ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  log_.notice("-- starting in {} mode --", background_wanted_ ? "daemon" : "console");
+  if (background_wanted_) {
+    log_.set_terminal(false);
+    background_.ready();
+  }
+  notify_.send("READY=1");
+  if (notify_.watchdog_interval()) feed_watchdog();
+  if (mode_) mode_->started();
+  loop_.run();
+  notify_.send("STOPPING=1");
+  log_.notice("---- shutdown received ----");
+  server_.close();
+}
+
+void Process::on_signal(int signal) {
+  if (signal != SIGHUP) return loop_.stop();
+  if (auto ok = log_.reopen(); !ok) log_.error("{}", ok.error().text);
+  if (mode_) mode_->reopen_logs();
+  log_.notice("log files opened anew");
+}
+
+void Process::on_request(control::Request request, control::Client client) {
+  switch (request) {
+    case control::Request::stop:
+      client.finish();
+      loop_.stop();
+      return;
+    case control::Request::stats_runtime: {
+      std::string out;
+      append_runtime(out);
+      client.write(out);
+      client.finish();
+      return;
+    }
+    default:
+      if (!mode_ || !mode_->on_request(request, client)) client.finish();
+  }
+}
+
+void Process::append_runtime(std::string& out) const {
+  control::RuntimeNumbers n;
+  n.uptime_seconds = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_at_).count());
+  n.local_read_failed = server_.stats().read_failed;
+  n.local_unknown_request = server_.stats().unknown_requests;
+  if (mode_) mode_->fill_runtime(n);
+  control::append_runtime(out, n);
+}
+
+}  // namespace
+
+int run(const config::Config& config, const std::string& config_path, bool background) {
+  return Process(config, config_path, background).run();
+}
+
+}  // namespace ctsync::daemon

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel_flush_job.h"
+
+namespace ctsync::daemon {
+
+KernelFlushJob::KernelFlushJob(kernel::KernelTable& kernel, const FlowFilter& filter, OnDone on_done)
+    : kernel_(kernel),
+      writer_(kernel.writer(kernel::Origin::flush)),
+      filter_(filter),
+      on_done_(std::move(on_done)) {}
+
+Job::State KernelFlushJob::step(TimePoint budget_end) {
+  if (!dump_) {
+    auto dump = kernel_.dump(kernel::DumpWhat::flows);
+    if (!dump) return finish(&dump.error());
+    dump_ = std::move(*dump);
+  }
+  const auto state = dump_->step(*this, budget_end);
+  writer_.finish(*this);
+  if (state == kernel::DumpState::failed) return finish(&dump_->error());
+  return state == kernel::DumpState::done ? finish(nullptr) : State::more;
+}
+
+void KernelFlushJob::on_flow(FlowRecord& record) {
+  if (filter_.accepts(record.flow)) writer_.write(kernel::WriteOp::destroy, record, 0, *this);
+}
+
+Job::State KernelFlushJob::finish(const Error* error) {
+  if (on_done_) on_done_(error);
+  return State::done;
+}
+
+}  // namespace ctsync::daemon

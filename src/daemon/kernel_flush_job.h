@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `-F` and the scheduled purge of `-t`: deletes the kernel's flows that pass the filter, in batches, in slices. The events
+// that follow have the origin "flush", so peers are told nothing.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "ctsync/base/event_loop.h"
+#include "ctsync/flow/flow_filter.h"
+#include "ctsync/kernel/kernel_table.h"
+
+namespace ctsync::daemon {
+
+class KernelFlushJob final : public Job, private kernel::DumpHandler, private kernel::WriteHandler {
+ public:
+  using OnDone = std::function<void(const Error* error)>;
+
+  KernelFlushJob(kernel::KernelTable& kernel, const FlowFilter& filter, OnDone on_done);
+
+  State step(TimePoint budget_end) override;
+
+ private:
+  void on_flow(FlowRecord& record) override;
+  void on_written(const kernel::WriteResult&, const FlowRecord&) override {}  // gone already: as good as deleted
+  State finish(const Error* error);
+
+  kernel::KernelTable& kernel_;
+  kernel::TableWriter& writer_;
+  const FlowFilter& filter_;
+  OnDone on_done_;
+  std::unique_ptr<kernel::Dump> dump_;
+};
+
+}  // namespace ctsync::daemon

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel_follower.h"
+
+#include <strings.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+
+namespace ctsync::daemon {
+namespace {
+
+using kernel::EventType;
+using kernel::Origin;
+using replication::Announce;
+using table::FlowState;
+
+bool is_live(FlowState s) { return s == FlowState::new_ || s == FlowState::alive; }
+
+Announce announce_of(Origin o) { return o == Origin::foreign ? Announce::yes : Announce::no; }
+
+// Whether the peers should hear of `now`, given what the cache has. Timeouts and counters change all the time and do not count.
+bool differs(const Flow& cached, const FlowExtra* cached_extra, const FlowRecord& now) {
+  const Flow& f = now.flow;
+  if (f.knows(has::kStatus) && f.status != cached.status) return true;
+  if (f.knows(has::kProtoState) && f.proto_state != cached.proto_state) return true;
+  if (f.knows(has::kMark) && f.mark != cached.mark) return true;
+  if (f.knows(has::kReply) && cached.knows(has::kReply) && !(f.reply() == cached.reply())) return true;
+  const std::uint32_t extras = f.present & has::kExtra & ~has::kCounters;
+  if (extras == 0) return false;
+  if (cached_extra == nullptr || (extras & ~cached.present) != 0) return true;
+  const FlowExtra& e = now.extra;
+  return ((extras & has::kLabels) != 0 && e.labels != cached_extra->labels) ||
+         ((extras & has::kHelper) != 0 && std::strcmp(e.helper.data(), cached_extra->helper.data()) != 0) ||
+         ((extras & has::kSeqAdjOrig) != 0 &&
+          std::memcmp(&e.seqadj_orig, &cached_extra->seqadj_orig, sizeof e.seqadj_orig) != 0) ||
+         ((extras & has::kSeqAdjReply) != 0 &&
+          std::memcmp(&e.seqadj_reply, &cached_extra->seqadj_reply, sizeof e.seqadj_reply) != 0);
+}
+
+}  // namespace
+
+bool HelperFilter::accepts(const Expectation& e) const {
+  if (names_.empty()) return true;
+  if (!e.knows(expect_has::kHelper)) return false;
+  return std::any_of(names_.begin(), names_.end(), [&](const std::string& name) {
+    return ::strncasecmp(name.c_str(), e.helper.data(), name.size()) == 0;
+  });
+}
+
+std::size_t KernelFollower::HashTuple::operator()(const Tuple& t) const {
+  return std::hash<std::string_view>()({reinterpret_cast<const char*>(&t), sizeof t});
+}
+
+KernelFollower::KernelFollower(const Context& context) : c_(context) {}
+
+void KernelFollower::on_flow(EventType type, FlowRecord& record, Origin origin) {
+  if (origin == Origin::inject) return;
+  const bool destroyed = type == EventType::destroy;
+  if (!c_.filter.accepts(record.flow, destroyed)) {
+    ++stats_.filtered;
+    return;
+  }
+  if (c_.flows == nullptr) {
+    if (origin == Origin::foreign) {
+      ++(type == EventType::new_ ? stats_.bypass_created : destroyed ? stats_.bypass_destroyed : stats_.bypass_updated);
+      send(type, record);
+    }
+    return;
+  }
+  if (!destroyed) {
+    if (loads_ != 0) died_.erase(record.flow.orig);
+    complete(record);
+    keep(record, type == EventType::new_, announce_of(origin));
+    return;
+  }
+  if (loads_ != 0) died_.insert(record.flow.orig);
+  const auto id = c_.flows->find(record.flow.orig);
+  if (id == table::kNoFlow || !is_live(c_.flows->slot(id).state)) return;
+  count_traffic(record);
+  if (finished) finished(record);
+  bury(id, announce_of(origin));
+}
+
+// `replace`: the flow is new, whatever is cached under its tuple is not this flow.
+void KernelFollower::keep(FlowRecord& record, bool replace, Announce announce) {
+  record.flow.present &= ~has::kCounters;  // they would cost every flow a side record, and nobody asks for them
+  const auto id = c_.flows->find(record.flow.orig);
+  if (id == table::kNoFlow) {
+    insert(record, announce);
+  } else if (replace || !is_live(c_.flows->slot(id).state)) {
+    release(id);
+    insert(record, announce);
+  } else {
+    const auto now = c_.clock.now();
+    c_.flows->update(id, record, now);
+    if (c_.engine != nullptr) c_.engine->flow_changed(id, announce, now);
+  }
+}
+
+void KernelFollower::insert(const FlowRecord& record, Announce announce) {
+  const auto now = c_.clock.now();
+  const bool full = c_.flows->total() >= c_.flows->limit();
+  if (full && c_.engine != nullptr) c_.engine->release_one_dead();
+  const auto id = c_.flows->insert(record, now);
+  if (id == table::kNoFlow) return;
+  c_.flows->slot(id).generation = generation_;
+  if (c_.engine != nullptr) c_.engine->flow_changed(id, announce, now);
+}
+
+void KernelFollower::bury(table::FlowId id, Announce announce) {
+  c_.flows->mark_dead(id);
+  if (c_.engine != nullptr) {
+    c_.engine->flow_dead(id, announce);
+  } else {
+    c_.flows->release(id);
+  }
+}
+
+void KernelFollower::release(table::FlowId id) {
+  if (c_.engine != nullptr) c_.engine->flow_leaving(id);
+  c_.flows->release(id);
+}
+
+// Sequence adjustments are in no event, only in dumps and single look-ups: without them a translated control connection
+// stalls after a take-over (spec replication.md 9, item 8).
+void KernelFollower::complete(FlowRecord& record) {
+  Flow& f = record.flow;
+  constexpr std::uint32_t kBoth = has::kSeqAdjOrig | has::kSeqAdjReply;
+  if (c_.engine == nullptr || !f.knows(has::kStatus) || (f.status & status::kSeqAdjust) == 0 || f.knows(kBoth)) return;
+  const auto found = c_.kernel.get(f.orig, scratch_);
+  if (!found || !*found) return;
+  copy_extra(record.extra, scratch_.extra, scratch_.flow.present & kBoth);
+  f.present |= scratch_.flow.present & kBoth;
+}
+
+void KernelFollower::count_traffic(const FlowRecord& record) {
+  if (!record.flow.knows(has::kCounters)) return;
+  stats_.traffic_bytes += record.extra.counters_orig.bytes + record.extra.counters_reply.bytes;
+  stats_.traffic_packets += record.extra.counters_orig.packets + record.extra.counters_reply.packets;
+}
+
+void KernelFollower::on_expectation(EventType type, Expectation& e, Origin origin) {
+  if (origin == Origin::inject) return;
+  if (!c_.helpers.accepts(e)) {
+    ++stats_.filtered;
+    return;
+  }
+  const bool destroyed = type == EventType::destroy;
+  if (!destroyed && !master_known(e)) return;
+  if (c_.expectations == nullptr) {
+    if (origin == Origin::foreign && send_expectation) send_expectation(type, e);
+    return;
+  }
+  const auto id = c_.expectations->find(e);
+  const bool live = id != table::kNoExpect && is_live(c_.expectations->slot(id).state);
+  if (destroyed) {
+    if (live) bury_expectation(id, announce_of(origin));
+    return;
+  }
+  if (id != table::kNoExpect && (!live || type == EventType::new_)) {
+    release_expectation(id);
+    insert_expectation(e, announce_of(origin));
+  } else if (live) {
+    const auto now = c_.clock.now();
+    c_.expectations->update(id, e, now);
+    if (c_.engine != nullptr) c_.engine->expectation_changed(id, announce_of(origin), now);
+  } else {
+    insert_expectation(e, announce_of(origin));
+  }
+}
+
+void KernelFollower::insert_expectation(const Expectation& e, Announce announce) {
+  const auto now = c_.clock.now();
+  const auto id = c_.expectations->insert(e, now);
+  if (id == table::kNoExpect) return;
+  c_.expectations->slot(id).generation = generation_;
+  if (c_.engine != nullptr) c_.engine->expectation_changed(id, announce, now);
+}
+
+void KernelFollower::bury_expectation(table::ExpectId id, Announce announce) {
+  c_.expectations->mark_dead(id);
+  if (c_.engine != nullptr) {
+    c_.engine->expectation_dead(id, announce);
+  } else {
+    c_.expectations->release(id);
+  }
+}
+
+void KernelFollower::release_expectation(table::ExpectId id) {
+  if (c_.engine != nullptr) c_.engine->expectation_leaving(id);
+  c_.expectations->release(id);
+}
+
+bool KernelFollower::master_known(const Expectation& e) {
+  if (c_.flows != nullptr) {
+    const auto id = c_.flows->find(e.master);
+    return id != table::kNoFlow && is_live(c_.flows->slot(id).state);
+  }
+  const auto found = c_.kernel.get(e.master, scratch_);
+  return found && *found && c_.filter.accepts(scratch_.flow);
+}
+
+void KernelFollower::on_bad_event(kernel::DecodeStatus why) {
+  ++stats_.filtered;
+  if (!bad_event_limit_.allow(c_.clock.now())) return;
+  switch (why) {
+    case kernel::DecodeStatus::no_family: c_.log.error("kernel event without layer 3 protocol"); break;
+    case kernel::DecodeStatus::no_addresses: c_.log.error("kernel event without addresses"); break;
+    default: c_.log.error("malformed kernel event"); break;
+  }
+  if (bad_event_limit_.held_back() != 0) c_.log.error("{} more such events", bad_event_limit_.held_back());
+}
+
+void KernelFollower::on_overrun(kernel::BufferGrowth growth, std::uint32_t buffer_size) {
+  if (growth == kernel::BufferGrowth::doubled) {
+    c_.log.notice("netlink event socket buffer size has been doubled to {} bytes", buffer_size);
+  } else if (!std::exchange(growth_refused_told_, true)) {
+    c_.log.warning(
+        "netlink event socket buffer size cannot be doubled further since it will exceed NetlinkBufferSizeMaxGrowth. We "
+        "are likely to be losing events, this may lead to unsynchronized replicas. Please, consider increasing netlink "
+        "socket buffer size via NetlinkBufferSize and NetlinkBufferSizeMaxGrowth clauses in conntrackd.conf");
+  }
+  if (overrun) overrun();
+}
+
+void KernelFollower::begin_load(Load load) {
+  ++loads_;
+  if (load == Load::mend && ++generation_ == 0) ++generation_;
+}
+
+void KernelFollower::load_flow(FlowRecord& record, Load load) {
+  if (c_.flows == nullptr || !c_.filter.accepts(record.flow)) return;
+  if (died_.contains(record.flow.orig)) return;
+  const auto id = c_.flows->find(record.flow.orig);
+  const bool live = id != table::kNoFlow && is_live(c_.flows->slot(id).state);
+  Announce announce = Announce::no;
+  bool other = false;  // the tuple was used again: this is not the flow that is cached
+  if (live) {
+    auto& slot = c_.flows->slot(id);
+    other = record.flow.knows(has::kId) && slot.flow.knows(has::kId) && record.flow.id != slot.flow.id;
+    if (load == Load::mend && (other || differs(slot.flow, c_.flows->extra(id), record))) announce = Announce::yes;
+  } else if (load == Load::mend) {
+    announce = Announce::yes;
+  }
+  keep(record, other, announce);
+  const auto kept = c_.flows->find(record.flow.orig);
+  if (kept != table::kNoFlow) c_.flows->slot(kept).generation = generation_;
+}
+
+void KernelFollower::load_expectation(Expectation& e, Load load) {
+  if (c_.expectations == nullptr || !c_.helpers.accepts(e) || !master_known(e)) return;
+  const auto id = c_.expectations->find(e);
+  if (id != table::kNoExpect && is_live(c_.expectations->slot(id).state)) {
+    const auto now = c_.clock.now();
+    c_.expectations->update(id, e, now);
+    if (c_.engine != nullptr) c_.engine->expectation_changed(id, Announce::no, now);
+    c_.expectations->slot(id).generation = generation_;
+    return;
+  }
+  if (id != table::kNoExpect) release_expectation(id);
+  insert_expectation(e, load == Load::mend ? Announce::yes : Announce::no);
+}
+
+void KernelFollower::end_load() {
+  if (--loads_ == 0) died_.clear();
+}
+
+// Flows born after the dump began carry its number as well (insert), so what has another one was not in the kernel.
+bool KernelFollower::sweep_flows(table::FlowId& next, TimePoint budget_end) {
+  if (c_.flows == nullptr) return true;
+  while (next < c_.flows->end_id()) {
+    const auto id = next++;
+    const auto& slot = c_.flows->slot(id);
+    if (is_live(slot.state) && slot.generation != generation_) {
+      c_.flows->copy_to(id, scratch_);
+      if (finished) finished(scratch_);
+      bury(id, Announce::yes);
+    }
+    if (next % 64 == 0 && c_.clock.now() >= budget_end) return next >= c_.flows->end_id();
+  }
+  return true;
+}
+
+void KernelFollower::sweep_expectations() {
+  if (c_.expectations == nullptr) return;
+  for (table::ExpectId id = 0; id < c_.expectations->end_id(); ++id) {
+    const auto& slot = c_.expectations->slot(id);
+    if (is_live(slot.state) && slot.generation != generation_) bury_expectation(id, Announce::yes);
+  }
+}
+
+void KernelFollower::flush_flows() {
+  if (c_.flows == nullptr) return;
+  for (table::FlowId id = 0; id < c_.flows->end_id(); ++id) {
+    if (c_.flows->slot(id).state != FlowState::free) release(id);
+  }
+}
+
+void KernelFollower::flush_expectations() {
+  if (c_.expectations == nullptr) return;
+  for (table::ExpectId id = 0; id < c_.expectations->end_id(); ++id) {
+    if (c_.expectations->slot(id).state != FlowState::free) release_expectation(id);
+  }
+}
+
+}  // namespace ctsync::daemon

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel_session.h"
+
+#include <sys/epoll.h>
+
+#include "kernel_flush_job.h"
+
+namespace ctsync::daemon {
+namespace {
+
+FilterAction action_of(config::FilterAction a) {
+  return a == config::FilterAction::accept ? FilterAction::accept : FilterAction::ignore;
+}
+
+kernel::InjectorOptions injector_options(const config::Config& config) {
+  kernel::InjectorOptions o;
+  o.be_liberal = !config.tcp_window_tracking;
+  return o;
+}
+
+}  // namespace
+
+FlowFilter make_filter(const config::FilterConfig& config) {
+  FlowFilter filter;
+  if (config.protocol_action) filter.set_protocols(action_of(*config.protocol_action), config.protocols);
+  if (config.address_action) {
+    NetworkSet networks;
+    for (const auto& a : config.addresses) {
+      const auto family = a.address.family == AF_INET ? Family::ipv4 : Family::ipv6;
+      networks.add(family, a.address.bytes, static_cast<std::uint8_t>(a.prefix));
+    }
+    filter.set_addresses(action_of(*config.address_action), std::move(networks));
+  }
+  if (config.state_action) filter.set_tcp_states(action_of(*config.state_action), config.tcp_states);
+  return filter;
+}
+
+KernelSession::KernelSession(const ModeContext& context, const Caches& caches)
+    : c_(context),
+      caches_(caches),
+      filter_(make_filter(context.config.filter)),
+      helpers_(context.config.expectation_sync.helpers),
+      table_(context.clock, injector_options(context.config)),
+      resync_timer_(context.loop, [this] { mend(); }),
+      poll_timer_(context.loop, [this] { poll(); }) {}
+
+KernelSession::~KernelSession() {
+  if (table_.events_fd() >= 0) c_.loop.unwatch(table_.events_fd());
+}
+
+Result<> KernelSession::open(replication::Engine* engine) {
+  const auto& config = c_.config;
+  if (auto ok = table_.open(); !ok) return ok;
+  follower_ = std::make_unique<KernelFollower>(KernelFollower::Context{
+      c_.clock, c_.log, table_, filter_, helpers_, caches_.flows, caches_.expectations, engine});
+  follower_->overrun = [this] { after_overrun(); };
+  if (filter_.active()) {
+    c_.log.notice("using {}-space event filtering", config.filter.from_kernelspace ? "kernel" : "user");
+  }
+  if (config.poll_secs) {
+    c_.log.notice("running in polling mode");
+    return {};
+  }
+  kernel::EventOptions options;
+  options.buffer_size = config.netlink_buffer_size;
+  options.buffer_size_max = config.netlink_buffer_size_max;
+  options.reliable = config.events_reliable;
+  options.expectations = caches_.expectations_wanted;
+  options.counters = true;
+  if (auto ok = table_.open_events(options); !ok) return ok;
+  if (config.events_reliable) c_.log.notice("reliable ctnetlink event delivery is ENABLED.");
+  if (options.buffer_size == 0 || options.buffer_size > options.buffer_size_max) {
+    c_.log.notice(
+        "NetlinkBufferSize is either not set or is greater than NetlinkBufferSizeMaxGrowth. Using current system buffer "
+        "size");
+  }
+  c_.log.notice("netlink event socket buffer size has been set to {} bytes", table_.event_stats().buffer_size);
+  return {};
+}
+
+Result<> KernelSession::load() {
+  std::optional<Error> failed;
+  if (caches_.flows != nullptr || caches_.expectations != nullptr) {
+    const KernelLoadJob::Scope scope{.flows = caches_.flows != nullptr, .expectations = caches_.expectations != nullptr};
+    KernelLoadJob job(table_, *follower_, KernelFollower::Load::start, scope, [&](const Error* error) {
+      if (error != nullptr) failed = *error;
+    });
+    while (job.step(TimePoint::max()) != Job::State::done) {
+    }
+  }
+  if (failed) return std::unexpected(*failed);
+  if (c_.config.poll_secs) {
+    poll_timer_.arm_in(std::chrono::seconds(*c_.config.poll_secs));
+  } else {
+    c_.loop.watch(table_.events_fd(), EPOLLIN,
+                  [this](std::uint32_t) { table_.read_events(c_.config.event_iteration_limit, *follower_); });
+  }
+  return {};
+}
+
+void KernelSession::after_overrun() {
+  if (caches_.flows == nullptr || !c_.config.overrun_resync) return;
+  resync_timer_.arm_in(std::chrono::seconds(*c_.config.overrun_resync));
+}
+
+void KernelSession::mend() {
+  if (mending_) {
+    mend_again_ = true;
+    return;
+  }
+  mending_ = true;
+  ++resyncs_;
+  const KernelLoadJob::Scope scope{.flows = true, .expectations = caches_.expectations != nullptr};
+  c_.loop.add_job(std::make_unique<KernelLoadJob>(table_, *follower_, KernelFollower::Load::mend, scope,
+                                                  [this](const Error* error) {
+                                                    log_load_error(error);
+                                                    mending_ = false;
+                                                    if (std::exchange(mend_again_, false)) resync_timer_.arm_in({});
+                                                  }));
+}
+
+void KernelSession::poll() {
+  poll_timer_.arm_in(std::chrono::seconds(*c_.config.poll_secs));
+  if (caches_.flows == nullptr || mending_) return;
+  mend();
+  --resyncs_;  // that counter is of resyncs asked for or caused by lost events
+}
+
+void KernelSession::resync(KernelLoadJob::Scope scope, std::function<void()> on_done) {
+  ++resyncs_;
+  c_.loop.add_job(std::make_unique<KernelLoadJob>(table_, *follower_, KernelFollower::Load::merge, scope,
+                                                  [this, on_done = std::move(on_done)](const Error* error) {
+                                                    log_load_error(error);
+                                                    on_done();
+                                                  }));
+}
+
+void KernelSession::flush(std::function<void()> on_done) {
+  ++flushes_;
+  if (flushing_) {
+    on_done();
+    return;
+  }
+  flushing_ = true;
+  c_.loop.add_job(
+      std::make_unique<KernelFlushJob>(table_, filter_, [this, on_done = std::move(on_done)](const Error* error) {
+        log_load_error(error);
+        flushing_ = false;
+        on_done();
+      }));
+}
+
+void KernelSession::log_load_error(const Error* error) {
+  if (error != nullptr) c_.log.error("{}", error->text);
+}
+
+void KernelSession::fill_runtime(control::RuntimeNumbers& n) const {
+  const auto& e = table_.event_stats();
+  n.events_received = e.received;
+  n.events_unknown_type = e.unknown_type;
+  n.event_failures = e.catch_failed;
+  n.overruns = e.overruns;
+  n.buffer_bytes = e.buffer_size;
+  n.events_filtered = follower_->stats().filtered;
+  n.dump_unknown_type = follower_->stats().dump_unknown;
+  n.kernel_flushes = flushes_;
+  n.kernel_resyncs = resyncs_;
+}
+
+}  // namespace ctsync::daemon
