@@ -40,7 +40,7 @@ void Connection::discard_input() {
 }
 
 std::uint32_t Connection::wanted_events() const {
-  return (input_ended_ ? 0U : EPOLLIN) | (pending() != 0 || finishing_ ? EPOLLOUT : 0U);
+  return (input_ended_ ? 0U : EPOLLIN) | (pending() != 0 || finishing_ || failed_ ? EPOLLOUT : 0U);
 }
 
 void Connection::write(std::string_view text) {
@@ -64,6 +64,7 @@ void Connection::finish() {
 }
 
 bool Connection::flush() {
+  if (failed_) return false;
   const bool was_full = pending() >= kBufferSize / 2;
   while (pending() != 0) {
     const auto n = ::send(fd(), buffer_.data() + sent_, pending(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -73,6 +74,7 @@ bool Connection::flush() {
       failed_ = true;
       buffer_ = {};
       sent_ = 0;
+      update_events();
       return false;
     }
     sent_ += static_cast<std::size_t>(n);

@@ -27,6 +27,8 @@ void TestPeer::send_bytes(const void* data, std::size_t n) {
 
 void TestPeer::shut_down_sending() { ::shutdown(fd_.get(), SHUT_WR); }
 
+void TestPeer::shut_down_reading() { ::shutdown(fd_.get(), SHUT_RD); }
+
 bool TestPeer::read(std::size_t most) {
   std::array<char, 16 * 1024> piece;
   while (most != 0 && !ended_ && error_ == 0) {

@@ -32,6 +32,7 @@ class TestPeer {
   void send(std::int32_t code);
   void send_bytes(const void* data, std::size_t n);
   void shut_down_sending();
+  void shut_down_reading();
   void leave() { fd_.reset(); }
 
   // Reads what is there, at most `most` bytes, into text(). False after end of file or an error.

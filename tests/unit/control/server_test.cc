@@ -153,6 +153,20 @@ TEST_F(ServerTest, ClientThatHasEndedItsSideGetsTheAnswer) {
   EXPECT_EQ(peer.text(), "late");
 }
 
+TEST_F(ServerTest, ClientThatRefusesToReadIsDropped) {
+  ASSERT_TRUE(server_.open(path_));
+  answer = [&](Request, Client c) {
+    c.write("text");
+    EXPECT_FALSE(c.connected());
+    c.finish();
+  };
+  TestPeer peer(path_);
+  peer.shut_down_reading();
+  peer.send(16);
+  turns();
+  EXPECT_EQ(server_.clients(), 0U);
+}
+
 TEST_F(ServerTest, RequestOfAClientThatLeftAtOnceIsServed) {
   ASSERT_TRUE(server_.open(path_));
   int requests = 0;
