@@ -51,8 +51,7 @@ void Connection::write(std::string_view text) {
   }
   const bool idle = pending() == 0;
   buffer_.append(text);
-  // Not sent on if earlier text waits: the loop does that. A failed connection is dropped by the loop, too: epoll
-  // reports errors and hang-ups without being asked.
+  // Not sent on if earlier text waits: the loop does that. The loop also drops a connection that failed.
   if (idle) flush();
 }
 
