@@ -18,6 +18,9 @@
 
 namespace ctsync::config {
 
+// Longer names of helpers and policies are cut or refused (spec config.md 10, 12).
+inline constexpr std::size_t kMaxHelperName = 16;
+
 class TokenStream;
 
 class Builder {
@@ -112,15 +115,14 @@ class Builder {
   std::uint16_t to_u16(const Number& number, std::string_view what);
   std::string checked_path(Position where, std::string_view path, std::size_t longest, std::string_view what);
   std::optional<IpAddress> link_ip(Position where, int family, std::string_view text);
-  template <class T>
-  void set_action(Position where, std::optional<T>& action, T value, std::string_view what);
+  void set_action(Position where, std::optional<FilterAction>& action, FilterAction value, std::string_view what);
   void finish_link(LinkConfig& link);
   void finish_helpers();
 
   Report& report_;
   std::optional<SchedulerPolicy> scheduler_type_;
   std::optional<int> scheduler_priority_;
-  std::set<std::pair<std::vector<std::uint8_t>, unsigned>> seen_addresses_;
+  std::set<std::pair<IpAddress, unsigned>> seen_addresses_;
   std::set<std::uint8_t> seen_protocols_;
   std::set<std::string, std::less<>> seen_helpers_;
   std::optional<SyncMode> mode_;

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <compare>
 #include <cstdint>
 
 namespace ctsync::config {
@@ -14,7 +15,7 @@ struct IpAddress {
   std::array<std::uint8_t, 16> bytes{};  // network byte order; IPv4 uses the first four, the rest is zero
 
   bool is_set() const { return family != AF_UNSPEC; }
-  friend bool operator==(const IpAddress&, const IpAddress&) = default;
+  friend auto operator<=>(const IpAddress&, const IpAddress&) = default;
 };
 
 }  // namespace ctsync::config

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The statements of `Filter` (spec config.md 6).
+#include <fmt/format.h>
+#include <netdb.h>
+
+#include <algorithm>
+
+#include "builder.h"
+#include "ip_text.h"
+
+namespace ctsync::config {
+namespace {
+
+// Clears what lies behind the first `prefix` bits.
+void mask(IpAddress& address, unsigned prefix) {
+  for (unsigned i = 0; i < address.bytes.size(); ++i) {
+    const unsigned kept = prefix > 8 * i ? std::min(prefix - 8 * i, 8U) : 0;
+    address.bytes[i] = static_cast<std::uint8_t>(address.bytes[i] & (0xff00U >> kept));
+  }
+}
+
+}  // namespace
+
+void Builder::set_action(Position where, std::optional<FilterAction>& action, FilterAction value,
+                         std::string_view what) {
+  if (action && *action != value) {
+    report_.warning(where, fmt::format("this action replaces that of the earlier `{}' list, the entries of both lists "
+                                       "count as one list",
+                                       what));
+  }
+  action = value;
+}
+
+void Builder::filter_protocols(Position where, FilterAction action) {
+  set_action(where, config.filter.protocol_action, action, "Protocol");
+}
+
+void Builder::filter_addresses(Position where, FilterAction action) {
+  set_action(where, config.filter.address_action, action, "Address");
+}
+
+void Builder::filter_states(Position where, FilterAction action) {
+  set_action(where, config.filter.state_action, action, "State");
+}
+
+void Builder::filter_protocol(Position where, std::string_view name) {
+  protoent entry{};
+  protoent* found = nullptr;
+  char buffer[4096];
+  const int status = getprotobyname_r(std::string(name).c_str(), &entry, buffer, sizeof buffer, &found);
+  if (status != 0 || found == nullptr || found->p_proto < 0 || found->p_proto > 255) {
+    // The two protocols that have keywords of their own do not depend on a file.
+    if (name == "tcp" || name == "udp") {
+      entry.p_proto = name == "tcp" ? IPPROTO_TCP : IPPROTO_UDP;
+    } else {
+      report_.warning(where,
+                      fmt::format("getprotobyname() cannot find protocol `{}' in /etc/protocols", printable(name)));
+      return;
+    }
+  }
+  const auto number = static_cast<std::uint8_t>(entry.p_proto);
+  if (seen_protocols_.insert(number).second) config.filter.protocols.push_back(number);
+}
+
+void Builder::filter_address(Position where, int family, std::string_view text) {
+  const std::size_t slash = text.find('/');
+  const std::string_view ip = text.substr(0, slash);
+  const unsigned longest = family == AF_INET ? 32 : 128;
+  unsigned prefix = longest;
+  if (slash != std::string_view::npos) {
+    const Number given = make_number(text.substr(slash + 1), where);
+    if (given.value > longest) {
+      report_.warning(where, fmt::format("{} is not a valid network, ignoring", printable(text)));
+      return;
+    }
+    prefix = static_cast<unsigned>(given.value);
+  }
+  std::optional<IpAddress> address = parse_ip(family, ip);
+  if (!address) {
+    report_.warning(where,
+                    fmt::format("{} is not a valid {}, ignoring", printable(ip), family == AF_INET ? "IPv4" : "IPv6"));
+    return;
+  }
+  mask(*address, prefix);
+  if (seen_addresses_.emplace(*address, prefix).second) {
+    config.filter.addresses.push_back({*address, prefix});
+  } else if (family == AF_INET && prefix != longest) {
+    report_.warning(where, fmt::format("netmask {} is repeated in the ignore pool", printable(ip)));
+  }
+}
+
+void Builder::filter_state(unsigned state) {
+  config.filter.tcp_states = static_cast<std::uint16_t>(config.filter.tcp_states | (1U << state));
+}
+
+}  // namespace ctsync::config
