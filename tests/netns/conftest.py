@@ -18,6 +18,7 @@ PAIRS = {"ours-ours": (lab.OURS, lab.OURS), "ours-stock": (lab.OURS, lab.STOCK),
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: measures times, nothing else may run beside it")
     if os.geteuid() != 0:
         pytest.exit("the namespace tests need root", 1)
     for binary in (lab.OURS, lab.STOCK):

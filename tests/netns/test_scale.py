@@ -6,6 +6,8 @@ import re
 import threading
 import time
 
+import pytest
+
 import lab
 
 FLOWS = int(os.environ.get("SCALE_FLOWS", "200000"))
@@ -44,6 +46,7 @@ def keys(output):
     return re.findall(r" src=(10\.\S+) dst=192\.0\.2\.1 sport=(\d+) dport=80 ", output)
 
 
+@pytest.mark.alone
 def test_200000_flows(our_pair):
     pair = our_pair.configure().start().greeted()
     probes = [Probe(node) for node in pair.nodes()]
