@@ -44,7 +44,7 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   p.last_heard = now;
   hear_flags(p, m.header);
   if (!may_take(p, m.header.seq, now)) return Verdict::old;
-  take(p, m.header.seq, now);
+  take(p, m, now);
   p.said_hello = (m.header.flags & wire::flag::kHello) != 0;
   if (wire::is_data(m.header.type)) return Verdict::accept_data;
   digest(p, m, now);
@@ -113,17 +113,21 @@ bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
 }
 
 // The sequence rules B and C of spec replication.md 3.2.
-void FtFw::take(Peer& p, std::uint32_t seq, TimePoint now) {
+void FtFw::take(Peer& p, const wire::Message& m, TimePoint now) {
+  const std::uint32_t seq = m.header.seq;
   if (p.received && seq != p.expected()) close_before_gap(p, seq);
   if (!p.ack_pending) {
     p.ack_start = seq;
     p.ack_pending = true;
   }
-  if (p.window <= 1) {
+  // With a window of 1 two nodes would acknowledge each other's acknowledgements as fast as the link carries them: leave
+  // those to the timer.
+  const bool is_ack = m.header.type == wire::MsgType::control && wire::control_kind(m.header.flags) == ControlKind::ack;
+  if (p.window <= 1 && !(is_ack && options_.ack_window == 1)) {
     queue_control(wire::flag::kAck, p.ack_start, seq);
     p.window = options_.ack_window;
     p.ack_pending = false;
-  } else {
+  } else if (p.window > 1) {
     --p.window;
   }
   p.received = true;
