@@ -65,9 +65,9 @@ void put_protocol_part(ByteWriter& w, const Flow& f, const FlowExtra* x, const E
     put_host16(w, kIcmpId, f.orig.icmp_id());
     return;
   }
-  // Stock sends nothing for GRE, but takes the keys (spec 9, 11).
-  const bool gre_keys = l4 == kGre && (f.orig.src_port != 0 || f.orig.dst_port != 0);
-  if (has_ports(l4) || gre_keys) put_ports(w, kOrigPorts, f.orig);
+  // Stock sends nothing for GRE and UDP-Lite, but takes keys and ports (spec 9, 11).
+  const bool unsent_by_stock = (l4 == kGre || l4 == kUdpLite) && (f.orig.src_port != 0 || f.orig.dst_port != 0);
+  if (has_ports(l4) || unsent_by_stock) put_ports(w, kOrigPorts, f.orig);
   if (!f.knows(has::kProtoState)) return;
   switch (l4) {
     case kTcp:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Flow messages (types 0 to 2) to and from bytes: spec replication.md 2.2 to 2.7. What is written is byte for byte what
 // stock conntrackd writes for the same flow, but for three additions that stock peers take correctly (spec 9, 11 and 12):
-// GRE keys in attribute 3, labels that became empty, and a timeout reduced by its age.
+// GRE keys and UDP-Lite ports in attribute 3, labels that became empty, and a timeout reduced by its age.
 #pragma once
 
 #include <cstdint>

@@ -150,7 +150,7 @@ TEST(EncodeFlow, GreKeysGoOutInThePortsAttribute) {
   EXPECT_TRUE(r.flow.knows(has::kPorts));
 }
 
-TEST(EncodeFlow, UdpLiteSendsNoPorts) { EXPECT_EQ(encode(kernel_flow(kUdpLite, 1, 2, 0x8, 30)).size(), 44U); }
+TEST(EncodeFlow, UdpLiteSendsItsPorts) { EXPECT_EQ(encode(kernel_flow(kUdpLite, 1, 2, 0x8, 30)).size(), 52U); }
 
 TEST(EncodeFlow, NatAsStockDoes) {
   auto snat = tcp(41001, 5000, 3, 0x19e, 432000);
