@@ -42,10 +42,11 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   if (!is_well_formed(m)) return Verdict::bad;
   Peer& p = peer_of(from, m.header, now);
   p.last_heard = now;
-  hear_flags(p, m.header);
+  hear_flags(p, m.header, now);
   if (!may_take(p, m.header.seq, now)) return Verdict::old;
   take(p, m, now);
   p.said_hello = (m.header.flags & wire::flag::kHello) != 0;
+  if (p.said_hello) p.hello_at = now;
   if (wire::is_data(m.header.type)) return Verdict::accept_data;
   digest(p, m, now);
   return Verdict::consumed;
@@ -60,18 +61,23 @@ Peer& FtFw::peer_of(const PeerAddress& from, const wire::Header& h, TimePoint no
   return p;
 }
 
-void FtFw::hear_flags(Peer& p, const wire::Header& h) {
+void FtFw::hear_flags(Peer& p, const wire::Header& h, TimePoint now) {
   if ((h.flags & wire::flag::kHelloBack) != 0 && hello_ == Hello::saying) hello_ = Hello::done;
   if ((h.flags & wire::flag::kHello) == 0) return;
   owe_hello_back_ = true;
-  const std::uint32_t ahead = h.seq - p.expected();
-  const bool same_session = p.received && p.said_hello && ahead <= kBelievableGap;
-  if (!same_session) begin_session(p, h.seq);
+  if (!continues_session(p, h.seq, now)) begin_session(p, h.seq);
+}
+
+bool FtFw::continues_session(const Peer& p, std::uint32_t seq, TimePoint now) {
+  if (!p.received) return false;
+  if (relation(seq, p.expected()) != Relation::before) return p.said_hello && seq - p.expected() <= kBelievableGap;
+  return !is_before(seq, p.session_start) && p.hello_at && now - *p.hello_at < kLateHello;
 }
 
 void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   if (p.received) context_.events.peer_restarted(peers_.id(p));
   p.received = false;
+  p.session_start = seq;
   if (p.ack_pending) {
     p.ack_start = seq;
     p.window = options_.ack_window - 1;

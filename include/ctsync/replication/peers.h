@@ -61,6 +61,8 @@ struct Peer {
   bool ack_pending = false;
   std::uint32_t ack_start = 0;  // first number not yet acknowledged by us, with ack_pending
   bool said_hello = false;      // its last message had HELLO
+  std::uint32_t session_start = 0;     // number of the HELLO that opened its session
+  std::optional<TimePoint> hello_at;   // of the last HELLO of the session
   std::optional<std::uint32_t> acked;  // it has acknowledged our messages before this number; nothing known yet: empty
   // A jump too far to be believed at once waits for its successor.
   std::optional<std::uint32_t> jump;
