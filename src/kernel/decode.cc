@@ -20,13 +20,20 @@ struct TupleParts {
   bool has_numbers() const { return (numbers & 3) == 3 || (numbers & 28) == 28; }
 };
 
+// An IPv4 address in an IPv6 tuple or the other way round does not occur, and would break what Address promises.
+bool one_family(Tuple& t, Family family) {
+  if (t.family != Family::none && t.family != family) return false;
+  t.family = family;
+  return true;
+}
+
 bool decode_ip(Bytes data, Tuple& t, TupleParts& parts) {
   return for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_IP_V4_SRC: t.family = Family::ipv4; return parts.src = a.copy(t.src.data(), 4);
-      case CTA_IP_V4_DST: t.family = Family::ipv4; return parts.dst = a.copy(t.dst.data(), 4);
-      case CTA_IP_V6_SRC: t.family = Family::ipv6; return parts.src = a.copy(t.src.data(), 16);
-      case CTA_IP_V6_DST: t.family = Family::ipv6; return parts.dst = a.copy(t.dst.data(), 16);
+      case CTA_IP_V4_SRC: return one_family(t, Family::ipv4) && (parts.src = a.copy(t.src.data(), 4));
+      case CTA_IP_V4_DST: return one_family(t, Family::ipv4) && (parts.dst = a.copy(t.dst.data(), 4));
+      case CTA_IP_V6_SRC: return one_family(t, Family::ipv6) && (parts.src = a.copy(t.src.data(), 16));
+      case CTA_IP_V6_DST: return one_family(t, Family::ipv6) && (parts.dst = a.copy(t.dst.data(), 16));
       default: return true;
     }
   });

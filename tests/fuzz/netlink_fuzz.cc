@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Bytes as the body of a conntrack message: decoded as flow and as expectation; what is accepted is written again, and must
+// fit the room of a request and decode to the same tuple.
+#include <cstdint>
+#include <cstdlib>
+#include <vector>
+
+#include "ctsync/kernel/decode.h"
+#include "encode.h"
+
+using namespace ctsync;
+
+namespace {
+
+constexpr std::size_t kHeader = 16;
+
+std::span<const std::uint8_t> body_of(const ByteWriter& w) {
+  if (w.failed()) std::abort();
+  return w.written().subspan(kHeader);
+}
+
+void fuzz_flow(std::span<const std::uint8_t> data) {
+  FlowRecord r;
+  if (kernel::decode_flow(data, {.counters = true}, r) != kernel::DecodeStatus::ok) return;
+  std::vector<std::uint8_t> room(kernel::kMaxRequest);
+  ByteWriter create(room);
+  kernel::encode_create(create, 1, r, true);
+  FlowRecord back;
+  if (kernel::decode_flow(body_of(create), {}, back) != kernel::DecodeStatus::ok) std::abort();
+  if (back.flow.orig.src != r.flow.orig.src || back.flow.orig.zone != r.flow.orig.zone) std::abort();
+  ByteWriter update(room);
+  kernel::encode_update(update, 1, r, true);
+  body_of(update);
+}
+
+void fuzz_expectation(std::span<const std::uint8_t> data) {
+  Expectation e;
+  if (kernel::decode_expectation(data, e) != kernel::DecodeStatus::ok) return;
+  std::vector<std::uint8_t> room(kernel::kMaxRequest);
+  ByteWriter w(room);
+  kernel::encode_expect_create(w, 1, e, false);
+  if (kernel::decode_expectation(body_of(w), e) != kernel::DecodeStatus::ok) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  fuzz_flow({data, size});
+  fuzz_expectation({data, size});
+  return 0;
+}
