@@ -65,8 +65,8 @@ Result<> DatagramLink::open_receiver(std::uint32_t interface_index) {
   receiver_ = std::move(*fd);
   if (auto r = set_option(receiver_.get(), SOL_SOCKET, SO_REUSEADDR, 1, options_, "SO_REUSEADDR"); !r) return r;
   if (auto r = set_receive_buffer(receiver_.get(), options_); !r) return r;
-  // Multicast: bound to the group, so that unicast to the port and other groups on it stay away (as conntrackd 1.4.9). With
-  // the scope, link-local groups can be bound too.
+  // Multicast: bound to the group, so that unicast to the port and other groups on it stay away (as conntrackd 1.4.9).
+  // With the scope, link-local groups can be bound too.
   const auto local = socket_address(options_.family, options_.address, options_.port, interface_index);
   if (::bind(receiver_.get(), local.get(), local.length) < 0) {
     return open_error(options_, "bind to " + describe(options_.family, options_.address, options_.port));
@@ -123,13 +123,13 @@ Result<> DatagramLink::set_multicast_output(int fd, std::uint32_t interface_inde
                       "choosing the outgoing interface");
   }
   if (auto r = set_option(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 0, options_, "IP_MULTICAST_LOOP"); !r) return r;
-  return set_option(fd, IPPROTO_IP, IP_MULTICAST_IF, ipv4(options_.ipv4_interface), options_,
-                    "choosing the outgoing interface by IPv4_interface " +
-                        to_string(Sender{AF_INET, options_.ipv4_interface}));
+  return set_option(
+      fd, IPPROTO_IP, IP_MULTICAST_IF, ipv4(options_.ipv4_interface), options_,
+      "choosing the outgoing interface by IPv4_interface " + to_string(Sender{AF_INET, options_.ipv4_interface}));
 }
 
-// A network that returns our own datagrams would make us our own peer. They are told by address and port, so that another
-// program on this host can still send to us.
+// A network that returns our own datagrams would make us our own peer. They are told by address and port, so that
+// another program on this host can still send to us.
 void DatagramLink::learn_own_address(std::uint32_t interface_index) {
   if (options_.kind != LinkKind::multicast) return;
   const auto any = socket_address(options_.family, {}, 0, 0);
@@ -207,8 +207,8 @@ void DatagramLink::send_batch(std::span<const Datagram> datagrams) {
     const int code = errno;
     if (code == EINTR) continue;
     if (code == EAGAIN || code == EWOULDBLOCK) {
-      // conntrackd blocks here, which paces it to the speed of the wire but hangs it on a dead device. So wait, but not long,
-      // and not again until something went through.
+      // conntrackd blocks here, which paces it to the speed of the wire but hangs it on a dead device. So wait, but not
+      // long, and not again until something went through.
       pollfd p{sender_.get(), POLLOUT, 0};
       if (!stalled_ && ::poll(&p, 1, kPatienceMs) > 0) continue;
       stalled_ = true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Buffers that TCP could not send yet, in order, whole messages each (spec replication.md 1.7). When it is full the oldest one
-// goes, but never one that is partly on the wire: that would put the stream out of step.
+// Buffers that TCP could not send yet, in order, whole messages each (spec replication.md 1.7). When it is full the
+// oldest one goes, but never one that is partly on the wire: that would put the stream out of step.
 #pragma once
 
 #include <sys/uio.h>
@@ -22,7 +22,8 @@ class ErrorQueue {
   std::size_t maximum() const { return maximum_; }
   std::uint64_t dropped() const { return dropped_; }
 
-  // Appends a copy of `buffer`, of which the first `written` bytes are on the wire already (only if the queue is empty).
+  // Appends a copy of `buffer`, of which the first `written` bytes are on the wire already (only if the queue is
+  // empty).
   void push(std::span<const std::uint8_t> buffer, std::size_t written = 0);
 
   // Fills `parts` with what is to be written next, the oldest first; returns how many. Valid until the next change.

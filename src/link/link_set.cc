@@ -14,6 +14,9 @@ namespace ctsync::link {
 namespace {
 
 constexpr Duration kReopenInterval = std::chrono::seconds(1);
+// An interface that was just set up is not running yet: the kernel takes up to a second to see the carrier. Judged at
+// once, a node would leave its default link at every boot, for good.
+constexpr Duration kSettleTime = std::chrono::seconds(2);
 
 }  // namespace
 
@@ -28,7 +31,8 @@ LinkSet::LinkSet(EventLoop& loop, Log& log, LinkSetOptions options)
       log_(log),
       options_(std::move(options)),
       error_queue_(std::make_unique<ErrorQueue>(options_.error_queue_length)),
-      reopen_timer_(loop, [this] { reopen_closed(); }) {
+      reopen_timer_(loop, [this] { reopen_closed(); }),
+      settle_timer_(loop, [this] { settle(); }) {
   for (std::size_t i = 0; i < options_.links.size(); ++i) {
     Slot slot;
     slot.options = options_.links[i];
@@ -55,12 +59,22 @@ Result<> LinkSet::open(LinkHandlers handlers) {
     }
   }
   slots_[current_].link->set_current(true);
-  leave_dead_link();
+  settle_timer_.arm_in(kSettleTime);
   return {};
+}
+
+void LinkSet::settle() {
+  for (auto& slot : slots_) {
+    const auto info = query_interface(slot.options);
+    update(slot, info ? *info : InterfaceInfo{});
+  }
+  handlers_.on_buffer_size();
+  leave_dead_link();
 }
 
 void LinkSet::close() {
   reopen_timer_.cancel();
+  settle_timer_.cancel();
   for (auto& slot : slots_) slot.link->close();
 }
 
@@ -128,30 +142,25 @@ void LinkSet::leave_dead_link() {
   }
 }
 
+void LinkSet::update(Slot& slot, const InterfaceInfo& info) {
+  const bool same = slot.index == info.index && slot.link->is_open();
+  slot.index = info.index;
+  slot.up = info.up;
+  slot.running = info.running;
+  if (info.index == 0) return slot.link->close();
+  slot.mtu = info.mtu;
+  if (!same) reopen(slot);
+}
+
 void LinkSet::interface_changed(std::string_view name, std::uint32_t index, bool up, bool running, std::uint32_t mtu) {
   for (auto& slot : slots_) {
-    if (slot.options.interface != name) continue;
-    const bool same = slot.index == index && slot.link->is_open();
-    slot.index = index;
-    slot.up = up;
-    slot.running = running;
-    slot.mtu = mtu;
-    if (!same) reopen(slot);
+    if (slot.options.interface == name) update(slot, {.index = index, .mtu = mtu, .up = up, .running = running});
   }
   handlers_.on_buffer_size();
   leave_dead_link();
 }
 
-void LinkSet::interface_removed(std::string_view name) {
-  for (auto& slot : slots_) {
-    if (slot.options.interface != name) continue;
-    slot.index = 0;
-    slot.up = false;
-    slot.running = false;
-    slot.link->close();
-  }
-  leave_dead_link();
-}
+void LinkSet::interface_removed(std::string_view name) { interface_changed(name, 0, false, false, 0); }
 
 InterfaceStatus LinkSet::interface_status(std::size_t link) const {
   const auto& slot = slots_[link];

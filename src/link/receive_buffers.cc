@@ -5,8 +5,7 @@
 
 namespace ctsync::link {
 
-ReceiveBuffers::ReceiveBuffers()
-    : bytes_(std::make_unique_for_overwrite<std::uint8_t[]>(kDatagrams * kDatagramSize)) {
+ReceiveBuffers::ReceiveBuffers() : bytes_(std::make_unique_for_overwrite<std::uint8_t[]>(kDatagrams * kDatagramSize)) {
   for (std::size_t i = 0; i < kDatagrams; ++i) {
     parts_[i] = {bytes_.get() + i * kDatagramSize, kDatagramSize};
     messages_[i].msg_hdr.msg_iov = &parts_[i];

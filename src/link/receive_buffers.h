@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Room for many datagrams of one recvmmsg call, each as large as a datagram can be. Memory that no datagram reaches is never
-// touched. All links of a set share one, since what was received is handed over before the next call.
+// Room for many datagrams of one recvmmsg call, each as large as a datagram can be. Memory that no datagram reaches is
+// never touched. All links of a set share one, since what was received is handed over before the next call.
 #pragma once
 
 #include <sys/socket.h>

@@ -17,9 +17,12 @@ namespace {
 
 std::string_view name_of(LinkKind kind) {
   switch (kind) {
-    case LinkKind::multicast: return "Multicast";
-    case LinkKind::udp: return "UDP";
-    case LinkKind::tcp: return "TCP";
+    case LinkKind::multicast:
+      return "Multicast";
+    case LinkKind::udp:
+      return "UDP";
+    case LinkKind::tcp:
+      return "TCP";
   }
   return "";
 }
@@ -114,7 +117,8 @@ Result<> set_receive_buffer(int fd, const LinkOptions& options) {
     return force_buffer(fd, SO_RCVBUFFORCE, *options.receive_buffer, options, "setting RcvSocketBuffer");
   }
   if (options.kind == LinkKind::tcp) return {};  // the kernel tunes it better
-  // Nobody asked for it, so being refused is no error; without privilege the kernel gives what net.core.rmem_max allows.
+  // Nobody asked for it, so being refused is no error; without privilege the kernel gives what net.core.rmem_max
+  // allows.
   const int wanted = kDefaultReceiveBuffer;
   if (::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &wanted, sizeof wanted) < 0) {
     (void)::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &wanted, sizeof wanted);

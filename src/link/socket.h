@@ -23,7 +23,8 @@ struct SocketAddress {
   const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
 };
 
-// `port` in host byte order. `scope`: interface index, used for IPv6 alone; the kernel looks at it for link-local ones only.
+// `port` in host byte order. `scope`: interface index, used for IPv6 alone; the kernel looks at it for link-local ones
+// only.
 SocketAddress socket_address(int family, const AddressBytes& address, std::uint16_t port, std::uint32_t scope);
 std::uint16_t port_of(const sockaddr_storage& address);
 

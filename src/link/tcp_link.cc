@@ -72,7 +72,7 @@ Result<> TcpLink::listen(std::uint32_t interface_index) {
   listener_ = std::move(*fd);
   if (auto r = set_option(listener_.get(), SOL_SOCKET, SO_REUSEADDR, 1, options_, "SO_REUSEADDR"); !r) return r;
   if (auto r = set_receive_buffer(listener_.get(), options_); !r) return r;  // accepted sockets inherit it
-  if (auto r = set_send_buffer(listener_.get(), options_); !r) return r;     // tells now if it will fail when connecting
+  if (auto r = set_send_buffer(listener_.get(), options_); !r) return r;  // tells now if it will fail when connecting
   const auto local = socket_address(options_.family, options_.address, options_.port, interface_index);
   const auto where = describe(options_.family, options_.address, options_.port);
   if (::bind(listener_.get(), local.get(), local.length) < 0) return open_error(options_, "bind to " + where);

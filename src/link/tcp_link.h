@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// TCP (spec replication.md 1.7): two connections, each of one direction. We connect to the peer's listener and only send
-// there; we only receive on what our listener accepted, and the newest connection replaces the one before. Where conntrackd
-// fails (spec 9, 29) this does better: a connection has its own reassembly buffer, a stream that is out of step is closed, a
-// peer that closed is noticed at once and a short write goes on where it stopped.
+// TCP (spec replication.md 1.7): two connections, each of one direction. We connect to the peer's listener and only
+// send there; we only receive on what our listener accepted, and the newest connection replaces the one before. Where
+// conntrackd fails (spec 9, 29) this does better: a connection has its own reassembly buffer, a stream that is out of
+// step is closed, a peer that closed is noticed at once and a short write goes on where it stopped.
 #pragma once
 
 #include <sys/uio.h>
@@ -24,8 +24,8 @@ namespace ctsync::link {
 class TcpLink final : public Link {
  public:
   // Everything referred to must outlive the link. The queue is shared by all links; only the current one takes from it.
-  TcpLink(const LinkOptions& options, std::size_t number, EventLoop& loop, ErrorQueue& queue, const LinkHandlers& handlers,
-          std::size_t receive_limit);
+  TcpLink(const LinkOptions& options, std::size_t number, EventLoop& loop, ErrorQueue& queue,
+          const LinkHandlers& handlers, std::size_t receive_limit);
   ~TcpLink() override { close(); }
 
   Result<> open(std::uint32_t interface_index) override;
@@ -38,10 +38,10 @@ class TcpLink final : public Link {
 
  private:
   enum class ClientState : std::uint8_t { disconnected, connecting, connected };
-  static constexpr std::size_t kBatch = 64;                        // buffers in one system call
-  static constexpr std::size_t kStreamBuffer = 65536;              // bytes kept of a stream
-  static constexpr std::size_t kLongestMessage = 4096;             // no sender builds longer ones (spec 1.4)
-  static constexpr Duration kRetry = std::chrono::seconds(1);      // between two attempts to connect
+  static constexpr std::size_t kBatch = 64;                          // buffers in one system call
+  static constexpr std::size_t kStreamBuffer = 65536;                // bytes kept of a stream
+  static constexpr std::size_t kLongestMessage = 4096;               // no sender builds longer ones (spec 1.4)
+  static constexpr Duration kRetry = std::chrono::seconds(1);        // between two attempts to connect
   static constexpr Duration kConnectWait = std::chrono::seconds(3);  // for an answer to an attempt
 
   Result<> listen(std::uint32_t interface_index);

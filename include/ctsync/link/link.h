@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One dedicated link: a transport between the nodes. It sends datagrams to the peer (or group) and hands over what arrives.
-// Multicast and UDP keep datagram borders; TCP hands over whole messages, several at a time. Descriptors are watched in the
-// event loop from open() to close(). Errors of the network at run time are counted, never fatal.
+// One dedicated link: a transport between the nodes. It sends datagrams to the peer (or group) and hands over what
+// arrives. Multicast and UDP keep datagram borders; TCP hands over whole messages, several at a time. Descriptors are
+// watched in the event loop from open() to close(). Errors of the network at run time are counted, never fatal.
 #pragma once
 
 #include <cstddef>
@@ -18,11 +18,12 @@ namespace ctsync::link {
 
 using Datagram = std::span<const std::uint8_t>;
 
-// Called for everything received: index of the link in the configuration, who sent it, the bytes (valid during the call).
+// Called for everything received: index of the link in the configuration, who sent it, the bytes (valid during the
+// call).
 using DatagramHandler = std::function<void(std::size_t link, const Sender& from, Datagram bytes)>;
 
-// Called when something goes wrong at run time: index of the link, what was tried ("send", "receive", "connect" ...), the
-// errno value. It comes as often as it happens: whoever logs it limits the rate.
+// Called when something goes wrong at run time: index of the link, what was tried ("send", "receive", "connect" ...),
+// the errno value. It comes as often as it happens: whoever logs it limits the rate.
 using ErrorHandler = std::function<void(std::size_t link, std::string_view what, int code)>;
 
 struct LinkHandlers {  // none may be empty

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// All dedicated links of a node (up to four, one kind). Every link receives all the time; the current one sends. The current
-// link changes when its interface goes down and another one is up, and when a valid message arrives on another link
-// (spec replication.md 3.6). Unlike conntrackd it takes only an interface that is both up and running, and nothing stays
-// behind in the old link.
+// All dedicated links of a node (up to four, one kind). Every link receives all the time; the current one sends. The
+// current link changes when its interface goes down and another one is up, and when a valid message arrives on another
+// link (spec replication.md 3.6). Unlike conntrackd it takes only an interface that is both up and running, and nothing
+// stays behind in the old link.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +24,7 @@ namespace ctsync::link {
 
 class ErrorQueue;
 class ReceiveBuffers;
+struct InterfaceInfo;
 
 // What `-s link` says of an interface: RUNNING, NO-CARRIER, DOWN.
 enum class InterfaceStatus : std::uint8_t { running, no_carrier, down };
@@ -37,7 +38,7 @@ struct ErrorQueueStatistics {
 
 // What holds for all links of a set.
 struct LinkSetOptions {
-  std::vector<LinkOptions> links;       // file order; 1 to 4, of one kind
+  std::vector<LinkOptions> links;        // file order; 1 to 4, of one kind
   std::size_t error_queue_length = 128;  // buffers; TCP alone
   std::size_t receive_limit = 100;       // datagrams or reads a descriptor and turn (EventIterationLimit)
 };
@@ -50,8 +51,8 @@ class LinkSet final : public wire::DatagramSink {
   LinkSet(const LinkSet&) = delete;
   LinkSet& operator=(const LinkSet&) = delete;
 
-  // Opens all links and watches them in the loop; the handlers are called from there. Any link that cannot be opened is an
-  // error (see Link::open for its text), and then none stays open.
+  // Opens all links and watches them in the loop; the handlers are called from there. Any link that cannot be opened is
+  // an error (see Link::open for its text), and then none stays open.
   Result<> open(LinkHandlers handlers);
   void close();
 
@@ -67,8 +68,9 @@ class LinkSet final : public wire::DatagramSink {
     if (link != current_) make_current(link);
   }
 
-  // The state of an interface, whenever the link watcher sees it change. An interface that is gone: `interface_removed`.
-  // Opens a link again whose interface came back under another index. Between open() and close() alone.
+  // The state of an interface, whenever the link watcher sees it change. An interface that is gone:
+  // `interface_removed`. Opens a link again whose interface came back under another index. Between open() and close()
+  // alone.
   void interface_changed(std::string_view name, std::uint32_t index, bool up, bool running, std::uint32_t mtu);
   void interface_removed(std::string_view name);
 
@@ -96,6 +98,8 @@ class LinkSet final : public wire::DatagramSink {
   void reopen_closed();
   void make_current(std::size_t link);
   void leave_dead_link();
+  void settle();
+  void update(Slot& slot, const InterfaceInfo& info);
 
   EventLoop& loop_;
   Log& log_;
@@ -107,6 +111,7 @@ class LinkSet final : public wire::DatagramSink {
   std::size_t current_ = 0;
   bool no_link_reported_ = false;
   Timer reopen_timer_;
+  Timer settle_timer_;  // the first look at the interfaces after open()
 };
 
 }  // namespace ctsync::link

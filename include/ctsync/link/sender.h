@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Who sent a datagram: the address alone. The port of a sender is ephemeral and means nothing (spec replication.md 8, 27).
+// Who sent a datagram: the address alone. The port of a sender is ephemeral and means nothing (spec replication.md 8,
+// 27).
 #pragma once
 
 #include <sys/socket.h>

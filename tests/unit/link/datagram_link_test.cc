@@ -254,19 +254,22 @@ TEST_F(DatagramLinkTest, errors_at_the_start_name_the_link) {
   };
   EXPECT_EQ(text(unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2", "sync9")),
             "can't open channel socket: No such device (UDP link on `sync9': no such interface)");
-  EXPECT_EQ(text(unicast(LinkKind::udp, "10.9.0.9", "10.9.0.2")),
-            "can't open channel socket: Cannot assign requested address (UDP link on `sync0': bind to 10.9.0.9 port 3780)");
-  EXPECT_EQ(text(unicast(LinkKind::udp, "fe80::c", "fe80::b")),
-            "can't open channel socket: Cannot assign requested address (UDP link on `sync0': bind to fe80::c port 3780)");
+  EXPECT_EQ(
+      text(unicast(LinkKind::udp, "10.9.0.9", "10.9.0.2")),
+      "can't open channel socket: Cannot assign requested address (UDP link on `sync0': bind to 10.9.0.9 port 3780)");
+  EXPECT_EQ(
+      text(unicast(LinkKind::udp, "fe80::c", "fe80::b")),
+      "can't open channel socket: Cannot assign requested address (UDP link on `sync0': bind to fe80::c port 3780)");
   EXPECT_EQ(text(group("225.0.0.50", "10.9.0.9")),
             "can't open channel socket: No such device (Multicast link on `sync0': join group 225.0.0.50 port 3780, "
             "IPv4_interface 10.9.0.9)");
   EXPECT_EQ(text(group("225.0.0.50", "0.0.0.0")),
             "can't open channel socket: No such device (Multicast link on `sync0': join group 225.0.0.50 port 3780, no "
             "IPv4_interface given)");
-  EXPECT_EQ(text(group("192.0.2.9", "10.9.0.1")),
-            "can't open channel socket: Cannot assign requested address (Multicast link on `sync0': bind to 192.0.2.9 port "
-            "3780)");
+  EXPECT_EQ(
+      text(group("192.0.2.9", "10.9.0.1")),
+      "can't open channel socket: Cannot assign requested address (Multicast link on `sync0': bind to 192.0.2.9 port "
+      "3780)");
 
   const auto other = stranger(*a);
   sockaddr_in taken{};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Redundant links: who sends, when that changes, what happens to interfaces that vanish (spec replication.md 3.6, 9 (30)).
+// Redundant links: who sends, when that changes, what happens to interfaces that vanish (spec replication.md 3.6, 9
+// (30)).
 #include <net/if.h>
 
 #include "two_nodes.h"
@@ -16,7 +17,8 @@ class LinkSetTest : public TwoNodes {
     for (const int n : {0, 1}) {
       const auto one = fmt::format("10.9.{}.1", n);
       const auto two = fmt::format("10.9.{}.2", n);
-      o.links.push_back(unicast(kind, (node_a ? one : two).c_str(), (node_a ? two : one).c_str(), n ? "sync1" : "sync0"));
+      o.links.push_back(
+          unicast(kind, (node_a ? one : two).c_str(), (node_a ? two : one).c_str(), n ? "sync1" : "sync0"));
     }
     return o;
   }
@@ -98,11 +100,23 @@ TEST_F(LinkSetTest, an_accepted_message_on_another_link_moves_there_silently) {
   EXPECT_EQ(a->buffer_size_calls, calls + 1);
 }
 
-TEST_F(LinkSetTest, starts_on_a_link_that_works) {
+TEST_F(LinkSetTest, leaves_a_link_that_does_not_work_from_the_start_once_interfaces_had_time_to_settle) {
   a->ip("link set sync0 down");
   ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
   EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::down);
-  EXPECT_EQ(a->links->current(), 1U);
+  EXPECT_EQ(a->links->current(), 0U);
+  EXPECT_TRUE(a->log.lines.empty());
+  EXPECT_TRUE(run([&] { return a->links->current() == 1; }));
+}
+
+TEST_F(LinkSetTest, stays_on_the_default_link_when_its_carrier_comes_a_moment_late) {
+  a->ip("link set sync0 down");
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  a->ip("link set sync0 up");
+  run_for(2500ms);
+  EXPECT_EQ(a->links->current(), 0U);
+  EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::running);
+  EXPECT_TRUE(a->log.lines.empty());
 }
 
 TEST_F(LinkSetTest, an_interface_that_comes_back_under_another_index_is_opened_again) {
@@ -133,8 +147,10 @@ TEST_F(LinkSetTest, an_interface_that_comes_back_under_another_index_is_opened_a
     }
     a->ip("addr add 10.9.0.1/24 dev sync0");
     b->ip("addr add 10.9.0.2/24 dev sync0");
-    EXPECT_TRUE(run([&] { return a->log.count(Level::notice, "link on device `sync0' is open again") == 1 &&
-                                 b->log.count(Level::notice, "link on device `sync0' is open again") == 1; }));
+    EXPECT_TRUE(run([&] {
+      return a->log.count(Level::notice, "link on device `sync0' is open again") == 1 &&
+             b->log.count(Level::notice, "link on device `sync0' is open again") == 1;
+    }));
     a->send({message(2)});
     b->send({message(3)});
     EXPECT_TRUE(run([&] { return !a->received.empty() && !b->received.empty(); }));

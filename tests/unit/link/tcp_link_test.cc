@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// TCP links between two network namespaces, and against a peer made of bare sockets (spec replication.md 1.7 and 9, 29).
+// TCP links between two network namespaces, and against a peer made of bare sockets (spec replication.md 1.7 and 9,
+// 29).
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -243,7 +244,7 @@ TEST_F(TcpLinkTest, a_peer_that_goes_is_noticed_without_sending_and_nothing_queu
   EXPECT_EQ(a->links->error_queue().length, 20U);
   EXPECT_EQ(a->links->statistics(0).packets_sent, 0U);
   EXPECT_FALSE(a->links->congested());
-  run_for(1500ms);  // an attempt or two are refused
+  run_for(1500ms);                    // an attempt or two are refused
   EXPECT_LE(a->failures.size(), 2U);  // the first connect, before b was there, and the loss: not every attempt
   ASSERT_TRUE(b->open(link_b()));
   EXPECT_TRUE(run([&] { return sequences(b->stream()).size() >= 20; }, 2s));
@@ -315,8 +316,9 @@ TEST_F(TcpLinkTest, connects_to_a_listener_that_comes_later_at_most_once_a_secon
 TEST_F(TcpLinkTest, errors_at_the_start_name_the_link) {
   auto opened = b->open(unicast(LinkKind::tcp, "10.9.0.9", "10.9.0.1"));
   ASSERT_FALSE(opened);
-  EXPECT_EQ(opened.error().text,
-            "can't open channel socket: Cannot assign requested address (TCP link on `sync0': bind to 10.9.0.9 port 3780)");
+  EXPECT_EQ(
+      opened.error().text,
+      "can't open channel socket: Cannot assign requested address (TCP link on `sync0': bind to 10.9.0.9 port 3780)");
   const auto taken = listen_at_b();
   opened = b->open(link_b());
   ASSERT_FALSE(opened);

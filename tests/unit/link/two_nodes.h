@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Two nodes in two unnamed network namespaces of this process, joined by two cables (sync0, sync1). The namespaces end with
-// the process. Every node has an event loop of its own; turning it happens inside the node's namespace.
+// Two nodes in two unnamed network namespaces of this process, joined by two cables (sync0, sync1). The namespaces end
+// with the process. Every node has an event loop of its own; turning it happens inside the node's namespace.
 #pragma once
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -167,10 +169,29 @@ class TwoNodes : public ::testing::Test {
     b->ip("link set lo up");
     add_cable(0);
     add_cable(1);
+    for (const auto* node : {a.get(), b.get()}) {
+      for (const auto* cable : {"sync0", "sync1"}) ASSERT_TRUE(wait_for_carrier(*node, cable));
+    }
+  }
+
+  // The kernel sees a carrier up to a second after the interface was set up.
+  static bool wait_for_carrier(const Node& node, const char* interface) {
+    const Inside inside(node.ns());
+    const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    return wait_until(
+        [&] {
+          ifreq request{};
+          std::strcpy(request.ifr_name, interface);
+          if (::ioctl(fd.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_RUNNING)) return true;
+          ::usleep(1000);
+          return false;
+        },
+        std::chrono::seconds(5));
   }
 
   void add_cable(int n) {
-    a->ip(fmt::format("link add sync{0} type veth peer name sync{0} netns /proc/{1}/fd/{2}", n, ::getpid(), ns_b_.get()));
+    a->ip(
+        fmt::format("link add sync{0} type veth peer name sync{0} netns /proc/{1}/fd/{2}", n, ::getpid(), ns_b_.get()));
     for (const auto& [node, host, letter] : {std::tuple{a.get(), 1, 'a'}, std::tuple{b.get(), 2, 'b'}}) {
       node->ip(fmt::format("link set sync{} addrgenmode none", n));
       node->ip(fmt::format("link set sync{} up", n));
