@@ -10,7 +10,8 @@
 
 namespace ctsync {
 
-Timer::Timer(EventLoop& loop, std::function<void()> on_expiry) : loop_(loop), on_expiry_(std::move(on_expiry)) {
+Timer::Timer(EventLoop& loop, std::function<void()> on_expiry)
+    : loop_(loop), on_expiry_(std::make_shared<std::function<void()>>(std::move(on_expiry))) {
   loop_.timers_.push_back(this);
 }
 
@@ -29,12 +30,9 @@ Result<> EventLoop::open() {
 
 void EventLoop::watch(int fd, std::uint32_t events, FdHandler handler) {
   const bool known = watches_.contains(fd);
-  watches_[fd] = std::make_shared<Watch>(Watch{std::move(handler), events});
-  epoll_event ev{};
-  ev.events = events;
-  ev.data.fd = fd;
-  if (::epoll_ctl(epoll_.get(), known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) < 0 && errno == ENOENT) {
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &ev);  // closed and opened again under the same number
+  const auto& w = watches_[fd] = std::make_shared<Watch>(Watch{std::move(handler), events, ++last_serial_});
+  if (!control(known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, *w) && errno == ENOENT) {
+    control(EPOLL_CTL_ADD, fd, *w);  // closed and opened again under the same number
   }
 }
 
@@ -42,10 +40,22 @@ void EventLoop::change(int fd, std::uint32_t events) {
   const auto it = watches_.find(fd);
   if (it == watches_.end() || it->second->events == events) return;
   it->second->events = events;
+  control(EPOLL_CTL_MOD, fd, *it->second);
+}
+
+bool EventLoop::control(int operation, int fd, const Watch& w) {
   epoll_event ev{};
-  ev.events = events;
-  ev.data.fd = fd;
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &ev);
+  ev.events = w.events;
+  ev.data.u64 = std::uint64_t{w.serial} << 32 | static_cast<std::uint32_t>(fd);
+  return ::epoll_ctl(epoll_.get(), operation, fd, &ev) == 0;
+}
+
+void EventLoop::serve(std::uint64_t key, std::uint32_t events) {
+  const auto it = watches_.find(static_cast<int>(key & 0xffffffffU));
+  // Removed by a handler of this turn, or another descriptor by now.
+  if (it == watches_.end() || it->second->serial != key >> 32) return;
+  const auto keep = it->second;  // the handler may unwatch itself
+  keep->handler(events);
 }
 
 void EventLoop::unwatch(int fd) {
@@ -101,10 +111,8 @@ void EventLoop::run_once(std::optional<Duration> max_wait) {
   const int n = ::epoll_pwait2(epoll_.get(), ready.data(), static_cast<int>(ready.size()), wait ? &timeout : nullptr,
                                nullptr);
   for (int i = 0; i < n; ++i) {
-    const auto it = watches_.find(ready[static_cast<std::size_t>(i)].data.fd);
-    if (it == watches_.end()) continue;  // removed by a handler of this turn
-    const auto keep = it->second;        // the handler may unwatch itself
-    keep->handler(ready[static_cast<std::size_t>(i)].events);
+    const auto& ev = ready[static_cast<std::size_t>(i)];
+    serve(ev.data.u64, ev.events);
   }
   fire_timers();
   step_jobs();
@@ -117,7 +125,8 @@ void EventLoop::fire_timers() {
     Timer* timer = timers_[i];
     if (!timer->at_ || *timer->at_ > t) continue;
     timer->at_.reset();
-    timer->on_expiry_();
+    const auto keep = timer->on_expiry_;  // the handler may destroy its timer
+    (*keep)();
   }
 }
 
@@ -129,6 +138,7 @@ void EventLoop::step_jobs() {
       continue;
     }
     running_ = job;
+    job->waiting_ = true;  // so that a wake() during the step counts
     const auto state = job->step(clock_.now() + kJobBudget);
     running_ = nullptr;
     const bool cancelled = std::exchange(cancelled_while_running_, nullptr) == job;
@@ -136,7 +146,7 @@ void EventLoop::step_jobs() {
       std::erase_if(jobs_, [job](const auto& j) { return j.get() == job; });
       continue;
     }
-    job->waiting_ = state == Job::State::waiting;
+    if (state == Job::State::more) job->waiting_ = false;
     ++i;
   }
 }

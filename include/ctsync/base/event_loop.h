@@ -35,7 +35,7 @@ class Timer {
  private:
   friend class EventLoop;
   EventLoop& loop_;
-  std::function<void()> on_expiry_;
+  std::shared_ptr<std::function<void()>> on_expiry_;
   std::optional<TimePoint> at_;
 };
 
@@ -49,7 +49,8 @@ class Job {
   };
   virtual ~Job() = default;
   virtual State step(TimePoint budget_end) = 0;
-  void wake() { waiting_ = false; }  // after State::waiting: step again in the next turn
+  // After State::waiting: step again in the next turn. Counts too when called during the step that returns waiting.
+  void wake() { waiting_ = false; }
 
  private:
   friend class EventLoop;
@@ -68,7 +69,7 @@ class EventLoop {
 
   Result<> open();
 
-  // One handler a descriptor; watching a watched descriptor replaces handler and events. events = 0 pauses it.
+  // One handler a descriptor (unwatch before closing it); watching a watched descriptor replaces handler and events. events = 0 pauses it.
   void watch(int fd, std::uint32_t events, FdHandler handler);
   void change(int fd, std::uint32_t events);
   void unwatch(int fd);
@@ -97,9 +98,12 @@ class EventLoop {
   struct Watch {
     FdHandler handler;
     std::uint32_t events = 0;
+    std::uint32_t serial = 0;  // tells it from an earlier watch of the same number
   };
 
   std::optional<Duration> wait_time(std::optional<Duration> max_wait) const;
+  bool control(int operation, int fd, const Watch& w);
+  void serve(std::uint64_t key, std::uint32_t events);
   void fire_timers();
   void step_jobs();
 
@@ -107,6 +111,7 @@ class EventLoop {
   UniqueFd epoll_;
   UniqueFd signal_fd_;
   std::unordered_map<int, std::shared_ptr<Watch>> watches_;
+  std::uint32_t last_serial_ = 0;
   std::vector<Timer*> timers_;
   std::vector<std::unique_ptr<Job>> jobs_;
   std::vector<std::function<void()>> hooks_;

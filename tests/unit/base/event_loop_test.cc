@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/base/event_loop.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <csignal>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace ctsync {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class ManualClock final : public Clock {
+ public:
+  TimePoint now() const override { return now_; }
+  std::int64_t wall_seconds() const override { return 0; }
+  void advance(Duration d) { now_ += d; }
+
+ private:
+  TimePoint now_{seconds(100)};
+};
+
+struct Pair {
+  Pair() {
+    std::array<int, 2> fds{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds.data()), 0);
+    a.reset(fds[0]);
+    b.reset(fds[1]);
+  }
+  void poke() const { EXPECT_EQ(::write(b.get(), "x", 1), 1); }
+  void drain() const {
+    char c = 0;
+    while (::read(a.get(), &c, 1) == 1) {
+    }
+  }
+  UniqueFd a;
+  UniqueFd b;
+};
+
+class EventLoopTest : public testing::Test {
+ protected:
+  EventLoopTest() : loop_(clock_) { EXPECT_TRUE(loop_.open()); }
+  void turn() { loop_.run_once(Duration::zero()); }
+
+  ManualClock clock_;
+  EventLoop loop_;
+};
+
+TEST_F(EventLoopTest, ReadableDescriptorCallsItsHandler) {
+  const Pair p;
+  int calls = 0;
+  loop_.watch(p.a.get(), EPOLLIN, [&](std::uint32_t events) {
+    EXPECT_TRUE(events & EPOLLIN);
+    p.drain();
+    ++calls;
+  });
+  turn();
+  EXPECT_EQ(calls, 0);
+  p.poke();
+  turn();
+  turn();
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(EventLoopTest, HandlerMayRemoveItselfAndGoesOnLiving) {
+  const Pair p;
+  int calls = 0;
+  const auto big = std::make_shared<std::string>(1000, 'x');
+  loop_.watch(p.a.get(), EPOLLIN, [&, big](std::uint32_t) {
+    loop_.unwatch(p.a.get());
+    calls += static_cast<int>(big->size());
+  });
+  p.poke();
+  turn();
+  turn();
+  EXPECT_EQ(calls, 1000);
+}
+
+TEST_F(EventLoopTest, HandlerMayReplaceItself) {
+  const Pair p;
+  std::string calls;
+  loop_.watch(p.a.get(), EPOLLIN, [&](std::uint32_t) {
+    loop_.watch(p.a.get(), EPOLLIN, [&](std::uint32_t) { calls += 'b'; });
+    calls += 'a';
+  });
+  p.poke();
+  turn();
+  turn();
+  EXPECT_EQ(calls, "ab");
+}
+
+TEST_F(EventLoopTest, HandlerMayRemoveAnotherThatIsReady) {
+  const Pair p;
+  const Pair q;
+  int calls = 0;
+  const auto remove = [&](const Pair& other) {
+    return [&](std::uint32_t) {
+      ++calls;
+      loop_.unwatch(other.a.get());
+    };
+  };
+  loop_.watch(p.a.get(), EPOLLIN, remove(q));
+  loop_.watch(q.a.get(), EPOLLIN, remove(p));
+  p.poke();
+  q.poke();
+  turn();
+  turn();
+  EXPECT_EQ(calls, 2);  // one of them, twice
+}
+
+// What was ready was the old connection; the new one under its number must not be told of a hang-up.
+TEST_F(EventLoopTest, EventsOfAClosedDescriptorDoNotReachTheNextOneOfThatNumber) {
+  auto p = std::make_unique<Pair>();
+  auto q = std::make_unique<Pair>();
+  UniqueFd fresh;
+  UniqueFd fresh_peer;
+  int wrong = 0;
+  const auto replace = [&](std::unique_ptr<Pair>& other) {
+    return [&](std::uint32_t) {
+      if (!other || fresh) return;
+      const int number = other->a.get();
+      const Pair made;
+      loop_.unwatch(number);
+      other.reset();
+      fresh.reset(::dup2(made.a.get(), number));
+      fresh_peer.reset(::dup(made.b.get()));
+      ASSERT_EQ(fresh.get(), number);
+      loop_.watch(number, EPOLLIN, [&](std::uint32_t) { ++wrong; });
+    };
+  };
+  loop_.watch(p->a.get(), EPOLLIN, replace(q));
+  loop_.watch(q->a.get(), EPOLLIN, replace(p));
+  p->b.reset();
+  q->b.reset();
+  turn();
+  ASSERT_TRUE(fresh);
+  turn();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(EventLoopTest, PausedDescriptorIsNotServed) {
+  const Pair p;
+  int calls = 0;
+  loop_.watch(p.a.get(), EPOLLIN, [&](std::uint32_t) { ++calls; });
+  p.poke();
+  loop_.change(p.a.get(), 0);
+  turn();
+  EXPECT_EQ(calls, 0);
+  loop_.change(p.a.get(), EPOLLIN | EPOLLOUT);
+  turn();
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(EventLoopTest, TimerFiresOnceAtItsTime) {
+  int calls = 0;
+  Timer timer(loop_, [&] { ++calls; });
+  timer.arm_in(milliseconds(50));
+  turn();
+  clock_.advance(milliseconds(49));
+  turn();
+  EXPECT_EQ(calls, 0);
+  EXPECT_TRUE(timer.deadline());
+  clock_.advance(milliseconds(1));
+  turn();
+  turn();
+  EXPECT_EQ(calls, 1);
+  EXPECT_FALSE(timer.deadline());
+}
+
+TEST_F(EventLoopTest, TimerMayRearmCancelAndDestroyInItsHandler) {
+  int calls = 0;
+  std::unique_ptr<Timer> self;
+  std::unique_ptr<Timer> other = std::make_unique<Timer>(loop_, [&] { calls += 100; });
+  const auto big = std::make_shared<std::string>(1000, 'x');
+  self = std::make_unique<Timer>(loop_, [&, big] {
+    if (++calls < 3) return self->arm_in(Duration::zero());
+    other.reset();
+    self.reset();
+    calls += static_cast<int>(big->size());  // the closure outlives its timer until it is done
+  });
+  self->arm_in(Duration::zero());
+  for (int i = 0; i < 5; ++i) turn();
+  EXPECT_EQ(calls, 1003);
+}
+
+TEST_F(EventLoopTest, CancelledTimerDoesNotFire) {
+  int calls = 0;
+  Timer a(loop_, [&] { ++calls; });
+  Timer b(loop_, [&] { a.cancel(); });
+  a.arm_in(seconds(2));
+  b.arm_in(seconds(1));
+  clock_.advance(seconds(1));
+  turn();
+  clock_.advance(seconds(5));
+  turn();
+  EXPECT_EQ(calls, 0);
+}
+
+class CountingJob final : public Job {
+ public:
+  CountingJob(std::vector<State> states, int& steps, bool& gone) : states_(std::move(states)), steps_(steps), gone_(gone) {}
+  ~CountingJob() override { gone_ = true; }
+  State step(TimePoint) override { return states_[static_cast<std::size_t>(steps_++)]; }
+
+ private:
+  std::vector<State> states_;
+  int& steps_;
+  bool& gone_;
+};
+
+TEST_F(EventLoopTest, JobIsSteppedOnceATurnUntilDone) {
+  int steps = 0;
+  bool gone = false;
+  using enum Job::State;
+  loop_.add_job(std::make_unique<CountingJob>(std::vector{more, more, done}, steps, gone));
+  turn();
+  EXPECT_EQ(steps, 1);
+  turn();
+  EXPECT_FALSE(gone);
+  turn();
+  turn();
+  EXPECT_EQ(steps, 3);
+  EXPECT_TRUE(gone);
+}
+
+TEST_F(EventLoopTest, WaitingJobIsSteppedAfterItsWake) {
+  int steps = 0;
+  bool gone = false;
+  using enum Job::State;
+  auto* job = loop_.add_job(std::make_unique<CountingJob>(std::vector{waiting, done}, steps, gone));
+  for (int i = 0; i < 3; ++i) turn();
+  EXPECT_EQ(steps, 1);
+  job->wake();
+  turn();
+  EXPECT_EQ(steps, 2);
+  EXPECT_TRUE(gone);
+}
+
+class FunctionJob final : public Job {
+ public:
+  explicit FunctionJob(std::function<State(FunctionJob&)> f) : f_(std::move(f)) {}
+  State step(TimePoint) override { return f_(*this); }
+
+ private:
+  std::function<State(FunctionJob&)> f_;
+};
+
+// What a job waits for may have come while it was still deciding to wait.
+TEST_F(EventLoopTest, WakeDuringTheStepIsNotLost) {
+  int steps = 0;
+  loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob& self) {
+    ++steps;
+    if (steps > 1) return Job::State::done;
+    self.wake();
+    return Job::State::waiting;
+  }));
+  turn();
+  turn();
+  EXPECT_EQ(steps, 2);
+}
+
+TEST_F(EventLoopTest, JobMayCancelItselfAndOthers) {
+  int steps = 0;
+  int other_steps = 0;
+  bool other_gone = false;
+  using enum Job::State;
+  auto* other = loop_.add_job(std::make_unique<CountingJob>(std::vector(10, more), other_steps, other_gone));
+  Job* self = nullptr;
+  self = loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
+    ++steps;
+    loop_.cancel_job(other);
+    loop_.cancel_job(self);
+    return more;
+  }));
+  for (int i = 0; i < 3; ++i) turn();
+  EXPECT_EQ(steps, 1);
+  EXPECT_EQ(other_steps, 1);
+  EXPECT_TRUE(other_gone);
+}
+
+TEST_F(EventLoopTest, JobMayAddJobs) {
+  int steps = 0;
+  loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
+    for (int i = 0; i < 20; ++i) {
+      loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
+        ++steps;
+        return Job::State::done;
+      }));
+    }
+    return Job::State::done;
+  }));
+  turn();
+  turn();
+  EXPECT_EQ(steps, 20);
+}
+
+TEST_F(EventLoopTest, OrderOfATurnIsDescriptorsTimersJobsHooks) {
+  std::string order;
+  const Pair p;
+  Timer timer(loop_, [&] { order += 't'; });
+  loop_.on_turn([&] { order += 'h'; });
+  loop_.on_turn([&] { order += 'H'; });
+  loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
+    order += 'j';
+    return Job::State::done;
+  }));
+  loop_.watch(p.a.get(), EPOLLIN, [&](std::uint32_t) {
+    p.drain();
+    order += 'f';
+  });
+  timer.arm_in(Duration::zero());
+  p.poke();
+  turn();
+  EXPECT_EQ(order, "ftjhH");
+}
+
+TEST_F(EventLoopTest, SignalsArriveInTheLoop) {
+  std::vector<int> got;
+  ASSERT_TRUE(loop_.watch_signals({SIGUSR1, SIGUSR2}, [&](int s) { got.push_back(s); }));
+  ASSERT_EQ(::raise(SIGUSR1), 0);
+  ASSERT_EQ(::raise(SIGUSR2), 0);
+  turn();
+  EXPECT_EQ(got, (std::vector{SIGUSR1, SIGUSR2}));
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  sigaddset(&set, SIGUSR2);
+  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+TEST(EventLoopRun, StopsWhenToldAndWaitsForTheTimer) {
+  const SystemClock clock;
+  EventLoop loop(clock);
+  ASSERT_TRUE(loop.open());
+  Timer timer(loop, [&] { loop.stop(); });
+  const auto begin = clock.now();
+  timer.arm_in(milliseconds(20));
+  loop.run();
+  EXPECT_GE(clock.now() - begin, milliseconds(20));
+}
+
+}  // namespace
+}  // namespace ctsync

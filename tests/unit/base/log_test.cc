@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/base/log.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <regex>
+
+namespace ctsync {
+namespace {
+
+class SystemLogTest : public testing::Test {
+ protected:
+  SystemLogTest() {
+    std::string pattern = testing::TempDir() + "ctsync-log-XXXXXX";
+    directory_ = ::mkdtemp(pattern.data());
+    file_ = directory_ / "log";
+  }
+  ~SystemLogTest() override { std::filesystem::remove_all(directory_); }
+
+  static std::string content(const std::filesystem::path& path) {
+    std::ifstream in(path);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  LogTargets to_file() const { return {.file = file_, .syslog_facility = {}, .terminal = false}; }
+
+  std::filesystem::path directory_;
+  std::filesystem::path file_;
+};
+
+const std::string kDate = "[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}";
+
+TEST_F(SystemLogTest, LinesHaveTheFormatOfConntrackd) {
+  SystemLog log;
+  ASSERT_TRUE(log.open(to_file()));
+  log.info("a {}", 1);
+  log.notice("b");
+  log.warning("c");
+  log.error("d");
+  log.write_entry(Level::error, "an entry");
+  const auto pid = "\\(pid=" + std::to_string(::getpid()) + "\\)";
+  const std::string start = "\\[" + kDate + "\\] " + pid;
+  const std::regex expected(start + " \\[info\\] a 1\n" + start + " \\[notice\\] b\n" + start + " \\[warning\\] c\n" +
+                            start + " \\[ERROR\\] d\n" + kDate + "\tan entry\n");
+  EXPECT_TRUE(std::regex_match(content(file_), expected)) << content(file_);
+}
+
+TEST_F(SystemLogTest, FileIsPrivateAndAppendedTo) {
+  {
+    SystemLog log;
+    ASSERT_TRUE(log.open(to_file()));
+    log.info("first");
+  }
+  SystemLog log;
+  ASSERT_TRUE(log.open(to_file()));
+  log.info("second");
+  EXPECT_NE(content(file_).find("first"), std::string::npos);
+  EXPECT_NE(content(file_).find("second"), std::string::npos);
+  struct stat st {};
+  ASSERT_EQ(::stat(file_.c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777U, 0600U);
+}
+
+TEST_F(SystemLogTest, ReopenFollowsARotation) {
+  SystemLog log;
+  ASSERT_TRUE(log.open(to_file()));
+  log.info("old");
+  const auto rotated = directory_ / "log.1";
+  std::filesystem::rename(file_, rotated);
+  log.info("still old");
+  ASSERT_TRUE(log.reopen());
+  log.info("new");
+  EXPECT_NE(content(rotated).find("still old"), std::string::npos);
+  EXPECT_EQ(content(file_).find("old"), std::string::npos);
+  EXPECT_NE(content(file_).find("new"), std::string::npos);
+}
+
+TEST_F(SystemLogTest, ReopenThatFailsKeepsTheOldFile) {
+  SystemLog log;
+  ASSERT_TRUE(log.open(to_file()));
+  const auto moved = directory_ / "moved";
+  std::filesystem::rename(file_, moved);
+  std::filesystem::create_directory(file_);  // cannot be opened for writing
+  EXPECT_FALSE(log.reopen());
+  log.info("not lost");
+  EXPECT_NE(content(moved).find("not lost"), std::string::npos);
+}
+
+TEST_F(SystemLogTest, OpenThatFailsNamesTheFile) {
+  SystemLog log;
+  const auto result = log.open({.file = directory_ / "no" / "such", .syslog_facility = {}, .terminal = false});
+  ASSERT_FALSE(result);
+  EXPECT_NE(result.error().text.find("no/such"), std::string::npos);
+  EXPECT_EQ(result.error().code, ENOENT);
+}
+
+TEST_F(SystemLogTest, TerminalGetsErrorsOnStderrAndTheRestOnStdout) {
+  SystemLog log;
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  log.notice("to out");
+  log.warning("to err");
+  log.set_terminal(false);
+  log.error("to none");
+  const auto out = testing::internal::GetCapturedStdout();
+  const auto err = testing::internal::GetCapturedStderr();
+  EXPECT_NE(out.find("[notice] to out\n"), std::string::npos);
+  EXPECT_EQ(out.find("to err"), std::string::npos);
+  EXPECT_NE(err.find("[warning] to err\n"), std::string::npos);
+  EXPECT_EQ(err.find("to none"), std::string::npos);
+}
+
+TEST(CtimeText, IsThatOfCtime) {
+  for (const std::int64_t t : {0, 86400 * 5, 1795356000}) {
+    const auto seconds = static_cast<std::time_t>(t);
+    std::string expected = std::ctime(&seconds);  // NOLINT: one thread
+    expected.pop_back();
+    EXPECT_EQ(ctime_text(t), expected);
+  }
+}
+
+TEST(RateLimit, AllowsOnceAnIntervalAndCountsTheRest) {
+  RateLimit limit(std::chrono::seconds(10));
+  const TimePoint t(std::chrono::seconds(1000));
+  EXPECT_TRUE(limit.allow(t));
+  EXPECT_EQ(limit.held_back(), 0U);
+  EXPECT_FALSE(limit.allow(t));
+  EXPECT_FALSE(limit.allow(t + std::chrono::milliseconds(9999)));
+  EXPECT_TRUE(limit.allow(t + std::chrono::seconds(10)));
+  EXPECT_EQ(limit.held_back(), 2U);
+  EXPECT_TRUE(limit.allow(t + std::chrono::seconds(30)));
+  EXPECT_EQ(limit.held_back(), 0U);
+}
+
+}  // namespace
+}  // namespace ctsync
