@@ -96,10 +96,10 @@ enum class WriteOp : std::uint8_t {
   destroy,  // by original tuple and zone; exactly that entry if has::kId
 };
 
-// The request that gave the final error.
+// The request that ended it, well or not.
 enum class WritePhase : std::uint8_t {
   create,          // the first request of a create
-  update,          // never final: errors of an update lead to the phases below
+  update,          // in place; never with an error, that leads to one of the phases below
   destroy,         // WriteOp::destroy, or the destroy between two attempts
   create_instead,  // create after an update found nothing
   create_again,    // create after a destroy
@@ -108,7 +108,7 @@ enum class WritePhase : std::uint8_t {
 struct WriteResult {
   std::uint64_t cookie = 0;  // the caller's
   WriteOp op{};
-  WritePhase phase{};  // where it ended, well or not
+  WritePhase phase{};
   int error = 0;       // errno, 0 = done
 };
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What is written into the kernel comes back from it, attribute by attribute, as dump, as event and as look-up.
+#include <linux/netlink.h>
+#include <sys/socket.h>
+
 #include <cerrno>
 
+#include "kernel_messages.h"
 #include "live.h"
 
 namespace ctsync::kernel::test {
@@ -342,6 +346,31 @@ TEST_F(Live, PacketsMakeForeignEventsWithCounters) {
   ASSERT_TRUE(last.record.flow.knows(has::kCounters));
   EXPECT_EQ(1U, last.record.extra.counters_orig.packets);
   EXPECT_EQ(84U, last.record.extra.counters_reply.bytes);
+}
+
+// Netlink sockets of other processes with the privilege can write to ours.
+TEST_F(Live, EventsOfAnotherProcessAreNotBelieved) {
+  auto& table = open_table();
+  ASSERT_TRUE(table.open_events({}));
+  sockaddr_nl address{};
+  socklen_t size = sizeof address;
+  ASSERT_EQ(0, ::getsockname(table.events_fd(), reinterpret_cast<sockaddr*>(&address), &size));
+  const UniqueFd forger(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
+  ASSERT_TRUE(forger);
+  std::vector<std::uint8_t> event;
+  for (std::size_t i = 0; i + 1 < std::strlen(kPingNew); i += 2) {
+    event.push_back(static_cast<std::uint8_t>(std::stoi(std::string(kPingNew + i, 2), nullptr, 16)));
+  }
+  address.nl_groups = 0;
+  ASSERT_EQ(static_cast<ssize_t>(event.size()),
+            ::sendto(forger.get(), event.data(), event.size(), 0, reinterpret_cast<sockaddr*>(&address), sizeof address));
+  const auto r = make_tcp(1);
+  EXPECT_EQ(0, write_one(table, WriteOp::create, r).error);
+  Events events;
+  table.read_events(100, events);
+  ASSERT_EQ(1U, events.flows.size());
+  EXPECT_TRUE(events.flows[0].record.flow.orig == r.flow.orig);
+  EXPECT_EQ(0, events.bad);
 }
 
 TEST_F(Live, ExistingEntryIsReplaced) {
