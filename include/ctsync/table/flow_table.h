@@ -73,15 +73,14 @@ class FlowTable {
 
   // Inserts a flow that is not in the table (state new_). kNoFlow when full or out of memory (counted in stats).
   FlowId insert(const FlowRecord& r, TimePoint now);
-  // Merges into a live flow (ctsync::merge; extra attributes overwritten when known); state becomes alive; counted as updated.
+  // Merges into a live flow (ctsync::merge; extra attributes overwritten when known); state becomes alive; counted as updated,
+  // or as failed if there was no memory for the extra attributes. Labels of which none is set are remembered only where
+  // some were set before, so that a sender can tell its peers that they were cleared; else has::kLabels is dropped.
   void update(FlowId id, const FlowRecord& r, TimePoint now);
   // Marks a live flow dead; counted as destroyed. The owner releases it when no queue refers to it any more.
   void mark_dead(FlowId id);
   // Removes the flow; counts it as destroyed if it was live. It must be in no queue (the engine unlinks it first).
   void release(FlowId id);
-
-  // Of labels: none set is remembered only where some were set before, so that a sender can tell its peers that they were
-  // cleared; else has::kLabels is dropped.
 
   FlowSlot& slot(FlowId id) { return slots_.at(id); }
   const FlowSlot& slot(FlowId id) const { return slots_.at(id); }

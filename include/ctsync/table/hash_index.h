@@ -30,10 +30,6 @@ class HashIndex {
   bool insert(std::uint32_t hash, std::uint32_t id);
   // The entry must be in the index.
   void erase(std::uint32_t hash, std::uint32_t id);
-  // A hint before a find with this hash a little later.
-  void prefetch(std::uint32_t hash) const {
-    if (current_.entries) __builtin_prefetch(&current_.entries[hash & current_.mask]);
-  }
 
   std::uint32_t size() const { return size_; }
   std::size_t memory_bytes() const { return (current_.capacity() + old_.capacity()) * sizeof(Entry); }
