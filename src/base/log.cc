@@ -91,9 +91,9 @@ void SystemLog::write(Level level, std::string_view text) {
   const auto line =
       fmt::format("[{}] (pid={}) [{}] {}\n", ctime_text(wall_now()), ::getpid(), name_of(level), text);
   to_file(line);
-  if (targets_.terminal) {
-    const bool bad = level == Level::warning || level == Level::error;
-    write_all(bad ? STDERR_FILENO : STDOUT_FILENO, line);
+  const bool problem = level == Level::warning || level == Level::error;
+  if (targets_.terminal == Terminal::all || (problem && targets_.terminal == Terminal::problems)) {
+    write_all(problem ? STDERR_FILENO : STDOUT_FILENO, line);
   }
   if (targets_.syslog_facility) {
     ::syslog(priority_of(level), "%.*s", static_cast<int>(text.size()), text.data());

@@ -2,6 +2,7 @@
 #include "background.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,6 +52,9 @@ void Background::ready() {
   }
   const char byte = 1;
   [[maybe_unused]] const auto n = ::write(to_parent_.get(), &byte, 1);  // the parent may be gone: no matter
+  // The parent has told the service manager our pid when it is gone; only then may we speak for the service.
+  pollfd gone{.fd = to_parent_.get(), .events = 0, .revents = 0};
+  ::poll(&gone, 1, 1000);
   to_parent_.reset();
 }
 

@@ -91,8 +91,9 @@ int Process::run() {
 }
 
 Result<> Process::start() {
-  const LogTargets targets{
-      .file = config_.log_file.value_or(""), .syslog_facility = config_.syslog_facility, .terminal = true};
+  const LogTargets targets{.file = config_.log_file.value_or(""),
+                           .syslog_facility = config_.syslog_facility,
+                           .terminal = background_wanted_ ? Terminal::problems : Terminal::all};
   if (auto ok = log_.open(targets); !ok) return ok;
   auto lock = LockFile::acquire(config_.lock_file);
   if (!lock) return std::unexpected(lock.error());
@@ -129,7 +130,7 @@ void Process::serve() {
   ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   log_.notice("-- starting in {} mode --", background_wanted_ ? "daemon" : "console");
   if (background_wanted_) {
-    log_.set_terminal(false);
+    log_.set_terminal(Terminal::none);
     background_.ready();
   }
   notify_.send("READY=1");

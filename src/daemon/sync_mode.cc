@@ -288,9 +288,18 @@ bool SyncMode::on_request(Request request, const control::Client& client) {
 bool SyncMode::commands(Request request, const control::Client& client) {
   auto c = client;
   switch (request) {
-    case Request::commit_ct: commit({.flows = true, .expectations = false}, client); return true;
-    case Request::commit_expect: commit({.flows = false, .expectations = true}, client); return true;
-    case Request::commit_all: commit({.flows = true, .expectations = with_expectations_}, client); return true;
+    case Request::commit_ct:
+      c_.log.notice("committing conntrack cache");
+      commit({.flows = true, .expectations = false}, client);
+      return true;
+    case Request::commit_expect:
+      c_.log.notice("committing expectation cache");
+      commit({.flows = false, .expectations = true}, client);
+      return true;
+    case Request::commit_all:
+      c_.log.notice("committing all external caches");
+      commit({.flows = true, .expectations = true}, client);
+      return true;
     case Request::flush_all:
     case Request::flush_both_ct:
     case Request::flush_internal:
@@ -330,9 +339,6 @@ bool SyncMode::commands(Request request, const control::Client& client) {
 
 void SyncMode::commit(CommitJob::Scope scope, const control::Client& client) {
   purge_timer_.cancel();
-  c_.log.notice("committing {}", !scope.flows                                           ? "expectation cache"
-                                 : scope.expectations || !c_.config.expectation_sync.enabled ? "all external caches"
-                                                                                             : "conntrack cache");
   auto c = client;
   if (injection_) return c.finish();
   if (committing_) {
@@ -397,8 +403,8 @@ void SyncMode::resync_kernel(Request request, const control::Client& client) {
   const bool expectations =
       request == Request::resync_kernel_expect || (request == Request::resync_kernel_all && with_expectations_);
   if (c_.config.disable_internal_cache) {
-    if (flows) c_.log.warning("resync is unsupported in this mode");
-    if (expectations) c_.log.warning("resync is unsupported in this mode");
+    if (flows) c_.log.notice("resync is unsupported in this mode");
+    if (expectations) c_.log.notice("resync is unsupported in this mode");
     return c.finish();
   }
   if (flows) c_.log.notice("resync with master conntrack table");

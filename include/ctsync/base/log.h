@@ -37,11 +37,14 @@ class Log {
   void error(fmt::format_string<A...> f, A&&... a) { write(Level::error, fmt::format(f, std::forward<A>(a)...)); }
 };
 
+// What of the log goes to the terminal: notice and info to stdout, warning and error to stderr.
+enum class Terminal : std::uint8_t { none, problems, all };  // problems: warning and error
+
 // Where a SystemLog writes.
 struct LogTargets {
   std::string file;                    // path, empty = none; opened for appending, mode 0600
   std::optional<int> syslog_facility;  // LOG_DAEMON, LOG_LOCAL0 ...
-  bool terminal = true;                // notice and info to stdout, warning and error to stderr
+  Terminal terminal = Terminal::all;
 };
 
 class SystemLog final : public Log {
@@ -56,7 +59,7 @@ class SystemLog final : public Log {
   // Opens the file again under its name (after rotation); on failure the old one stays in use.
   Result<> reopen();
   // With -d the terminal goes once start-up is over.
-  void set_terminal(bool on) { targets_.terminal = on; }
+  void set_terminal(Terminal t) { targets_.terminal = t; }
 
   void write(Level level, std::string_view text) override;
   void write_entry(Level level, std::string_view text) override;

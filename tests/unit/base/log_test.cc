@@ -29,7 +29,7 @@ class SystemLogTest : public testing::Test {
     std::ifstream in(path);
     return {std::istreambuf_iterator<char>(in), {}};
   }
-  LogTargets to_file() const { return {.file = file_, .syslog_facility = {}, .terminal = false}; }
+  LogTargets to_file() const { return {.file = file_, .syslog_facility = {}, .terminal = Terminal::none}; }
 
   std::filesystem::path directory_;
   std::filesystem::path file_;
@@ -95,7 +95,7 @@ TEST_F(SystemLogTest, ReopenThatFailsKeepsTheOldFile) {
 
 TEST_F(SystemLogTest, OpenThatFailsNamesTheFile) {
   SystemLog log;
-  const auto result = log.open({.file = directory_ / "no" / "such", .syslog_facility = {}, .terminal = false});
+  const auto result = log.open({.file = directory_ / "no" / "such", .syslog_facility = {}, .terminal = Terminal::none});
   ASSERT_FALSE(result);
   EXPECT_NE(result.error().text.find("no/such"), std::string::npos);
   EXPECT_EQ(result.error().code, ENOENT);
@@ -107,7 +107,7 @@ TEST_F(SystemLogTest, TerminalGetsErrorsOnStderrAndTheRestOnStdout) {
   testing::internal::CaptureStderr();
   log.notice("to out");
   log.warning("to err");
-  log.set_terminal(false);
+  log.set_terminal(Terminal::none);
   log.error("to none");
   const auto out = testing::internal::GetCapturedStdout();
   const auto err = testing::internal::GetCapturedStderr();
