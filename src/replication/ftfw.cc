@@ -107,6 +107,7 @@ bool FtFw::believes_jump(Peer& p, std::uint32_t seq) {
 
 // After a run of old numbers and nothing else for a long time the peer counts anew from where the run began.
 bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
+  p.jump.reset();  // not confirmed by its successor
   if (p.old_count == 0 || seq != p.old_next) {
     p.old_first = seq;
     p.old_count = 0;
@@ -184,6 +185,9 @@ void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) 
 }
 
 void FtFw::on_nack(Peer& p, std::uint32_t from, std::uint32_t to) {
+  // As with ACK. Two nodes that believed a damaged number would ask each other for everything without end, because such a
+  // NACK is itself repeated. What is really missing the next ACK shows.
+  if (!is_before(to, next_seq_)) return;
   if (given_up_ && !is_after(from, *given_up_)) context_.events.cannot_repeat(peers_.id(p), from, to);
   repeat(from, to);
 }
