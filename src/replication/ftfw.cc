@@ -119,6 +119,13 @@ bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
   return true;
 }
 
+// Every ACK is heard, counted and in the end acknowledged by all other nodes. With a window no greater than their number
+// that would go on as fast as the link carries it: leave those ACKs to the timer.
+bool FtFw::endless_to_acknowledge(const wire::Message& m) const {
+  const bool is_ack = m.header.type == wire::MsgType::control && wire::control_kind(m.header.flags) == ControlKind::ack;
+  return is_ack && options_.ack_window <= static_cast<std::uint32_t>(std::ranges::count(peers_.all(), true, &Peer::used));
+}
+
 // The sequence rules B and C of spec replication.md 3.2.
 void FtFw::take(Peer& p, const wire::Message& m, TimePoint now) {
   const std::uint32_t seq = m.header.seq;
@@ -127,10 +134,7 @@ void FtFw::take(Peer& p, const wire::Message& m, TimePoint now) {
     p.ack_start = seq;
     p.ack_pending = true;
   }
-  // With a window of 1 two nodes would acknowledge each other's acknowledgements as fast as the link carries them: leave
-  // those to the timer.
-  const bool is_ack = m.header.type == wire::MsgType::control && wire::control_kind(m.header.flags) == ControlKind::ack;
-  if (p.window <= 1 && !(is_ack && options_.ack_window == 1)) {
+  if (p.window <= 1 && !endless_to_acknowledge(m)) {
     queue_control(wire::flag::kAck, p.ack_start, seq);
     p.window = options_.ack_window;
     p.ack_pending = false;

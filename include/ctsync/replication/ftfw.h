@@ -13,8 +13,9 @@
 //    the successor opens the gap and asks for it. A corrupt number thus costs nothing; a real jump costs a repetition.
 //  - When a peer sends nothing but successive old numbers for kOldRunTime (3 alive intervals), it is taken at its new
 //    number. Stock drops such a peer for ever.
-//  - ACKWindowSize 1 acknowledges each message also after a gap, but an ACK only after a second: two stock nodes of that
-//    configuration answer each other's ACKs without end. Lost messages are counted right and once.
+//  - ACKWindowSize 1 acknowledges each message also after a gap. But with an ACKWindowSize not greater than the number of
+//    peers an ACK is acknowledged by the timer alone: stock nodes of that configuration answer each other's ACKs without end.
+//  - Lost messages are counted right and once.
 //  - A RESYNC while a bulk send is under way causes one more bulk, at most one a second.
 // A bad message never moves a peer's number; a bad payload does (else a peer would be asked for it for ever).
 #pragma once
@@ -78,6 +79,7 @@ class FtFw final : public Engine {
   static bool believes_jump(Peer& p, std::uint32_t seq);
   static bool went_back(Peer& p, std::uint32_t seq, TimePoint now);
   void take(Peer& p, const wire::Message& m, TimePoint now);
+  bool endless_to_acknowledge(const wire::Message& m) const;
   void close_before_gap(Peer& p, std::uint32_t seq);
   void digest(Peer& p, const wire::Message& m, TimePoint now);
   void on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now);
