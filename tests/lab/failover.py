@@ -506,12 +506,17 @@ def main():
     print("Two firewalls with keepalived, strict rules, no mid-stream pick-up; client inside, server outside.")
     for name, binary in zip(("fw1", "fw2"), binaries):
         print(f"  {name}: {version(binary)}")
-    print("\nWith synchronisation")
-    lived = protected_run(binaries)
-    died = False
-    if lived:
-        print("Control: the same without synchronisation")
-        died = control_run(binaries)
+    lived = died = False
+    try:
+        print("\nWith synchronisation")
+        lived = protected_run(binaries)
+        if lived:
+            print("Control: the same without synchronisation")
+            died = control_run(binaries)
+    except (AssertionError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        print(f"  {error}")
+        print("FAIL: the laboratory did not come up")
+        return 1
     took = time.monotonic() - start
     if died:
         print(f"PASS: every stream lived through both fail-overs; without synchronisation all died ({took:.0f} s)")
