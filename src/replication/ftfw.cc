@@ -71,7 +71,7 @@ void FtFw::hear_flags(Peer& p, const wire::Header& h, TimePoint now) {
 bool FtFw::continues_session(const Peer& p, std::uint32_t seq, TimePoint now) {
   if (!p.received) return false;
   if (relation(seq, p.expected()) != Relation::before) return p.said_hello && seq - p.expected() <= kBelievableGap;
-  return !is_before(seq, p.session_start) && p.hello_at && now - *p.hello_at < kLateHello;
+  return !is_before(seq, p.session_start - kLateHelloReach) && p.hello_at && now - *p.hello_at < kLateHello;
 }
 
 void FtFw::begin_session(Peer& p, std::uint32_t seq) {

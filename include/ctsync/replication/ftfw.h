@@ -8,7 +8,7 @@
 //    lost, or it heard us first after them): they are repeated as if asked for. Messages older than a first ACK likewise.
 //  - HELLO restarts a peer's sequence and empties the resend queue when it opens a session (first contact, or the peer's
 //    previous message had none, or its number went back). A later HELLO of the same session is an ordinary message, gaps
-//    included; and one that comes late, with an old number of the session and within kLateHello, is an old message.
+//    included; and one that comes late (an old number, not far before the session, within kLateHello) is an old message.
 //  - A jump ahead of more than kBelievableGap is believed when the next number follows it: the message itself is dropped,
 //    the successor opens the gap and asks for it. A corrupt number thus costs nothing; a real jump costs a repetition.
 //  - When a peer sends nothing but successive old numbers for kOldRunTime (3 alive intervals), it is taken at its new
@@ -32,7 +32,8 @@ class FtFw final : public Engine {
   static constexpr std::uint32_t kBelievableGap = 1U << 17;
   static constexpr Duration kOldRunTime = 3 * kAliveInterval;
   static constexpr std::uint32_t kOldRunCount = 3;
-  static constexpr Duration kLateHello = std::chrono::seconds(2);
+  static constexpr Duration kLateHello = std::chrono::milliseconds(500);
+  static constexpr std::uint32_t kLateHelloReach = 1024;
   // Sent and not acknowledged, while acknowledgements come in: about 54 full datagrams, well below what fits the default
   // socket buffer, and several of the peer's default ACK windows.
   static constexpr std::uint32_t kFlightLimit = 1500;
