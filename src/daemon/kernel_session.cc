@@ -8,6 +8,10 @@
 namespace ctsync::daemon {
 namespace {
 
+constexpr std::uint64_t kEventMemory = 1500;    // bytes of the socket buffer that an event takes, metadata included
+constexpr std::uint64_t kBurstRate = 500'000;   // events a second that must not overrun the buffer during a pause
+constexpr Duration kLongestPause = std::chrono::microseconds(500);
+
 FilterAction action_of(config::FilterAction a) {
   return a == config::FilterAction::accept ? FilterAction::accept : FilterAction::ignore;
 }
@@ -54,9 +58,8 @@ Result<> KernelSession::open(replication::Engine* engine) {
   follower_ = std::make_unique<KernelFollower>(KernelFollower::Context{
       c_.clock, c_.log, table_, filter_, helpers_, caches_.flows, caches_.expectations, engine});
   follower_->overrun = [this] { after_overrun(); };
-  if (filter_.active()) {
-    c_.log.notice("using {}-space event filtering", config.filter.from_kernelspace ? "kernel" : "user");
-  }
+  const bool in_kernel = filter_.active() && config.filter.from_kernelspace;
+  if (filter_.active()) c_.log.notice("using {}-space event filtering", in_kernel ? "kernel" : "user");
   if (config.poll_secs) {
     c_.log.notice("running in polling mode");
     return {};
@@ -68,6 +71,10 @@ Result<> KernelSession::open(replication::Engine* engine) {
   options.expectations = caches_.expectations_wanted;
   options.counters = true;
   if (auto ok = table_.open_events(options); !ok) return ok;
+  // The follower filters in any case: without the kernel's help it is only slower.
+  if (in_kernel) {
+    if (auto ok = table_.set_event_filter(filter_); !ok) c_.log.error("{}", ok.error().text);
+  }
   if (config.events_reliable) c_.log.notice("reliable ctnetlink event delivery is ENABLED.");
   if (options.buffer_size == 0 || options.buffer_size > options.buffer_size_max) {
     c_.log.notice(
@@ -93,9 +100,20 @@ Result<> KernelSession::load() {
     poll_timer_.arm_in(std::chrono::seconds(*c_.config.poll_secs));
   } else {
     c_.loop.watch(table_.events_fd(), EPOLLIN,
-                  [this](std::uint32_t) { table_.read_events(c_.config.event_iteration_limit, *follower_); });
+                  [this](std::uint32_t) { read_events(); });
+    // So long that the socket buffer holds what comes meanwhile.
+    const auto room = std::chrono::nanoseconds(std::chrono::seconds(1)) * table_.event_stats().buffer_size /
+                      (kEventMemory * kBurstRate);
+    c_.loop.set_pause(std::min<Duration>(room, kLongestPause));
   }
   return {};
+}
+
+void KernelSession::read_events() {
+  const auto limit = c_.config.event_iteration_limit;
+  const auto before = table_.event_stats().received;
+  table_.read_events(limit, *follower_);
+  if (table_.event_stats().received - before >= limit) c_.loop.hurry();
 }
 
 void KernelSession::after_overrun() {

@@ -38,6 +38,14 @@ bool NetworkSet::contains(Family family, const Address& a) const {
   });
 }
 
+std::vector<Network> NetworkSet::list(Family family) const {
+  std::vector<Network> all;
+  for (const auto& level : family == Family::ipv4 ? v4_ : v6_) {
+    for (const auto& address : level.sorted) all.push_back({address, level.prefix});
+  }
+  return all;
+}
+
 void FlowFilter::set_protocols(FilterAction action, const std::vector<std::uint8_t>& numbers) {
   protocol_action_ = action;
   protocols_.reset();

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "ctsync/kernel/event_source.h"
 
+#include <linux/filter.h>
 #include <linux/netfilter/nfnetlink_compat.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 
+#include "ctsync/kernel/event_filter.h"
 #include "netlink_message.h"
 #include "netlink_socket.h"
 
@@ -72,6 +74,17 @@ Result<> EventSource::open(const EventOptions& options) {
   fd_ = std::move(*fd);
   stats_.buffer_size = receive_buffer(fd_.get());
   return {};
+}
+
+Result<> EventSource::set_filter(const FlowFilter& filter) {
+  constexpr std::size_t kSmallest = 64;
+  for (std::size_t limit = BPF_MAXINSNS;; limit /= 2) {
+    auto code = compile_event_filter(filter, limit);
+    const sock_fprog program{static_cast<unsigned short>(std::min<std::size_t>(code.size(), 0xffff)), code.data()};
+    if (::setsockopt(fd_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0) return {};
+    // The memory for a filter is bounded by net.core.optmem_max, on older systems to less than the longest program.
+    if (errno != ENOMEM || limit <= kSmallest) return fail_errno("cannot set event filtering");
+  }
 }
 
 void EventSource::register_port(std::uint32_t port_id, Origin origin) {

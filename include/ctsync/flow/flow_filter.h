@@ -16,13 +16,19 @@ namespace ctsync {
 
 enum class FilterAction : std::uint8_t { accept, ignore };
 
-// Networks of one family, looked up by longest-to-shortest prefix.
+struct Network {
+  Address address;      // host bits are zero
+  std::uint8_t prefix;  // bits
+};
+
+// Networks of both families, looked up by longest-to-shortest prefix.
 class NetworkSet {
  public:
   // `prefix` in bits, at most 32 or 128. Host bits of `network` are ignored.
   void add(Family family, const Address& network, std::uint8_t prefix);
   bool contains(Family family, const Address& a) const;
   bool empty() const { return v4_.empty() && v6_.empty(); }
+  std::vector<Network> list(Family family) const;  // each once, in no order
 
  private:
   struct Level {
@@ -43,6 +49,14 @@ class FlowFilter {
   void set_tcp_states(FilterAction action, TcpStates states);
 
   bool active() const { return protocol_action_ || address_action_ || state_action_; }
+
+  // What was set; a list without its action means nothing.
+  std::optional<FilterAction> protocol_action() const { return protocol_action_; }
+  std::optional<FilterAction> address_action() const { return address_action_; }
+  std::optional<FilterAction> state_action() const { return state_action_; }
+  const std::bitset<256>& protocols() const { return protocols_; }
+  const NetworkSet& networks() const { return networks_; }
+  const TcpStates& tcp_states() const { return states_; }
 
   // `destroyed`: the flow ended. The state criterion is not applied then, else entries would never leave the caches (spec
   // replication.md 4.6). Addresses compared: original source and reply source; of flows without reply tuple (wire), the

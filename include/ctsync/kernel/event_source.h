@@ -11,6 +11,7 @@
 
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
+#include "ctsync/flow/flow_filter.h"
 #include "ctsync/kernel/decode.h"
 #include "ctsync/kernel/kernel_table.h"
 
@@ -27,6 +28,10 @@ class EventSource {
 
   // Joins the groups. After this stats().buffer_size is the effective receive buffer.
   Result<> open(const EventOptions& options);
+
+  // Lets the kernel drop what `filter` refuses, as far as compile_event_filter() can say it; what comes has still to be
+  // filtered. Such events are not received at all, i.e. not counted. An error changes nothing.
+  Result<> set_filter(const FlowFilter& filter);
 
   // To watch for EPOLLIN; errors on it (overrun) are also served by read().
   int fd() const { return fd_.get(); }

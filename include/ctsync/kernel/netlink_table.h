@@ -20,6 +20,8 @@ class NetlinkTable final : public KernelTable {
   Result<> open();
 
   Result<> open_events(const EventOptions& options) override;
+  // After open_events(); see EventSource::set_filter().
+  Result<> set_event_filter(const FlowFilter& filter) { return events_.set_filter(filter); }
   int events_fd() const override { return events_.fd(); }
   void read_events(std::uint32_t limit, EventHandler& handler) override { events_.read(limit, handler); }
   const EventStats& event_stats() const override { return events_.stats(); }
