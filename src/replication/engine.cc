@@ -27,7 +27,7 @@ Engine::Engine(const EngineContext& context, const EngineOptions& options, TimeP
       control_(nodes_, table::Queue::transmit),
       transmit_(nodes_, table::Queue::transmit),
       next_seq_(options.first_sequence),
-      slice_start_(now) {}
+      slice_start_(now - std::chrono::hours(1)) {}  // the first slice begins with the first drain
 
 // --- Changes ---
 

@@ -232,6 +232,7 @@ void FtFw::drop_oldest() {
 }
 
 bool FtFw::release_one_dead() {
+  if (context_.flows->total() == context_.flows->live()) return false;
   while (const NodeRef n = resend_.front()) {
     const bool dead = is_dead(n);
     drop_oldest();

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The rules of FT-FW one by one: spec replication.md 3.2, traps of 8, defects of 9 that we do not repeat.
+#include <gtest/gtest.h>
+
+#include "driver.h"
+
+namespace ctsync::replication_test {
+namespace {
+
+using Node = Driver<FtFw>;
+
+EngineOptions start_at(std::uint32_t seq) {
+  EngineOptions o;
+  o.first_sequence = seq;
+  return o;
+}
+
+// Hello done with one peer whose next number is 100 (hex); own next number is 12 (hex), nothing in flight.
+struct FtFwRules : testing::Test {
+  explicit FtFwRules(EngineOptions o = start_at(0x10)) : n(o) {
+    n.wait(kSecond);
+    n.hear("ALIVE|HELLO|BACK ff");
+    n.wait(kSecond);
+    n.hear("ACK 100 11..11");
+    n.wait(kSecond);
+    n.hear("ACK 101 12..12");
+    n.take();
+  }
+  Node n;  // own next number 13, next of the peer 102
+};
+
+TEST_F(FtFwRules, BadMessagesDoNotMoveTheNumber) {
+  wire::Message m;
+  m.header = {static_cast<wire::MsgType>(6), 0, 8, 0x102};
+  EXPECT_EQ(n.engine.on_message(peer_at(2), m, n.now), Verdict::bad);  // unassigned type
+  m.header = {wire::MsgType::flow_new, 0x01, 8, 0x102};
+  EXPECT_EQ(n.engine.on_message(peer_at(2), m, n.now), Verdict::bad);  // flag on data
+  m.header = {wire::MsgType::control, wire::flag::kHello, 8, 0x102};
+  EXPECT_EQ(n.engine.on_message(peer_at(2), m, n.now), Verdict::bad);  // control of no kind
+  EXPECT_EQ(n.hear("ACK 102 5..4"), Verdict::bad);
+  EXPECT_EQ(n.hear("NACK 102 5..4"), Verdict::bad);
+  EXPECT_EQ(n.stats.lost, 0U);
+  EXPECT_EQ(n.hear("NEW 102"), Verdict::accept_data);
+}
+
+TEST_F(FtFwRules, LostMessagesAreCountedOnce) {
+  n.hear("NEW 105");
+  EXPECT_EQ(n.stats.lost, 3U);
+  n.hear("ACK 107 5..4");  // bad
+  n.hear("NEW 107");
+  EXPECT_EQ(n.stats.lost, 4U);
+}
+
+TEST_F(FtFwRules, AGapIsAnsweredWithAckAndNack) {
+  n.hear("NEW 102");
+  EXPECT_EQ(n.turn("NEW 105"), (Lines{"ACK 13 101..102", "NACK 14 103..104"}));
+  EXPECT_EQ(n.wait(kSecond), Lines{"ACK 15 105..105"});
+}
+
+TEST_F(FtFwRules, OldMessagesAreDroppedSilently) {
+  EXPECT_EQ(n.hear("NEW 101"), Verdict::old);
+  EXPECT_EQ(n.drain(), Lines{});
+  EXPECT_EQ(n.stats.before, 1U);
+}
+
+TEST_F(FtFwRules, ANewEventTakesTheObjectOutOfTheResendQueue) {
+  n.event(1);
+  n.event(2);
+  EXPECT_EQ(n.drain(), (Lines{"NEW 13", "NEW 14"}));
+  n.event(1);
+  EXPECT_EQ(n.drain(), Lines{"UPD 15"});
+  EXPECT_EQ(n.engine.resend_length(), 2U);
+  EXPECT_EQ(n.turn("NACK 102 13..13"), Lines{});  // the number has vanished
+  EXPECT_EQ(n.turn("NACK 103 14..15"), (Lines{"NEW 16", "UPD 17"}));
+}
+
+TEST_F(FtFwRules, AnObjectWaitsOnceAndIsSentAsItIsNow) {
+  n.event(1);
+  n.event(1);
+  n.event(1);
+  EXPECT_EQ(n.engine.transmit_length(), 1U);
+  EXPECT_EQ(n.drain(), Lines{"UPD 13"});
+}
+
+TEST_F(FtFwRules, ADestroyedFlowIsKeptUntilItsDelIsAcknowledged) {
+  n.event(1);
+  n.drain();
+  n.destroy(1);
+  EXPECT_EQ(n.drain(), Lines{"DEL 14"});
+  EXPECT_EQ(n.flows.total(), 1U);
+  EXPECT_EQ(n.turn("NACK 102 14..14"), Lines{"DEL 15"});
+  n.hear("ACK 103 13..15");
+  EXPECT_EQ(n.flows.total(), 0U);
+}
+
+TEST_F(FtFwRules, AFlowThatEndsByOurOwnHandIsNotAnnounced) {
+  n.event(1, Announce::no);
+  n.destroy(1, Announce::no);
+  EXPECT_EQ(n.flows.total(), 0U);  // in no queue: gone at once
+  n.event(2);
+  n.drain();
+  n.destroy(2, Announce::no);
+  EXPECT_EQ(n.drain(), Lines{});
+  EXPECT_EQ(n.flows.total(), 1U);  // its NEW may yet be asked for, and then is a DEL
+  EXPECT_EQ(n.turn("NACK 102 13..13"), Lines{"DEL 14"});
+}
+
+TEST_F(FtFwRules, ALeavingFlowIsForgotten) {
+  const auto waiting = n.event(1);
+  n.engine.flow_leaving(waiting);
+  n.flows.release(waiting);
+  const auto sent = n.event(2);
+  EXPECT_EQ(n.drain(), Lines{"NEW 13"});
+  n.engine.flow_leaving(sent);
+  n.flows.release(sent);
+  EXPECT_EQ(n.engine.resend_length(), 0U);
+  EXPECT_EQ(n.turn("NACK 102 13..13"), Lines{});
+}
+
+TEST_F(FtFwRules, TimeoutsAreSentWithTheirAge) {
+  n.event(1);
+  n.drain();
+  EXPECT_EQ(n.last_timeout, 30U);
+  n.now += 7 * kSecond;
+  n.turn("NACK 102 13..13");
+  EXPECT_EQ(n.last_timeout, 23U);
+}
+
+TEST_F(FtFwRules, ControlMessagesAreRepeatedToo) {
+  n.engine.request_resync(n.now);
+  EXPECT_EQ(n.drain(), Lines{"RESYNC 13 0..0"});
+  EXPECT_EQ(n.turn("NACK 102 13..13"), Lines{"RESYNC 14 0..0"});
+}
+
+TEST_F(FtFwRules, AnAckThatSkipsNumbersMeansTheyAreMissing) {
+  for (std::uint32_t i = 1; i <= 4; ++i) n.event(i);
+  n.drain();  // 13 to 16
+  EXPECT_EQ(n.turn("ACK 102 15..16"), (Lines{"NEW 17", "NEW 18"}));  // 13 and 14, though no NACK came
+  EXPECT_EQ(n.turn("ACK 103 17..18"), Lines{});
+  EXPECT_EQ(n.engine.resend_length(), 0U);
+}
+
+TEST_F(FtFwRules, RangesOfNumbersNeverSentAreIgnored) {
+  n.event(1);
+  n.drain();
+  EXPECT_EQ(n.hear("ACK 102 10..5000"), Verdict::consumed);
+  EXPECT_EQ(n.hear("NACK 103 10..5000"), Verdict::consumed);
+  EXPECT_EQ(n.drain(), Lines{});
+  EXPECT_EQ(n.engine.resend_length(), 1U);
+}
+
+TEST_F(FtFwRules, HelloEmptiesTheResendQueueOnceASession) {
+  n.event(1);
+  n.drain();
+  n.hear("ALIVE|HELLO 5000");  // the peer restarted
+  EXPECT_EQ(n.restarted, 1);
+  EXPECT_EQ(n.engine.resend_length(), 0U);
+  n.event(2);
+  EXPECT_EQ(n.drain(), Lines{"NEW|BACK 14"});
+  n.hear("ALIVE|HELLO 5001");  // it has not heard us yet
+  EXPECT_EQ(n.restarted, 1);
+  EXPECT_EQ(n.engine.resend_length(), 1U);
+}
+
+TEST_F(FtFwRules, ALateHelloIsOld) {
+  n.hear("NEW|HELLO 5000");
+  n.hear("NEW|HELLO 5001");
+  n.hear("NEW 5002");
+  n.now += ms(100);
+  EXPECT_EQ(n.hear("NEW|HELLO 5001"), Verdict::old);
+  n.now += kSecond;
+  EXPECT_EQ(n.hear("NEW|HELLO 4fff"), Verdict::accept_data);  // a restart after the clock was set back
+}
+
+TEST_F(FtFwRules, ADamagedNumberCostsNothing) {
+  EXPECT_EQ(n.hear("NEW 40000102"), Verdict::old);
+  EXPECT_EQ(n.drain(), Lines{});
+  EXPECT_EQ(n.hear("NEW 102"), Verdict::accept_data);
+  EXPECT_EQ(n.hear("NEW 40000104"), Verdict::old);  // not the successor of the first
+}
+
+TEST_F(FtFwRules, APeerThatGoesBackIsBelievedAfterThreeSeconds) {
+  n.hear("NEW 150");  // believed, though wrong
+  n.drain();
+  for (int i = 0; i < 4; ++i) {
+    n.wait(kSecond);
+    EXPECT_EQ(n.hear(fmt::format("ALIVE {:x}", 0x102 + i)), i < 2 ? Verdict::old : Verdict::consumed) << i;
+  }
+  EXPECT_EQ(n.hear("NEW 106"), Verdict::accept_data);
+}
+
+TEST_F(FtFwRules, ResyncRequestsDuringABulkMakeOneMore) {
+  for (std::uint32_t i = 1; i <= 2000; ++i) n.event(i, Announce::no);
+  n.keep_text = false;
+  n.hear("RESYNC 102 0..0");
+  n.drain();
+  for (std::uint32_t s = 0x103; s < 0x113; ++s) n.hear(fmt::format("RESYNC {:x} 0..0", s));
+  n.wait(10 * kSecond);
+  EXPECT_EQ(n.resyncs, 17);
+  EXPECT_EQ(n.bulks, 2);
+}
+
+TEST_F(FtFwRules, BulkRepeatsDeadFlowsAndTakesTheUnacknowledged) {
+  n.event(1);
+  n.event(2);
+  n.drain();
+  n.destroy(2);
+  n.drain();
+  n.event(3, Announce::no);
+  n.engine.start_bulk(n.now);
+  EXPECT_EQ(n.drain(), (Lines{"NEW 16", "DEL 17", "NEW 18"}));
+  EXPECT_EQ(n.engine.resend_length(), 3U);
+  EXPECT_FALSE(n.engine.pending());
+}
+
+TEST_F(FtFwRules, BulkEndsWithTheExpectations) {
+  n.event(1, Announce::no);
+  Expectation e;
+  e.master.family = e.expected.family = e.mask.family = Family::ipv4;
+  e.master.l4 = e.expected.l4 = kTcp;
+  e.present = expect_has::kMaster | expect_has::kExpected | expect_has::kMask;
+  const auto id = n.expectations.insert(e, n.now);
+  n.engine.expectation_changed(id, Announce::no, n.now);
+  n.engine.start_bulk(n.now);
+  EXPECT_EQ(n.drain(), (Lines{"NEW 13", "EXP_NEW 14"}));
+  n.expectations.mark_dead(id);
+  n.engine.expectation_dead(id, Announce::yes);
+  EXPECT_EQ(n.drain(), Lines{"EXP_DEL 15"});
+  n.hear("ACK 102 13..15");
+  EXPECT_EQ(n.expectations.total(), 0U);
+}
+
+TEST_F(FtFwRules, ListsWhatIsUnacknowledged) {
+  n.event(1);
+  n.engine.request_resync(n.now);
+  n.drain();
+  Lines all;
+  n.engine.each_unacknowledged([&](bool control, std::uint32_t seq, std::uint8_t flags) {
+    all.push_back(fmt::format("{} {:x} {:x}", control, seq, flags));
+  });
+  EXPECT_EQ(all, (Lines{"true 13 2", "false 14 0"}));
+}
+
+TEST(FtFw, AFullTableGivesUpDeadFlows) {
+  Node n(start_at(1), true, 10);
+  for (std::uint32_t i = 1; i <= 10; ++i) n.event(i);
+  n.drain();
+  EXPECT_FALSE(n.engine.release_one_dead());
+  for (std::uint32_t i = 1; i <= 10; ++i) n.event(i);
+  n.drain();
+  n.destroy(3);
+  n.destroy(4);
+  n.drain();
+  EXPECT_EQ(n.flows.total(), 10U);
+  EXPECT_TRUE(n.engine.release_one_dead());
+  EXPECT_EQ(n.flows.total(), 9U);
+}
+
+TEST(FtFw, EachSenderHasItsOwnSequence) {
+  Node n(start_at(1));
+  EXPECT_EQ(n.hear("NEW|HELLO 100", peer_at(2)), Verdict::accept_data);
+  EXPECT_EQ(n.hear("NEW|HELLO 9000", peer_at(3)), Verdict::accept_data);
+  EXPECT_EQ(n.hear("NEW 101", peer_at(2)), Verdict::accept_data);
+  EXPECT_EQ(n.hear("NEW 9001", peer_at(3)), Verdict::accept_data);
+  EXPECT_EQ(n.appeared, 2);
+  EXPECT_EQ(n.stats.lost + n.stats.before, 0U);
+  EXPECT_EQ(n.wait(kSecond), (Lines{"ACK|HELLO|BACK 1 100..101", "ACK|HELLO 2 9000..9001"}));
+}
+
+TEST(FtFw, TwoNodesWithAckWindowOneComeToRest) {
+  EngineOptions o = start_at(1);
+  o.ack_window = 1;
+  Node n(o);
+  n.wait(kSecond);
+  n.turn("ALIVE|HELLO|BACK 10");
+  EXPECT_EQ(n.turn("ACK 11 1..1"), Lines{});
+  EXPECT_EQ(n.turn("NEW 12"), Lines{"ACK 3 11..12"});
+}
+
+// A peer on another link is the same sender: one sequence over all links.
+TEST(FtFw, FailoverToAnotherLinkKeepsTheSequence) {
+  Node n(start_at(1));
+  n.hear("NEW|HELLO 100", peer_at(2, 0));
+  n.hear("NEW 101", peer_at(2, 0));
+  EXPECT_EQ(n.hear("NEW 104", peer_at(2, 1)), Verdict::accept_data);
+  EXPECT_EQ(n.gaps, Lines{"102..103"});
+  EXPECT_EQ(n.hear("NEW 105", peer_at(2, 0)), Verdict::accept_data);
+  EXPECT_EQ(n.appeared, 1);
+}
+
+// --- Pacing ---
+
+struct FtFwPacing : FtFwRules {
+  FtFwPacing() {
+    for (std::uint32_t i = 0; i < 20000; ++i) n.event(i, Announce::no);
+    n.keep_text = false;
+    n.message_count = n.datagram_count = 0;
+  }
+  // Acknowledges all that was sent, in windows of 300 as a stock peer does.
+  void acknowledge() {
+    while (own_acked + 300 <= own_start + n.message_count) {
+      n.hear(fmt::format("ACK {:x} {:x}..{:x}", peer_seq++, own_acked, own_acked + 299));
+      own_acked += 300;
+    }
+  }
+  static constexpr std::uint32_t own_start = 0x13;
+  std::size_t own_acked = own_start;
+  std::uint32_t peer_seq = 0x102;
+};
+
+TEST_F(FtFwPacing, ABulkStaysWithinTheWindowWhileAcknowledgementsCome) {
+  n.engine.start_bulk(n.now);
+  n.drain();
+  EXPECT_LE(n.message_count, 1500U + 256U);
+  EXPECT_GE(n.message_count, 1500U);
+  int turns = 0;
+  for (; n.engine.pending(); ++turns) {
+    const auto before = n.message_count;
+    acknowledge();
+    n.drain();
+    EXPECT_LE(n.message_count - own_acked + own_start, 1500U + 300U + 256U);
+    if (n.message_count == before) n.wait(ms(1));
+  }
+  EXPECT_LT(turns, 40);
+  EXPECT_EQ(n.engine.resend_no_space(), 0U);
+}
+
+TEST_F(FtFwPacing, ASilentPeerDoesNotStopUs) {
+  n.now += 10 * kSecond;
+  n.engine.start_bulk(n.now);
+  n.drain();
+  EXPECT_EQ(n.message_count, 256U);
+  n.wait(ms(200));
+  EXPECT_GE(n.message_count, 20000U);
+  EXPECT_FALSE(n.engine.pending());
+}
+
+TEST_F(FtFwPacing, AcksDoNotWaitForTheBacklog) {
+  n.now += 10 * kSecond;
+  n.engine.start_bulk(n.now);
+  n.drain();
+  n.hear("NEW 102");
+  n.keep_text = true;
+  EXPECT_EQ(n.turn("NEW 105").size(), 2U);  // ACK and NACK, though no data may go yet
+}
+
+TEST_F(FtFwPacing, CongestionHoldsDataBackAndDoesNotSpin) {
+  n.event(1);
+  n.engine.request_resync(n.now);
+  n.keep_text = true;
+  EXPECT_EQ(n.drain(true), Lines{"RESYNC 13 0..0"});
+  ASSERT_TRUE(n.engine.next_deadline().has_value());
+  EXPECT_GT(*n.engine.next_deadline(), n.now);
+  EXPECT_EQ(n.drain(), Lines{"UPD 14"});
+}
+
+TEST_F(FtFwPacing, OneEventLeavesInItsTurnEvenWithoutPeer) {
+  Node alone(start_at(1));
+  alone.event(1);
+  EXPECT_EQ(alone.drain(), Lines{"NEW|HELLO 1"});
+}
+
+}  // namespace
+}  // namespace ctsync::replication_test

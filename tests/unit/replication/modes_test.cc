@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// NOTRACK (spec replication.md 3.3), ALARM and its expiry (3.4).
+#include <gtest/gtest.h>
+
+#include "ctsync/replication/alarm.h"
+#include "ctsync/replication/expiry.h"
+#include "ctsync/replication/notrack.h"
+#include "driver.h"
+
+namespace ctsync::replication_test {
+namespace {
+
+EngineOptions start_at(std::uint32_t seq) {
+  EngineOptions o;
+  o.first_sequence = seq;
+  return o;
+}
+
+TEST(Notrack, AliveOneSecondAfterTheLastTransmission) {
+  Driver<Notrack> n(start_at(0x6b02f72e));
+  EXPECT_EQ(n.wait(kSecond), Lines{"ALIVE 6b02f72e"});
+  n.now += ms(400);
+  n.event(1);
+  EXPECT_EQ(n.drain(), Lines{"NEW 6b02f72f"});
+  EXPECT_EQ(n.wait(ms(900)), Lines{});
+  EXPECT_EQ(n.wait(ms(100)), Lines{"ALIVE 6b02f730"});
+}
+
+TEST(Notrack, AcceptsDataInAnyOrderAndCounts) {
+  Driver<Notrack> n(start_at(1));
+  EXPECT_EQ(n.hear("NEW 100"), Verdict::accept_data);
+  EXPECT_EQ(n.hear("NEW 103"), Verdict::accept_data);
+  EXPECT_EQ(n.hear("UPD 102"), Verdict::accept_data);
+  EXPECT_EQ(n.hear("DEL|HELLO|BACK 103"), Verdict::accept_data);
+  EXPECT_EQ(n.stats.lost, 2U);
+  EXPECT_EQ(n.stats.before, 1U);
+  EXPECT_EQ(n.hear("ALIVE 104"), Verdict::consumed);
+  EXPECT_EQ(n.hear("ACK 105 1..1"), Verdict::bad);
+  EXPECT_EQ(n.hear("NACK 105 1..1"), Verdict::bad);
+  EXPECT_EQ(n.hear("ALIVE 105"), Verdict::consumed);
+  EXPECT_EQ(n.stats.lost, 2U);
+  EXPECT_EQ(n.drain(), Lines{});
+}
+
+TEST(Notrack, DeadFlowsGoWithTheirMessage) {
+  Driver<Notrack> n(start_at(1));
+  n.event(1);
+  n.drain();
+  n.destroy(1);
+  EXPECT_EQ(n.drain(), Lines{"DEL 2"});
+  EXPECT_EQ(n.flows.total(), 0U);
+}
+
+TEST(Notrack, ResyncAndBulk) {
+  Driver<Notrack> n(start_at(1));
+  n.event(1, Announce::no);
+  n.event(2, Announce::no);
+  EXPECT_EQ(n.turn("RESYNC 50 0..0"), (Lines{"NEW 1", "NEW 2"}));
+  n.engine.request_resync(n.now);
+  EXPECT_EQ(n.drain(), Lines{"RESYNC 3 0..0"});
+}
+
+TEST(Notrack, ABulkIsPaced) {
+  Driver<Notrack> n(start_at(1));
+  for (std::uint32_t i = 0; i < 10000; ++i) n.event(i, Announce::no);
+  n.keep_text = false;
+  n.engine.start_bulk(n.now);
+  n.drain();
+  EXPECT_EQ(n.message_count, 256U);
+  n.wait(ms(50));
+  EXPECT_EQ(n.message_count, 10000U);
+}
+
+TEST(Notrack, WithoutInternalCacheEventsAreSentAsTheyCome) {
+  Driver<Notrack> n(start_at(0x6b02f73a), false);
+  n.engine.send_event(n.packer_, wire::MsgType::flow_new, flow_record(1));
+  n.engine.send_event(n.packer_, wire::MsgType::flow_update, flow_record(1));
+  n.engine.send_event(n.packer_, wire::MsgType::flow_update, flow_record(1));
+  EXPECT_EQ(n.drain(), (Lines{"NEW 6b02f73a", "UPD 6b02f73b", "UPD 6b02f73c"}));
+  EXPECT_EQ(n.datagram_count, 1U);
+  n.hear("RESYNC 9 0..0");
+  EXPECT_EQ(n.kernel_bulks, 1);
+  EXPECT_EQ(n.wait(kSecond), Lines{"ALIVE 6b02f73d"});
+}
+
+TEST(Alarm, IsSilentWithoutFlows) {
+  Driver<Alarm> n(start_at(1));
+  EXPECT_EQ(n.wait(100 * kSecond), Lines{});
+  n.engine.request_resync(n.now);
+  n.engine.start_bulk(n.now);
+  EXPECT_EQ(n.drain(), Lines{});
+}
+
+TEST(Alarm, RepeatsWithinRefreshTimeAndASecond) {
+  EngineOptions o = start_at(1);
+  o.refresh_time = 5;
+  Driver<Alarm> n(o);
+  n.event(1);
+  EXPECT_EQ(n.drain(), Lines{"NEW 1"});
+  for (std::uint32_t i = 2; i < 50; ++i) {
+    Lines got;
+    int tenths = 0;
+    for (; got.empty(); ++tenths) got = n.wait(ms(100));
+    EXPECT_EQ(got, Lines{fmt::format("NEW {:x}", i)});
+    EXPECT_GE(tenths, 12);
+    EXPECT_LE(tenths, 61);  // the wheel is a tenth late at most
+  }
+}
+
+TEST(Alarm, AnInitialLoadIsAnnouncedByTheRefresh) {
+  EngineOptions o = start_at(1);
+  o.refresh_time = 5;
+  Driver<Alarm> n(o);
+  for (std::uint32_t i = 0; i < 100; ++i) n.event(i, Announce::no);
+  EXPECT_EQ(n.drain(), Lines{});
+  EXPECT_GE(n.wait(7 * kSecond).size(), 100U);
+}
+
+TEST(Alarm, DestroyedFlowsAreSentOnceMoreAndNotRefreshed) {
+  Driver<Alarm> n(start_at(1));
+  n.event(1);
+  n.drain();
+  n.destroy(1);
+  EXPECT_EQ(n.drain(), Lines{"DEL 2"});
+  EXPECT_EQ(n.flows.total(), 0U);
+  EXPECT_EQ(n.wait(100 * kSecond), Lines{});
+}
+
+TEST(Alarm, FlagsMakeAMessageControl) {
+  Driver<Alarm> n(start_at(1));
+  EXPECT_EQ(n.hear("NEW 5"), Verdict::accept_data);
+  EXPECT_EQ(n.hear("NEW 3"), Verdict::accept_data);
+  EXPECT_EQ(n.hear("NEW|HELLO 6"), Verdict::consumed);
+  EXPECT_EQ(n.hear("ALIVE 9"), Verdict::consumed);
+  EXPECT_EQ(n.stats.lost + n.stats.before, 0U);
+}
+
+TEST(Expiry, DropsWhatIsNotRepeated) {
+  TimePoint now{100 * kSecond};
+  Expiry expiry(20 * kSecond, now);
+  std::vector<std::uint32_t> gone;
+  const auto pass = [&](Duration d) {
+    now += d;
+    expiry.on_timer(now, [&](std::uint32_t id) { gone.push_back(id); });
+  };
+  expiry.touched(1, now);
+  expiry.touched(2, now);
+  expiry.touched(3, now);
+  pass(15 * kSecond);
+  EXPECT_EQ(expiry.seconds_left(100, now), 5U);
+  expiry.touched(2, now);
+  expiry.removed(3);
+  pass(ms(5100));
+  EXPECT_EQ(gone, std::vector<std::uint32_t>{1});
+  pass(15 * kSecond);
+  EXPECT_EQ(gone, (std::vector<std::uint32_t>{1, 2}));
+  EXPECT_FALSE(expiry.next_deadline().has_value());
+}
+
+}  // namespace
+}  // namespace ctsync::replication_test
