@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <ctime>
 
 namespace ctsync {
 
@@ -89,19 +90,51 @@ void EventLoop::cancel_job(Job* job) {
   std::erase_if(jobs_, [job](const auto& j) { return j.get() == job; });
 }
 
-std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait) const {
-  if (std::any_of(jobs_.begin(), jobs_.end(), [](const auto& j) { return !j->waiting_; })) return Duration::zero();
+bool EventLoop::job_ready() const {
+  return std::any_of(jobs_.begin(), jobs_.end(), [](const auto& j) { return !j->waiting_; });
+}
+
+std::optional<TimePoint> EventLoop::first_timer() const {
   std::optional<TimePoint> first;
   for (const Timer* t : timers_) {
     if (t->at_ && (!first || *t->at_ < *first)) first = t->at_;
   }
+  return first;
+}
+
+void EventLoop::watch_rate(TimePoint t) {
+  turn_started_ = t;
+  constexpr Duration kWindow = std::chrono::milliseconds(1);
+  const auto elapsed = t - window_start_;
+  if (elapsed < kWindow) return;
+  streaming_ = work_ >= kStreamRate * static_cast<std::uint64_t>(elapsed / kWindow);
+  window_start_ = t;
+  work_ = 0;
+}
+
+void EventLoop::gather() {
+  const bool hurry = std::exchange(hurry_, false);
+  if (!streaming_ || hurry || pause_ == Duration::zero() || job_ready()) return;
+  auto until = turn_started_ + pause_;
+  if (const auto first = first_timer()) until = std::min(until, *first);
+  if (until <= clock_.now()) return;
+  const auto at = until.time_since_epoch();
+  const auto s = std::chrono::duration_cast<std::chrono::seconds>(at);
+  const timespec time{.tv_sec = s.count(), .tv_nsec = (at - s).count()};
+  ::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, nullptr);  // a signal is blocked and waits in its descriptor
+}
+
+std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait) const {
+  if (job_ready()) return Duration::zero();
+  const auto first = first_timer();
   if (!first) return max_wait;
   const auto until = std::max(*first - clock_.now(), Duration::zero());
   return max_wait ? std::min(until, *max_wait) : until;
 }
 
 void EventLoop::run_once(std::optional<Duration> max_wait) {
-  std::array<epoll_event, 64> ready{};
+  gather();
+  std::array<epoll_event, 64> ready;
   timespec timeout{};
   const auto wait = wait_time(max_wait);
   if (wait) {
@@ -110,6 +143,7 @@ void EventLoop::run_once(std::optional<Duration> max_wait) {
   }
   const int n = ::epoll_pwait2(epoll_.get(), ready.data(), static_cast<int>(ready.size()), wait ? &timeout : nullptr,
                                nullptr);
+  if (n > 0 && pause_ != Duration::zero()) watch_rate(clock_.now());
   for (int i = 0; i < n; ++i) {
     const auto& ev = ready[static_cast<std::size_t>(i)];
     serve(ev.data.u64, ev.events);

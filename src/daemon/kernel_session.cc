@@ -8,6 +8,10 @@
 namespace ctsync::daemon {
 namespace {
 
+constexpr std::uint64_t kEventMemory = 1500;    // bytes of the socket buffer that an event takes, metadata included
+constexpr std::uint64_t kBurstRate = 500'000;   // events a second that must not overrun the buffer during a pause
+constexpr Duration kLongestPause = std::chrono::microseconds(500);
+
 FilterAction action_of(config::FilterAction a) {
   return a == config::FilterAction::accept ? FilterAction::accept : FilterAction::ignore;
 }
@@ -96,9 +100,22 @@ Result<> KernelSession::load() {
     poll_timer_.arm_in(std::chrono::seconds(*c_.config.poll_secs));
   } else {
     c_.loop.watch(table_.events_fd(), EPOLLIN,
-                  [this](std::uint32_t) { table_.read_events(c_.config.event_iteration_limit, *follower_); });
+                  [this](std::uint32_t) { read_events(); });
+    // So long that the socket buffer holds what comes meanwhile.
+    const auto room = std::chrono::nanoseconds(std::chrono::seconds(1)) * table_.event_stats().buffer_size /
+                      (kEventMemory * kBurstRate);
+    c_.loop.set_pause(std::min<Duration>(room, kLongestPause));
   }
   return {};
+}
+
+void KernelSession::read_events() {
+  const auto limit = c_.config.event_iteration_limit;
+  const auto before = table_.event_stats().received;
+  table_.read_events(limit, *follower_);
+  const auto events = table_.event_stats().received - before;
+  c_.loop.worked(events);
+  if (events >= limit) c_.loop.hurry();
 }
 
 void KernelSession::after_overrun() {

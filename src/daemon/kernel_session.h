@@ -49,6 +49,7 @@ class KernelSession {
   void fill_runtime(control::RuntimeNumbers& n) const;
 
  private:
+  void read_events();
   void after_overrun();
   void mend();
   void poll();

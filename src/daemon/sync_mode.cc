@@ -183,6 +183,7 @@ void SyncMode::on_datagram(std::size_t link, const link::Sender& from, link::Dat
                                       .family = from.family == AF_INET ? Family::ipv4 : Family::ipv6,
                                       .address = from.address};
   const auto now = c_.clock.now();
+  c_.loop.worked(1);
   wire::MessageReader reader(bytes);
   wire::Message m;
   while (reader.next(m, receive_stats_)) {

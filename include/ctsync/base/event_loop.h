@@ -84,6 +84,16 @@ class EventLoop {
   // Called at the end of every turn, in the order of registration.
   void on_turn(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
 
+  // Gathering. Under a stream of events a wake-up for each costs far more than the event. So while kStreamRate or more come
+  // in a millisecond (handlers tell through worked()), the loop sleeps until `d` after the beginning of the last turn before
+  // it looks again, and finds many at once. Whatever comes more slowly is served at once; timers and jobs are never
+  // delayed. 0 = never pause (the default).
+  static constexpr std::uint32_t kStreamRate = 8;
+  void set_pause(Duration d) { pause_ = d; }
+  void worked(std::size_t events) { work_ += events; }
+  // For this turn: there is more to read than was read, do not pause.
+  void hurry() { hurry_ = true; }
+
   void run();          // until stop()
   void run_once(std::optional<Duration> max_wait);  // one turn
   void stop() { stopping_ = true; }
@@ -102,6 +112,9 @@ class EventLoop {
   };
 
   std::optional<Duration> wait_time(std::optional<Duration> max_wait) const;
+  std::optional<TimePoint> first_timer() const;
+  bool job_ready() const;
+  void gather();
   bool control(int operation, int fd, const Watch& w);
   void serve(std::uint64_t key, std::uint32_t events);
   void fire_timers();
@@ -118,6 +131,14 @@ class EventLoop {
   Job* cancelled_while_running_ = nullptr;
   Job* running_ = nullptr;
   bool stopping_ = false;
+  Duration pause_{};
+  void watch_rate(TimePoint t);
+
+  TimePoint turn_started_{};  // of the last turn with ready descriptors
+  TimePoint window_start_{};  // since when work_ is counted
+  std::uint64_t work_ = 0;
+  bool streaming_ = false;
+  bool hurry_ = false;
 };
 
 }  // namespace ctsync
