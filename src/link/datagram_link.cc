@@ -180,7 +180,10 @@ void DatagramLink::receive() {
 }
 
 void DatagramLink::send(std::span<const Datagram> datagrams) {
-  if (!sender_) return count_lost(datagrams.size(), ENETDOWN);
+  if (!sender_) {  // waiting for its interface, and that was said
+    statistics_.send_errors += datagrams.size();
+    return;
+  }
   while (!datagrams.empty()) {
     const auto n = std::min(datagrams.size(), kBatch);
     send_batch(datagrams.first(n));

@@ -13,7 +13,7 @@
 namespace ctsync::link {
 namespace {
 
-constexpr Duration kReopenInterval = std::chrono::seconds(1);
+constexpr Duration kRetryInterval = std::chrono::seconds(1);
 // An interface that was just set up is not running yet: the kernel takes up to a second to see the carrier. Judged at
 // once, a node would leave its default link at every boot, for good.
 constexpr Duration kSettleTime = std::chrono::seconds(2);
@@ -31,7 +31,7 @@ LinkSet::LinkSet(EventLoop& loop, Log& log, LinkSetOptions options)
       log_(log),
       options_(std::move(options)),
       error_queue_(std::make_unique<ErrorQueue>(options_.error_queue_length)),
-      reopen_timer_(loop, [this] { reopen_closed(); }),
+      retry_timer_(loop, [this] { open_closed(); }),
       settle_timer_(loop, [this] { settle(); }) {
   for (std::size_t i = 0; i < options_.links.size(); ++i) {
     Slot slot;
@@ -53,10 +53,13 @@ LinkSet::~LinkSet() = default;
 Result<> LinkSet::open(LinkHandlers handlers) {
   handlers_ = std::move(handlers);
   for (auto& slot : slots_) {
-    if (auto opened = open_slot(slot); !opened) {
+    const auto opened = open_slot(slot);
+    if (opened) continue;
+    if (!may_come(slot.options, opened.error())) {
       close();
       return opened;
     }
+    wait_for(slot, opened.error());
   }
   slots_[current_].link->set_current(true);
   settle_timer_.arm_in(kSettleTime);
@@ -73,14 +76,17 @@ void LinkSet::settle() {
 }
 
 void LinkSet::close() {
-  reopen_timer_.cancel();
+  retry_timer_.cancel();
   settle_timer_.cancel();
   for (auto& slot : slots_) slot.link->close();
 }
 
 Result<> LinkSet::open_slot(Slot& slot) {
   const auto info = query_interface(slot.options);
-  if (!info) return std::unexpected(info.error());
+  if (!info) {
+    slot.index = 0;
+    return std::unexpected(info.error());
+  }
   slot.index = info->index;
   slot.mtu = info->mtu;
   slot.up = info->up;
@@ -88,21 +94,21 @@ Result<> LinkSet::open_slot(Slot& slot) {
   return slot.link->open(info->index);
 }
 
-// The address of the link may come later than the interface, so this goes on until it succeeds.
-void LinkSet::reopen(Slot& slot) {
-  if (const auto opened = open_slot(slot); opened) {
-    slot.reopen_failed = false;
-    log_.notice("link on device `{}' is open again", slot.options.interface);
-    return;
-  } else if (!std::exchange(slot.reopen_failed, true)) {
-    log_.warning("{}, trying again", opened.error().text);
-  }
-  reopen_timer_.arm_in(kReopenInterval);
+void LinkSet::open_or_wait(Slot& slot) {
+  if (const auto opened = open_slot(slot); !opened) return wait_for(slot, opened.error());
+  slot.wait_reported = false;
+  log_.notice("link on device `{}' is open now", slot.options.interface);
 }
 
-void LinkSet::reopen_closed() {
+// The watcher tells when an interface appears; its address may come later than that.
+void LinkSet::wait_for(Slot& slot, const Error& why) {
+  if (!std::exchange(slot.wait_reported, true)) log_.warning("{}: waiting for it", why.text);
+  if (slot.index != 0) retry_timer_.arm_in(kRetryInterval);
+}
+
+void LinkSet::open_closed() {
   for (auto& slot : slots_) {
-    if (slot.index != 0 && !slot.link->is_open()) reopen(slot);
+    if (slot.index != 0 && !slot.link->is_open()) open_or_wait(slot);
   }
   handlers_.on_buffer_size();
   leave_dead_link();
@@ -126,7 +132,7 @@ void LinkSet::make_current(std::size_t link) {
 
 void LinkSet::leave_dead_link() {
   const auto& dead = slots_[current_];
-  if (dead.up && dead.running) {
+  if (dead.up && dead.running && dead.link->is_open()) {
     no_link_reported_ = false;
     return;
   }
@@ -149,7 +155,7 @@ void LinkSet::update(Slot& slot, const InterfaceInfo& info) {
   slot.running = info.running;
   if (info.index == 0) return slot.link->close();
   slot.mtu = info.mtu;
-  if (!same) reopen(slot);
+  if (!same) open_or_wait(slot);
 }
 
 void LinkSet::interface_changed(std::string_view name, std::uint32_t index, bool up, bool running, std::uint32_t mtu) {

@@ -2,6 +2,7 @@
 #include "socket.h"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
@@ -32,6 +33,29 @@ Result<> force_buffer(int fd, int option, std::uint32_t bytes, const LinkOptions
   auto done = set_option(fd, SOL_SOCKET, option, value, options, step);
   if (!done && done.error().code == ENOPROTOOPT) return {};
   return done;
+}
+
+bool is_link_local(const Sender& s) {
+  return s.family == AF_INET6 && s.address[0] == 0xfe && (s.address[1] & 0xc0) == 0x80;
+}
+
+// Whether the interface has addresses of the link's family, but not the one to bind to. Link-local ones come by
+// themselves and say nothing.
+bool has_other_address(const LinkOptions& options) {
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) < 0) return false;
+  bool other = false;
+  bool own = false;
+  for (const auto* i = list; i != nullptr; i = i->ifa_next) {
+    if (i->ifa_addr == nullptr || i->ifa_addr->sa_family != options.family || options.interface != i->ifa_name) continue;
+    sockaddr_storage address{};
+    std::memcpy(&address, i->ifa_addr, options.family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
+    const auto found = sender_of(address);
+    own = own || (options.kind != LinkKind::multicast && found == Sender{options.family, options.address});
+    other = other || !is_link_local(found);
+  }
+  ::freeifaddrs(list);
+  return other && !own;
 }
 
 }  // namespace
@@ -128,8 +152,8 @@ Result<> set_receive_buffer(int fd, const LinkOptions& options) {
 
 Result<InterfaceInfo> query_interface(const LinkOptions& options) {
   if (options.interface.empty() || options.interface.size() >= IFNAMSIZ) {
-    errno = ENODEV;
-    return open_error(options, "no such interface");
+    errno = EINVAL;
+    return open_error(options, "no interface can have this name");
   }
   UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd) return open_error(options, "no socket");
@@ -148,6 +172,15 @@ Result<InterfaceInfo> query_interface(const LinkOptions& options) {
   info.up = (request.ifr_flags & IFF_UP) != 0;
   info.running = (request.ifr_flags & IFF_RUNNING) != 0;
   return info;
+}
+
+bool may_come(const LinkOptions& options, const Error& why) {
+  if (why.code != ENODEV && why.code != EADDRNOTAVAIL) return false;
+  const auto info = query_interface(options);
+  if (!info) return true;
+  if (options.kind == LinkKind::multicast && options.family == AF_INET6) return false;  // needs no address
+  // An address of an interface that is down, or one whose uniqueness is still in doubt, cannot be bound.
+  return !info->up || !has_other_address(options);
 }
 
 }  // namespace ctsync::link

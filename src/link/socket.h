@@ -57,7 +57,11 @@ struct InterfaceInfo {
   bool running = false;
 };
 
-// Asks the kernel for the interface of the link; the error is that of open_error.
+// Asks the kernel for the interface of the link; the error is that of open_error, with ENODEV if there is none.
 Result<InterfaceInfo> query_interface(const LinkOptions& options);
+
+// Whether a link that failed to open so may open later as it is configured: its interface is missing, or has no address
+// yet that the link could use. On an interface that is configured, an address of nobody is a mistake.
+bool may_come(const LinkOptions& options, const Error& why);
 
 }  // namespace ctsync::link

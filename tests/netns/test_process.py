@@ -183,7 +183,7 @@ OPTIONS = pytest.mark.parametrize("option", [[], ["-d"]], ids=["console", "backg
 def refused(node, option, *wanted, prefix=(), status=1):
     """The start fails with its status; stderr carries an error line that says each of `wanted`; nothing stays behind."""
     done = node.run(*prefix, node.binary, "-C", node.config_path, *option, check=False, timeout=15)
-    assert done.returncode == status, f"status {done.returncode}: {done.stderr}"
+    assert done.returncode == 1, f"status {done.returncode}: {done.stderr}"
     assert "[ERROR]" in done.stderr
     for word in wanted:
         assert re.search(word, done.stderr, re.IGNORECASE), f"no `{word}' in: {done.stderr}"
@@ -217,10 +217,49 @@ def test_syntax_error_names_the_line(node, option):
     refused(node, option, r"c\.conf", r"\b3\b")
 
 
+def waits(node, option, interface):
+    """The start succeeds, but the terminal names what is waited for; one line of the log does. Then it opens the link."""
+    if option:
+        done = node.start_background()
+        assert done.returncode == 0
+        terminal = done.stderr
+    else:
+        terminal = node.start().console()
+    assert re.search(rf"\[warning\] .*{interface}.*: waiting for it", terminal), terminal
+    assert len(re.findall(rf"\[(?:warning|ERROR)\] .*{interface}", node.log())) == 1, node.log()
+
+
+def opened(node, interface):
+    lab.wait_for(lambda: f"link on device `{interface}' is open now" in node.log(), 4, "the link to be opened")
+    lab.wait_for(lambda: node.stats()["link"]["packets_sent"] > 0, 4, "something to be sent on it")
+
+
 @OPTIONS
-def test_unknown_interface(node, option):
-    node.configure(SYNC.replace("sync0", "nosuch0"))
-    refused(node, option, "nosuch0")
+@pytest.mark.parametrize("transport", ["UDP", "Multicast"])
+def test_missing_interface_is_waited_for(node, option, transport):
+    sync = lab.link_block(transport, "10.77.7.1", "10.77.7.2", "late0")
+    node.configure("\tMode FTFW {\n\t}\n" + sync)
+    waits(node, option, "late0")
+    assert "device=late0 status=DOWN role=ACTIVE" in node.out("-s", "link")
+    node.run("ip", "link", "add", "late0", "type", "veth", "peer", "name", "late0p")
+    node.run("ip", "link", "set", "late0p", "up")
+    node.address("late0", "10.77.7.1/24")
+    opened(node, "late0")
+    node.client("-k")
+    ended(node)
+
+
+@OPTIONS
+@pytest.mark.parametrize("address", ["10.77.9.1/24", "fd77:9::1/64"])
+def test_missing_address_is_waited_for(node, option, address):
+    node.run("ip", "address", "flush", "dev", "sync0", "scope", "global")
+    own = address.split("/", maxsplit=1)[0]
+    node.configure("\tMode FTFW {\n\t}\n" + lab.link_block("UDP", own, own[:-1] + "2"))
+    waits(node, option, "sync0")
+    node.address("sync0", address)
+    opened(node, "sync0")
+    node.client("-k")
+    ended(node)
 
 
 @OPTIONS
@@ -294,7 +333,7 @@ def test_kernel_without_conntrack(node, option):
         pytest.skip("the seccomp filter of this test knows x86_64 and aarch64 only")
     done = subprocess.run(node.argv(node.binary, "-C", node.config_path, *option), stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=15, preexec_fn=without_conntrack)
-    assert done.returncode == status, f"status {done.returncode}: {done.stderr}"
+    assert done.returncode == 1, f"status {done.returncode}: {done.stderr}"
     assert re.search("conntrack|netlink", done.stderr.split("[ERROR]", 1)[1], re.IGNORECASE), done.stderr
     ended(node)
     assert not os.path.exists(node.control_path) and not os.path.exists(node.lock_path)

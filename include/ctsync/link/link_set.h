@@ -51,8 +51,9 @@ class LinkSet final : public wire::DatagramSink {
   LinkSet(const LinkSet&) = delete;
   LinkSet& operator=(const LinkSet&) = delete;
 
-  // Opens all links and watches them in the loop; the handlers are called from there. Any link that cannot be opened is
-  // an error (see Link::open for its text), and then none stays open.
+  // Opens all links and watches them in the loop; the handlers are called from there. A link whose interface, or whose
+  // own address on it, is not there yet is waited for: a warning names it, and it is opened when it can be. Any other
+  // failure is an error (see Link::open for its text), and then none stays open.
   Result<> open(LinkHandlers handlers);
   void close();
 
@@ -69,8 +70,8 @@ class LinkSet final : public wire::DatagramSink {
   }
 
   // The state of an interface, whenever the link watcher sees it change. An interface that is gone:
-  // `interface_removed`. Opens a link again whose interface came back under another index. Between open() and close()
-  // alone.
+  // `interface_removed`. Opens a link whose interface appeared, or came back under another index. Between open() and
+  // close() alone.
   void interface_changed(std::string_view name, std::uint32_t index, bool up, bool running, std::uint32_t mtu);
   void interface_removed(std::string_view name);
 
@@ -90,12 +91,13 @@ class LinkSet final : public wire::DatagramSink {
     std::uint32_t mtu = 0;
     bool up = false;
     bool running = false;
-    bool reopen_failed = false;  // said so already
+    bool wait_reported = false;
   };
 
   Result<> open_slot(Slot& slot);
-  void reopen(Slot& slot);
-  void reopen_closed();
+  void open_or_wait(Slot& slot);
+  void wait_for(Slot& slot, const Error& why);
+  void open_closed();
   void make_current(std::size_t link);
   void leave_dead_link();
   void settle();
@@ -110,7 +112,7 @@ class LinkSet final : public wire::DatagramSink {
   std::vector<Slot> slots_;
   std::size_t current_ = 0;
   bool no_link_reported_ = false;
-  Timer reopen_timer_;
+  Timer retry_timer_;
   Timer settle_timer_;  // the first look at the interfaces after open()
 };
 

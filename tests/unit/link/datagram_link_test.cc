@@ -252,8 +252,9 @@ TEST_F(DatagramLinkTest, errors_at_the_start_name_the_link) {
     const auto r = a->open(o);
     return r ? std::string("no error") : r.error().text;
   };
-  EXPECT_EQ(text(unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2", "sync9")),
-            "can't open channel socket: No such device (UDP link on `sync9': no such interface)");
+  EXPECT_EQ(text(unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2", "an-interface-of-17")),
+            "can't open channel socket: Invalid argument (UDP link on `an-interface-of-17': no interface can have this "
+            "name)");
   EXPECT_EQ(
       text(unicast(LinkKind::udp, "10.9.0.9", "10.9.0.2")),
       "can't open channel socket: Cannot assign requested address (UDP link on `sync0': bind to 10.9.0.9 port 3780)");

@@ -148,8 +148,8 @@ TEST_F(LinkSetTest, an_interface_that_comes_back_under_another_index_is_opened_a
     a->ip("addr add 10.9.0.1/24 dev sync0");
     b->ip("addr add 10.9.0.2/24 dev sync0");
     EXPECT_TRUE(run([&] {
-      return a->log.count(Level::notice, "link on device `sync0' is open again") == 1 &&
-             b->log.count(Level::notice, "link on device `sync0' is open again") == 1;
+      return a->log.count(Level::notice, "link on device `sync0' is open now") == 1 &&
+             b->log.count(Level::notice, "link on device `sync0' is open now") == 1;
     }));
     a->send({message(2)});
     b->send({message(3)});
@@ -159,6 +159,52 @@ TEST_F(LinkSetTest, an_interface_that_comes_back_under_another_index_is_opened_a
     a->log.lines.clear();
     b->log.lines.clear();
   }
+}
+
+TEST_F(LinkSetTest, an_interface_that_is_missing_at_the_start_is_waited_for) {
+  auto options = links_of(LinkKind::udp, true);
+  options.links[0].interface = "late0";
+  ASSERT_TRUE(a->open(options));
+  ASSERT_EQ(a->log.lines.size(), 1U);
+  EXPECT_EQ(a->log.lines[0].first, Level::warning);
+  EXPECT_NE(a->log.lines[0].second.find("`late0'"), std::string::npos);
+  EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::down);
+  a->send({message(1)});
+  EXPECT_EQ(a->links->statistics(0).send_errors, 1U);
+  EXPECT_TRUE(a->failures.empty());  // a warning a second would say nothing new
+  ASSERT_TRUE(run([&] { return a->links->current() == 1; }));  // once it is clear that the default link does not come
+
+  a->ip("link set sync0 down");
+  a->ip("link set sync0 name late0");
+  a->ip("link set late0 up");
+  tell(*a, "late0", true, true);
+  EXPECT_EQ(a->log.count(Level::notice, "link on device `late0' is open now"), 1U);
+  EXPECT_EQ(a->links->current(), 1U);
+}
+
+TEST_F(LinkSetTest, an_address_that_is_missing_at_the_start_is_waited_for) {
+  a->ip("addr flush dev sync0 scope global");
+  for (const auto& [local, peer] : {std::pair{"10.9.0.1", "10.9.0.2"}, std::pair{"fd09:0::1", "fd09:0::2"}}) {
+    ASSERT_TRUE(a->open(unicast(LinkKind::udp, local, peer)));
+    ASSERT_EQ(a->log.lines.size(), 1U);
+    EXPECT_NE(a->log.lines[0].second.find("`sync0'"), std::string::npos);
+    a->ip(fmt::format("addr add {}/{} dev sync0", local, std::strchr(local, ':') ? "64" : "24"));
+    EXPECT_TRUE(run([&] { return a->log.count(Level::notice, "link on device `sync0' is open now") == 1; }));
+    a->log.lines.clear();
+  }
+}
+
+TEST_F(LinkSetTest, an_address_of_nobody_on_a_configured_interface_is_an_error) {
+  const auto opened = a->open(unicast(LinkKind::udp, "10.9.9.9", "10.9.0.2"));
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().text.find("10.9.9.9"), std::string::npos);
+}
+
+TEST_F(LinkSetTest, a_link_without_its_address_is_left_for_one_that_is_open) {
+  a->ip("addr flush dev sync0 scope global");
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::running);
+  EXPECT_TRUE(run([&] { return a->links->current() == 1; }));
 }
 
 TEST_F(LinkSetTest, what_tcp_could_not_send_moves_to_the_other_link) {
