@@ -19,10 +19,13 @@ bool is_well_formed(const wire::Message& m) {
   if (wire::is_data(h.type)) return (h.flags & ~(wire::flag::kHello | wire::flag::kHelloBack)) == 0;
   if (h.type != wire::MsgType::control) return false;
   switch (wire::control_kind(h.flags)) {
-    case ControlKind::none: return false;
+    case ControlKind::none:
+      return false;
     case ControlKind::ack:
-    case ControlKind::nack: return !is_before(m.to, m.from);
-    default: return true;
+    case ControlKind::nack:
+      return !is_before(m.to, m.from);
+    default:
+      return true;
   }
 }
 
@@ -90,9 +93,12 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
 bool FtFw::may_take(Peer& p, std::uint32_t seq, TimePoint now) {
   if (!p.received) return true;
   switch (relation(seq, p.expected())) {
-    case Relation::expected: return true;
-    case Relation::after: return seq - p.expected() <= kBelievableGap || believes_jump(p, seq);
-    default: break;
+    case Relation::expected:
+      return true;
+    case Relation::after:
+      return seq - p.expected() <= kBelievableGap || believes_jump(p, seq);
+    default:
+      break;
   }
   if (went_back(p, seq, now)) return true;
   ++context_.receive_stats.before;
@@ -119,11 +125,12 @@ bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
   return true;
 }
 
-// Every ACK is heard, counted and in the end acknowledged by all other nodes. With a window no greater than their number
-// that would go on as fast as the link carries it: leave those ACKs to the timer.
+// Every ACK is heard, counted and in the end acknowledged by all other nodes. With a window no greater than their
+// number that would go on as fast as the link carries it: leave those ACKs to the timer.
 bool FtFw::endless_to_acknowledge(const wire::Message& m) const {
   const bool is_ack = m.header.type == wire::MsgType::control && wire::control_kind(m.header.flags) == ControlKind::ack;
-  return is_ack && options_.ack_window <= static_cast<std::uint32_t>(std::ranges::count(peers_.all(), true, &Peer::used));
+  return is_ack &&
+         options_.ack_window <= static_cast<std::uint32_t>(std::ranges::count(peers_.all(), true, &Peer::used));
 }
 
 // The sequence rules B and C of spec replication.md 3.2.
@@ -160,10 +167,14 @@ void FtFw::close_before_gap(Peer& p, std::uint32_t seq) {
 
 void FtFw::digest(Peer& p, const wire::Message& m, TimePoint now) {
   switch (wire::control_kind(m.header.flags)) {
-    case ControlKind::ack: return on_ack(p, m.from, m.to, now);
-    case ControlKind::nack: return on_nack(p, m.from, m.to);
-    case ControlKind::resync: return answer_resync(peers_.id(p), now);
-    default: return;
+    case ControlKind::ack:
+      return on_ack(p, m.from, m.to, now);
+    case ControlKind::nack:
+      return on_nack(p, m.from, m.to);
+    case ControlKind::resync:
+      return answer_resync(peers_.id(p), now);
+    default:
+      return;
   }
 }
 
@@ -189,8 +200,8 @@ void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) 
 }
 
 void FtFw::on_nack(Peer& p, std::uint32_t from, std::uint32_t to) {
-  // As with ACK. Two nodes that believed a damaged number would ask each other for everything without end, because such a
-  // NACK is itself repeated. What is really missing the next ACK shows.
+  // As with ACK. Two nodes that believed a damaged number would ask each other for everything without end, because such
+  // a NACK is itself repeated. What is really missing the next ACK shows.
   if (!is_before(to, next_seq_)) return;
   if (given_up_ && !is_after(from, *given_up_)) context_.events.cannot_repeat(peers_.id(p), from, to);
   repeat(from, to);

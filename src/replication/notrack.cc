@@ -28,12 +28,15 @@ Verdict Notrack::on_message(const PeerAddress& from, const wire::Message& m, Tim
   p->last_heard = now;
   if (p->received) {
     switch (relation(h.seq, p->expected())) {
-      case Relation::expected: break;
+      case Relation::expected:
+        break;
       case Relation::after:
         context_.receive_stats.lost += h.seq - p->expected();
         context_.events.gap_seen(peers_.id(*p), p->expected(), h.seq - 1);
         break;
-      case Relation::before: ++context_.receive_stats.before; break;
+      case Relation::before:
+        ++context_.receive_stats.before;
+        break;
     }
   }
   p->received = true;

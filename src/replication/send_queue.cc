@@ -5,17 +5,23 @@ namespace ctsync::replication {
 
 table::QueueLink& Nodes::link(NodeRef n) {
   switch (n.kind()) {
-    case NodeRef::Kind::flow: return flows_->slot(n.index()).link;
-    case NodeRef::Kind::expectation: return expectations_->slot(n.index()).link;
-    default: return controls_[n.index()].link;
+    case NodeRef::Kind::flow:
+      return flows_->slot(n.index()).link;
+    case NodeRef::Kind::expectation:
+      return expectations_->slot(n.index()).link;
+    default:
+      return controls_[n.index()].link;
   }
 }
 
 table::Queue& Nodes::queue(NodeRef n) {
   switch (n.kind()) {
-    case NodeRef::Kind::flow: return flows_->slot(n.index()).queue;
-    case NodeRef::Kind::expectation: return expectations_->slot(n.index()).queue;
-    default: return controls_[n.index()].queue;
+    case NodeRef::Kind::flow:
+      return flows_->slot(n.index()).queue;
+    case NodeRef::Kind::expectation:
+      return expectations_->slot(n.index()).queue;
+    default:
+      return controls_[n.index()].queue;
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Nodes under random faults, many seeds: when the faults are over, the external cache of each node equals the internal caches
-// of the others. A failure names its seed; CTSYNC_SIM_SEED=<n> runs that one alone, CTSYNC_SIM_SEEDS=<n> sets how many.
+// Nodes under random faults, many seeds: when the faults are over, the external cache of each node equals the internal
+// caches of the others. A failure names its seed; CTSYNC_SIM_SEED=<n> runs that one alone, CTSYNC_SIM_SEEDS=<n> sets
+// how many.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -16,10 +17,16 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+#ifdef NDEBUG
+constexpr std::uint64_t kDefaultSeeds = 300;
+#else
+constexpr std::uint64_t kDefaultSeeds = 20;  // a build to debug with, or with sanitizers, is up to a hundred times slower
+#endif
+
 void for_each_seed(const std::function<void(std::uint64_t)>& run) {
   if (const char* one = std::getenv("CTSYNC_SIM_SEED")) return run(std::strtoull(one, nullptr, 10));
   const char* many = std::getenv("CTSYNC_SIM_SEEDS");
-  const std::uint64_t count = many != nullptr ? std::strtoull(many, nullptr, 10) : 300;
+  const std::uint64_t count = many != nullptr ? std::strtoull(many, nullptr, 10) : kDefaultSeeds;
   for (std::uint64_t seed = 1; seed <= count; ++seed) {
     run(seed);
     if (testing::Test::HasFailure()) {
@@ -122,8 +129,8 @@ TEST(FtFwSimulation, TheReceiverRestarts) {
   });
 }
 
-// The sender restarts: what it had not told about the ends of flows is gone with it (spec replication.md 9, 24). With an
-// emptied external cache and a new request, as operators do, all is well again.
+// The sender restarts: what it had not told about the ends of flows is gone with it (spec replication.md 9, 24). With
+// an emptied external cache and a new request, as operators do, all is well again.
 TEST(FtFwSimulation, TheSenderRestarts) {
   for_each_seed([](std::uint64_t seed) {
     Random r(seed);
@@ -147,8 +154,8 @@ TEST(FtFwSimulation, TheSenderRestarts) {
   });
 }
 
-// Damaged numbers, cut datagrams, noise: contents may be wrong for good, but numbers find each other again, so that a resync
-// works and nothing stays queued.
+// Damaged numbers, cut datagrams, noise: contents may be wrong for good, but numbers find each other again, so that a
+// resync works and nothing stays queued.
 TEST(FtFwSimulation, Corruption) {
   for_each_seed([](std::uint64_t seed) {
     Random r(seed);
@@ -168,8 +175,8 @@ TEST(FtFwSimulation, Corruption) {
   });
 }
 
-// Three nodes on one group: acknowledgements of one for another are misread now and then, so a loss may go unrepaired; but
-// no node loses track of another, and bulk sends bring all together.
+// Three nodes on one group: acknowledgements of one for another are misread now and then, so a loss may go unrepaired;
+// but no node loses track of another, and bulk sends bring all together.
 TEST(FtFwSimulation, ThreeNodes) {
   for_each_seed([](std::uint64_t seed) {
     Random r(seed);

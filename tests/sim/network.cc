@@ -20,7 +20,9 @@ void Network::send(std::size_t from, std::span<const std::uint8_t> bytes, TimePo
 
 void Network::damage(std::vector<std::uint8_t>& bytes) {
   switch (random_.below(3)) {
-    case 0: bytes.resize(random_.below(static_cast<std::uint32_t>(bytes.size()))); break;
+    case 0:
+      bytes.resize(random_.below(static_cast<std::uint32_t>(bytes.size())));
+      break;
     case 1: {
       const std::uint32_t bit = random_.below(32);
       bytes[4 + bit / 8] ^= static_cast<std::uint8_t>(1U << bit % 8);

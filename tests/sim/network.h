@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A simulated dedicated link: every datagram goes to all other nodes, as on a multicast group. What may happen on the way is
-// said by Faults; without faults it is instant and in order but for a fixed delay.
+// A simulated dedicated link: every datagram goes to all other nodes, as on a multicast group. What may happen on the
+// way is said by Faults; without faults it is instant and in order but for a fixed delay.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,10 @@
 namespace ctsync::sim {
 
 struct Faults {
-  double loss = 0;       // of a datagram
+  double loss = 0;  // of a datagram
   double duplicate = 0;
-  double reorder = 0;    // arrives up to max_delay late
-  double corrupt = 0;    // truncated, a sequence number damaged, or replaced by noise
+  double reorder = 0;  // arrives up to max_delay late
+  double corrupt = 0;  // truncated, a sequence number damaged, or replaced by noise
   Duration max_delay{};
 };
 

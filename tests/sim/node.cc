@@ -44,8 +44,12 @@ void Node::boot(TimePoint now) {
   external_ = std::make_unique<table::FlowTable>(kTableLimit, 0, index_ + 1);
   const replication::EngineContext context{internal_.get(), nullptr, *this, stats_};
   switch (mode_) {
-    case Mode::ftfw: engine_ = std::make_unique<replication::FtFw>(context, options_, now); break;
-    case Mode::notrack: engine_ = std::make_unique<replication::Notrack>(context, options_, now); break;
+    case Mode::ftfw:
+      engine_ = std::make_unique<replication::FtFw>(context, options_, now);
+      break;
+    case Mode::notrack:
+      engine_ = std::make_unique<replication::Notrack>(context, options_, now);
+      break;
     case Mode::alarm:
       engine_ = std::make_unique<replication::Alarm>(context, options_, now);
       expiry_ = std::make_unique<replication::Expiry>(kCacheTimeout, now);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A complete node but for the operating system: a fake kernel with a few flows that come, change and go; internal table,
-// engine, packer; message reader and external table. Lives under the time it is given.
+// A complete node but for the operating system: a fake kernel with a few flows that come, change and go; internal
+// table, engine, packer; message reader and external table. Lives under the time it is given.
 #pragma once
 
 #include <map>

@@ -20,7 +20,9 @@ class Random {
   }
   std::uint32_t below(std::uint32_t n) { return static_cast<std::uint32_t>(next() % n); }
   bool chance(double p) { return static_cast<double>(next() >> 11) * 0x1p-53 < p; }
-  Duration time_up_to(Duration d) { return d.count() == 0 ? d : Duration(next() % static_cast<std::uint64_t>(d.count())); }
+  Duration time_up_to(Duration d) {
+    return d.count() == 0 ? d : Duration(next() % static_cast<std::uint64_t>(d.count()));
+  }
 
  private:
   std::uint64_t state_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Nodes, network and time of one simulated run. run_until() goes from event to event: a delivery, a deadline of a node, or
-// a kernel event; each is a turn of the loop of the node concerned.
+// Nodes, network and time of one simulated run. run_until() goes from event to event: a delivery, a deadline of a node,
+// or a kernel event; each is a turn of the loop of the node concerned.
 #pragma once
 
 #include <memory>

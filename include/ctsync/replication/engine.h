@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A replication engine: decides what to send and what to believe (spec replication.md 3). It is fed with messages, changes
-// of the internal tables and the time; it answers with messages handed to a packer. It never sees a socket, never reads a
-// clock and never formats text. Time passed in must not go backwards.
+// A replication engine: decides what to send and what to believe (spec replication.md 3). It is fed with messages,
+// changes of the internal tables and the time; it answers with messages handed to a packer. It never sees a socket,
+// never reads a clock and never formats text. Time passed in must not go backwards.
 //
-// The daemon's part, once a turn of its loop: feed messages and changes as they come; call on_timer() when next_deadline()
-// has passed; call drain() at the end of the turn.
+// The daemon's part, once a turn of its loop: feed messages and changes as they come; call on_timer() when
+// next_deadline() has passed; call drain() at the end of the turn.
 //
-// Order on the wire: control messages go first, then waiting objects in the order of their first unsent change, then the
-// bulk send. An object waits once however often it changes; its latest state is sent, with the type of its state (new, update,
-// delete) and the age of its timeout.
+// Order on the wire: control messages go first, then waiting objects in the order of their first unsent change, then
+// the bulk send. An object waits once however often it changes; its latest state is sent, with the type of its state
+// (new, update, delete) and the age of its timeout.
 //
-// Pacing: drain() sends at most what a send budget allows, the rest waits for the next call; next_deadline() says when. Control
-// messages are not held back. So a long backlog (bulk send, repetitions) overruns neither the peer's socket buffer nor the
-// resend queue, and does not stall the loop (spec replication.md 9, 22 and 41).
+// Pacing: drain() sends at most what a send budget allows, the rest waits for the next call; next_deadline() says when.
+// Control messages are not held back. So a long backlog (bulk send, repetitions) overruns neither the peer's socket
+// buffer nor the resend queue, and does not stall the loop (spec replication.md 9, 22 and 41).
 #pragma once
 
 #include <cstdint>
@@ -48,8 +48,9 @@ struct EngineOptions {
   std::uint64_t seed = 1;                    // ALARM: of the refresh times
 };
 
-// What an engine works on. Everything must outlive it. `flows` is nullptr with the internal cache disabled, `expectations`
-// is nullptr without ExpectationSync. In `receive_stats` the engine counts `lost` and `before`, nothing else.
+// What an engine works on. Everything must outlive it. `flows` is nullptr with the internal cache disabled,
+// `expectations` is nullptr without ExpectationSync. In `receive_stats` the engine counts `lost` and `before`, nothing
+// else.
 struct EngineContext {
   table::FlowTable* flows;
   table::ExpectationTable* expectations;
@@ -71,29 +72,30 @@ class Engine {
   // Inserted or updated, in the table already. To be told of every one, initial load included.
   void flow_changed(table::FlowId id, Announce announce, TimePoint now);
   void expectation_changed(table::ExpectId id, Announce announce, TimePoint now);
-  // Destroyed and marked dead in the table. From here on the engine owns the dead object: it releases it from the table when
-  // no queue refers to it any more, which may be before this returns.
+  // Destroyed and marked dead in the table. From here on the engine owns the dead object: it releases it from the table
+  // when no queue refers to it any more, which may be before this returns.
   void flow_dead(table::FlowId id, Announce announce);
   void expectation_dead(table::ExpectId id, Announce announce);
-  // About to be released by the owner of the table (replacement by a new flow, flush), dead or alive: forget it, an unsent or
-  // unacknowledged message included.
+  // About to be released by the owner of the table (replacement by a new flow, flush), dead or alive: forget it, an
+  // unsent or unacknowledged message included.
   void flow_leaving(table::FlowId id);
   void expectation_leaving(table::ExpectId id);
-  // The flow table is full: give up the oldest unacknowledged messages until a dead flow was released. False if there is none.
+  // The flow table is full: give up the oldest unacknowledged messages until a dead flow was released. False if there
+  // is none.
   virtual bool release_one_dead() { return false; }
 
   // --- Commands ---
   // Ask the peers for everything (-n, StartupResync). ALARM has no such message and does nothing.
   virtual void request_resync(TimePoint now) = 0;
-  // Send everything (-B): flows, then expectations, dead ones that wait for their acknowledgement too. A bulk that is still
-  // under way is followed by another. ALARM does nothing.
+  // Send everything (-B): flows, then expectations, dead ones that wait for their acknowledgement too. A bulk that is
+  // still under way is followed by another. ALARM does nothing.
   virtual void start_bulk(TimePoint now) = 0;
 
   // --- Time and sending ---
   virtual std::optional<TimePoint> next_deadline() const;
   virtual void on_timer(TimePoint now) = 0;
-  // Hands what may be sent now to the packer and flushes it. `congested`: the transport takes no more; then only control
-  // messages go out, and data waits for a later call.
+  // Hands what may be sent now to the packer and flushes it. `congested`: the transport takes no more; then only
+  // control messages go out, and data waits for a later call.
   void drain(wire::Packer& packer, TimePoint now, bool congested = false);
   // Something waits to be sent.
   bool pending() const { return !control_.empty() || !transmit_.empty() || bulk_.active || bulk_wanted_; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// CacheTimeout of Mode ALARM: what the peer does not repeat leaves the external cache (spec replication.md 3.4). One Expiry
-// watches over one table; whoever changes the table tells it.
+// CacheTimeout of Mode ALARM: what the peer does not repeat leaves the external cache (spec replication.md 3.4). One
+// Expiry watches over one table; whoever changes the table tells it.
 #pragma once
 
 #include <optional>

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Who we hear, and how far we have heard each one. A peer is one daemon: it has one sequence space, but one address on each
-// dedicated link. Bounded: the peer not heard for longest makes room for a new one.
+// Who we hear, and how far we have heard each one. A peer is one daemon: it has one sequence space, but one address on
+// each dedicated link. Bounded: the peer not heard for longest makes room for a new one.
 //
 // How an address finds its peer:
-//  1. an address not heard before belongs to a peer without an address on that link, if its message continues that peer's
-//     sequence: at most kJoinAhead numbers after the expected one or kJoinBehind before it; the nearest one wins. So the
-//     fail-over of a peer to another link stays part of its one sequence, as its sender sees it (spec replication.md 3.6);
+//  1. an address not heard before belongs to a peer without an address on that link, if its message continues that
+//  peer's
+//     sequence: at most kJoinAhead numbers after the expected one or kJoinBehind before it; the nearest one wins. So
+//     the fail-over of a peer to another link stays part of its one sequence, as its sender sees it (spec
+//     replication.md 3.6);
 //  2. else it is a new peer; always so if the message says HELLO, for then its number tells nothing;
-//  3. a known address is its peer. But if the number is old there or far ahead and continues another peer as in rule 1, which
+//  3. a known address is its peer. But if the number is old there or far ahead and continues another peer as in rule 1,
+//  which
 //     was heard later, the address moves to that one: the peer restarted while it spoke on another link;
-//  4. a daemon speaks on one link at a time. A peer that jumps between links kMaxSwitches times within kSwitchTime is two
+//  4. a daemon speaks on one link at a time. A peer that jumps between links kMaxSwitches times within kSwitchTime is
+//  two
 //     daemons whose numbers happened to fit, and the address just heard becomes a peer of its own.
 // Where a guess was wrong the sequence rules of the engines still recover.
 #pragma once
@@ -49,8 +53,8 @@ struct Peer {
   };
   std::array<Place, kMaxLinks> places;  // by link
   bool used = false;
-  std::uint8_t link = 0;       // where it was heard last
-  std::uint8_t switches = 0;   // changes of link since switches_since
+  std::uint8_t link = 0;      // where it was heard last
+  std::uint8_t switches = 0;  // changes of link since switches_since
   TimePoint switches_since{};
   TimePoint last_heard{};  // last message with a valid header
 
@@ -59,8 +63,8 @@ struct Peer {
   // FT-FW.
   std::uint32_t window = 0;  // messages until the next window ACK
   bool ack_pending = false;
-  std::uint32_t ack_start = 0;  // first number not yet acknowledged by us, with ack_pending
-  bool said_hello = false;      // its last message had HELLO
+  std::uint32_t ack_start = 0;         // first number not yet acknowledged by us, with ack_pending
+  bool said_hello = false;             // its last message had HELLO
   std::uint32_t session_start = 0;     // number of the HELLO that opened its session
   std::optional<TimePoint> hello_at;   // of the last HELLO of the session
   std::optional<std::uint32_t> acked;  // it has acknowledged our messages before this number; nothing known yet: empty

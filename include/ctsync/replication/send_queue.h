@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The queues of an engine: intrusive FIFOs over flows, expectations and control messages. An element is a 32-bit reference;
-// its links lie in the table slot it refers to (table::QueueLink), so queuing allocates nothing and an object is in one
-// queue at most. Control messages have a small slab of their own.
+// The queues of an engine: intrusive FIFOs over flows, expectations and control messages. An element is a 32-bit
+// reference; its links lie in the table slot it refers to (table::QueueLink), so queuing allocates nothing and an
+// object is in one queue at most. Control messages have a small slab of their own.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Drives one engine under virtual time. Messages go in and come out as text: TYPE [FLAG|FLAG] SEQ [FROM..TO], numbers in hex
-// as in the captures: "ACK|HELLO 6b02f514 6b02f514..6b02f514", "NEW 1", "UPD|BACK 2", "ALIVE 3", "RESYNC 4 0..0".
+// Drives one engine under virtual time. Messages go in and come out as text: TYPE [FLAG|FLAG] SEQ [FROM..TO], numbers
+// in hex as in the captures: "ACK|HELLO 6b02f514 6b02f514..6b02f514", "NEW 1", "UPD|BACK 2", "ALIVE 3", "RESYNC 4
+// 0..0".
 #pragma once
 
 #include <fmt/format.h>
@@ -162,7 +163,9 @@ class Driver final : public Events, public wire::DatagramSink {
   void kernel_bulk_wanted() override { ++kernel_bulks; }
   void peer_appeared(PeerId) override { ++appeared; }
   void peer_restarted(PeerId) override { ++restarted; }
-  void gap_seen(PeerId, std::uint32_t from, std::uint32_t to) override { gaps.push_back(fmt::format("{:x}..{:x}", from, to)); }
+  void gap_seen(PeerId, std::uint32_t from, std::uint32_t to) override {
+    gaps.push_back(fmt::format("{:x}..{:x}", from, to));
+  }
   void resend_queue_overflow() override { ++overflows; }
   void cannot_repeat(PeerId, std::uint32_t, std::uint32_t) override { ++unrepeatable; }
 

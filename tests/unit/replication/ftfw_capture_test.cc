@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// FT-FW against stock conntrackd, as recorded: the engine plays one of the two nodes of a capture (tests/data/captures), hears
-// what that node heard and must send what it sent. Where we are better than stock on purpose, the test says so.
+// FT-FW against stock conntrackd, as recorded: the engine plays one of the two nodes of a capture
+// (tests/data/captures), hears what that node heard and must send what it sent. Where we are better than stock on
+// purpose, the test says so.
 #include <gtest/gtest.h>
 
 #include "driver.h"
@@ -86,7 +87,7 @@ TEST(FtFwCapture, Ftfw11TheSenderRepeatsThemInOrderUnderNewNumbers) {
   Node a(start_at(0x6b02f6d4));
   settle(a, 0x6b02f6d5);
   a.turn("ACK 6b02f6d5 6b02f6d4..6b02f6d5");
-  for (const std::uint32_t port : {45001, 45002, 45003, 45004}) a.event(port);
+  for (const std::uint32_t port : {45001U, 45002U, 45003U, 45004U}) a.event(port);
   EXPECT_EQ(a.drain(), (Lines{"NEW 6b02f6d6", "NEW 6b02f6d7", "NEW 6b02f6d8", "NEW 6b02f6d9"}));
   EXPECT_EQ(a.turn("ALIVE 6b02f6d6"), Lines{});
   EXPECT_EQ(a.turn("NACK 6b02f6d7 6b02f6d6..6b02f6d8"), (Lines{"NEW 6b02f6da", "NEW 6b02f6db", "NEW 6b02f6dc"}));

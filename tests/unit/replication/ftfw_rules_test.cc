@@ -134,7 +134,7 @@ TEST_F(FtFwRules, ControlMessagesAreRepeatedToo) {
 
 TEST_F(FtFwRules, AnAckThatSkipsNumbersMeansTheyAreMissing) {
   for (std::uint32_t i = 1; i <= 4; ++i) n.event(i);
-  n.drain();  // 13 to 16
+  n.drain();                                                         // 13 to 16
   EXPECT_EQ(n.turn("ACK 102 15..16"), (Lines{"NEW 17", "NEW 18"}));  // 13 and 14, though no NACK came
   EXPECT_EQ(n.turn("ACK 103 17..18"), Lines{});
   EXPECT_EQ(n.engine.resend_length(), 0U);
