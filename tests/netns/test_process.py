@@ -183,7 +183,7 @@ OPTIONS = pytest.mark.parametrize("option", [[], ["-d"]], ids=["console", "backg
 def refused(node, option, *wanted, prefix=(), status=1):
     """The start fails with its status; stderr carries an error line that says each of `wanted`; nothing stays behind."""
     done = node.run(*prefix, node.binary, "-C", node.config_path, *option, check=False, timeout=15)
-    assert done.returncode == 1, f"status {done.returncode}: {done.stderr}"
+    assert done.returncode == status, f"status {done.returncode}: {done.stderr}"
     assert "[ERROR]" in done.stderr
     for word in wanted:
         assert re.search(word, done.stderr, re.IGNORECASE), f"no `{word}' in: {done.stderr}"
