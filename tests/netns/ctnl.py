@@ -300,6 +300,31 @@ class Table:
         return found
 
 
+class Destroyed:
+    """Hears of every entry of the namespace that ends, whoever ends it."""
+
+    def __init__(self, net):
+        self.socket = net.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
+        self.socket.bind((0, 1 << 2))  # NFNLGRP_CONNTRACK_DESTROY is the third group
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def flows(self):
+        """Those since the last call."""
+        found = []
+        try:
+            while True:
+                data = self.socket.recv(1 << 20)
+                length = struct.unpack_from("=I", data)[0]  # the kernel sends events one by one
+                found.append(parse_flow(data[20:length]))
+        except BlockingIOError:
+            return found
+
+
 def key(flow):
     """What identifies a flow: protocol, zone and original tuple."""
     return (flow["proto"], flow["zone"] if flow.get("zone") else 0, tuple(sorted(flow["orig"].items())))

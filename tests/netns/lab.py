@@ -11,6 +11,7 @@ the next run. Nothing outside the namespaces is changed, and only processes insi
 import atexit
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 import shutil
@@ -31,7 +32,7 @@ CLONE_NEWNET = 0x40000000
 SYNC_PORT = 3780
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_serial = 0
+_serial = itertools.count(1)
 _nets = {}
 
 
@@ -66,10 +67,8 @@ class Net:
     """One network namespace."""
 
     def __init__(self, role):
-        global _serial
-        _serial += 1
         self.role = role
-        self.name = f"cts{os.getpid()}x{_serial}-{role}"
+        self.name = f"cts{os.getpid()}x{next(_serial)}-{role}"
         self.children = []
         _nets[self.name] = self
         run(["ip", "netns", "add", self.name])
