@@ -15,9 +15,18 @@ using kernel::Origin;
 using replication::Announce;
 using table::FlowState;
 
+bool sweeps(KernelFollower::Load load) {
+  return load == KernelFollower::Load::mend || load == KernelFollower::Load::repeat;
+}
+
 bool is_live(FlowState s) { return s == FlowState::new_ || s == FlowState::alive; }
 
 Announce announce_of(Origin o) { return o == Origin::foreign ? Announce::yes : Announce::no; }
+
+// Two flows with the same tuple, one after the other.
+bool is_other(const Flow& cached, const Flow& now) {
+  return now.knows(has::kId) && cached.knows(has::kId) && now.id != cached.id;
+}
 
 // Whether the peers should hear of `now`, given what the cache has. Timeouts and counters change all the time and do not count.
 bool differs(const Flow& cached, const FlowExtra* cached_extra, const FlowRecord& now) {
@@ -89,11 +98,17 @@ void KernelFollower::keep(FlowRecord& record, bool replace, Announce announce) {
   if (id == table::kNoFlow) {
     insert(record, announce);
   } else if (replace || !is_live(c_.flows->slot(id).state)) {
+    const auto& slot = c_.flows->slot(id);
+    if (finished && is_live(slot.state) && is_other(slot.flow, record.flow)) {  // its end was missed
+      c_.flows->copy_to(id, scratch_);
+      finished(scratch_);
+    }
     release(id);
     insert(record, announce);
   } else {
     const auto now = c_.clock.now();
     c_.flows->update(id, record, now);
+    c_.flows->slot(id).generation = generation_;
     if (c_.engine != nullptr) c_.engine->flow_changed(id, announce, now);
   }
 }
@@ -226,7 +241,7 @@ void KernelFollower::on_overrun(kernel::BufferGrowth growth, std::uint32_t buffe
 
 void KernelFollower::begin_load(Load load) {
   ++loads_;
-  if (load == Load::mend && ++generation_ == 0) ++generation_;
+  if (sweeps(load) && ++generation_ == 0) ++generation_;
 }
 
 void KernelFollower::load_flow(FlowRecord& record, Load load) {
@@ -238,9 +253,10 @@ void KernelFollower::load_flow(FlowRecord& record, Load load) {
   bool other = false;  // the tuple was used again: this is not the flow that is cached
   if (live) {
     auto& slot = c_.flows->slot(id);
-    other = record.flow.knows(has::kId) && slot.flow.knows(has::kId) && record.flow.id != slot.flow.id;
-    if (load == Load::mend && (other || differs(slot.flow, c_.flows->extra(id), record))) announce = Announce::yes;
-  } else if (load == Load::mend) {
+    other = is_other(slot.flow, record.flow);
+    const bool tell = load == Load::repeat || other || differs(slot.flow, c_.flows->extra(id), record);
+    if (sweeps(load) && tell) announce = Announce::yes;
+  } else if (sweeps(load)) {
     announce = Announce::yes;
   }
   keep(record, other, announce);
@@ -254,12 +270,14 @@ void KernelFollower::load_expectation(Expectation& e, Load load) {
   if (id != table::kNoExpect && is_live(c_.expectations->slot(id).state)) {
     const auto now = c_.clock.now();
     c_.expectations->update(id, e, now);
-    if (c_.engine != nullptr) c_.engine->expectation_changed(id, Announce::no, now);
+    if (c_.engine != nullptr) {
+      c_.engine->expectation_changed(id, load == Load::repeat ? Announce::yes : Announce::no, now);
+    }
     c_.expectations->slot(id).generation = generation_;
     return;
   }
   if (id != table::kNoExpect) release_expectation(id);
-  insert_expectation(e, load == Load::mend ? Announce::yes : Announce::no);
+  insert_expectation(e, sweeps(load) ? Announce::yes : Announce::no);
 }
 
 void KernelFollower::end_load() {

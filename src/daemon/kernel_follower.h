@@ -38,6 +38,7 @@ class KernelFollower final : public kernel::EventHandler {
     start,  // fill the empty cache; peers are told nothing
     merge,  // `-R`: insert and merge; peers are told nothing, nothing is removed
     mend,   // after lost events, and polling: mark and sweep; peers are told what changed
+    repeat,  // as mend, but peers are told everything
   };
   struct Context {
     const Clock& clock;

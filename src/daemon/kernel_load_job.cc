@@ -45,7 +45,7 @@ Job::State KernelLoadJob::step_dump(kernel::DumpWhat what, TimePoint budget_end)
   dump_.reset();
   if (what == kernel::DumpWhat::flows && scope_.expectations) {
     phase_ = Phase::expectations;
-  } else if (load_ == KernelFollower::Load::mend) {
+  } else if (load_ == KernelFollower::Load::mend || load_ == KernelFollower::Load::repeat) {
     phase_ = Phase::sweep;
   } else {
     return finish(nullptr);

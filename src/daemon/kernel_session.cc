@@ -45,7 +45,7 @@ KernelSession::KernelSession(const ModeContext& context, const Caches& caches)
       filter_(make_filter(context.config.filter)),
       helpers_(context.config.expectation_sync.helpers),
       table_(context.clock, injector_options(context.config)),
-      resync_timer_(context.loop, [this] { mend(); }),
+      resync_timer_(context.loop, [this] { mend(KernelFollower::Load::mend); }),
       poll_timer_(context.loop, [this] { poll(); }) {}
 
 KernelSession::~KernelSession() {
@@ -123,7 +123,7 @@ void KernelSession::after_overrun() {
   resync_timer_.arm_in(std::chrono::seconds(*c_.config.overrun_resync));
 }
 
-void KernelSession::mend() {
+void KernelSession::mend(KernelFollower::Load load) {
   if (mending_) {
     mend_again_ = true;
     return;
@@ -131,18 +131,19 @@ void KernelSession::mend() {
   mending_ = true;
   ++resyncs_;
   const KernelLoadJob::Scope scope{.flows = true, .expectations = caches_.expectations != nullptr};
-  c_.loop.add_job(std::make_unique<KernelLoadJob>(table_, *follower_, KernelFollower::Load::mend, scope,
-                                                  [this](const Error* error) {
-                                                    log_load_error(error);
-                                                    mending_ = false;
-                                                    if (std::exchange(mend_again_, false)) resync_timer_.arm_in({});
-                                                  }));
+  c_.loop.add_job(std::make_unique<KernelLoadJob>(table_, *follower_, load, scope, [this](const Error* error) {
+    log_load_error(error);
+    mending_ = false;
+    if (std::exchange(mend_again_, false)) resync_timer_.arm_in({});
+  }));
 }
 
 void KernelSession::poll() {
   poll_timer_.arm_in(std::chrono::seconds(*c_.config.poll_secs));
   if (caches_.flows == nullptr || mending_) return;
-  mend();
+  // Peers know nothing of the flows that the first dump found. In NOTRACK mode nothing else makes up for lost messages.
+  const bool all = !std::exchange(polled_, true) || c_.config.mode == config::SyncMode::notrack;
+  mend(all ? KernelFollower::Load::repeat : KernelFollower::Load::mend);
   --resyncs_;  // that counter is of resyncs asked for or caused by lost events
 }
 

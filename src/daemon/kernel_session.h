@@ -51,7 +51,7 @@ class KernelSession {
  private:
   void read_events();
   void after_overrun();
-  void mend();
+  void mend(KernelFollower::Load load);
   void poll();
   void log_load_error(const Error* error);
 
@@ -63,6 +63,7 @@ class KernelSession {
   std::unique_ptr<KernelFollower> follower_;
   Timer resync_timer_;
   Timer poll_timer_;
+  bool polled_ = false;
   bool mending_ = false;
   bool mend_again_ = false;
   bool flushing_ = false;
