@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "commit_job.h"
 
+#include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace ctsync::daemon {
 namespace {
@@ -38,7 +40,9 @@ CommitJob::CommitJob(const Context& context, Scope scope, std::function<void()> 
 }
 
 Job::State CommitJob::step(TimePoint budget_end) {
-  const bool finished = phase_ == Phase::expectations ? step_expectations(budget_end) : step_flows(budget_end);
+  const bool finished = phase_ == Phase::expectations ? step_expectations(budget_end)
+                        : phase_ == Phase::orphans    ? step_orphans(budget_end)
+                                                      : step_flows(budget_end);
   if (finished) next_phase();
   return phase_ == Phase::done ? State::done : State::more;
 }
@@ -47,16 +51,32 @@ bool CommitJob::step_flows(TimePoint budget_end) {
   const bool related = phase_ == Phase::related_flows;
   while (next_ < c_.external.end_id()) {
     const auto& slot = c_.external.slot(next_);
-    if (is_live(slot.state) && has_complete_master(slot.flow) == related) write_flow(next_);
+    if (is_live(slot.state) && has_complete_master(slot.flow) == related) write_flow(next_, true);
     if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) break;
   }
   c_.writer.finish(*this);
   return next_ >= c_.external.end_id();
 }
 
-void CommitJob::write_flow(table::FlowId id) {
+// In rounds: as long as some find their master, those that do not may find it in the next round; then without.
+bool CommitJob::step_orphans(TimePoint budget_end) {
+  while (next_ < retried_.size()) {
+    const auto id = retried_[next_];
+    if (is_live(c_.external.slot(id).state)) write_flow(id, with_master_);
+    if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) break;
+  }
+  c_.writer.finish(*this);
+  if (next_ < retried_.size()) return false;
+  next_ = 0;
+  with_master_ = orphans_.size() < retried_.size();
+  retried_ = std::exchange(orphans_, {});
+  return retried_.empty();
+}
+
+void CommitJob::write_flow(table::FlowId id, bool with_master) {
   c_.external.copy_to(id, record_);
   Flow& f = record_.flow;
+  if (!with_master) f.present &= ~(has::kMaster | has::kMasterPorts);
   if (f.knows(has::kTimeout) || c_.configured_timeout != 0) {
     f.timeout = commit_timeout(c_.configured_timeout, f.timeout, age(c_.external.slot(id).updated));
     f.present |= has::kTimeout;
@@ -70,6 +90,10 @@ void CommitJob::write_flow(table::FlowId id) {
 void CommitJob::on_written(const kernel::WriteResult& result, const FlowRecord& record) {
   if (result.error == 0) {
     ++committed_;
+    return;
+  }
+  if (result.error == ENOENT && record.flow.knows(has::kMaster)) {
+    orphans_.push_back(static_cast<table::FlowId>(result.cookie));
     return;
   }
   if (++failed_ > kDetailedFailures) return;
@@ -118,6 +142,10 @@ void CommitJob::next_phase() {
       phase_ = Phase::related_flows;
       return;
     case Phase::related_flows:
+      phase_ = Phase::orphans;
+      retried_ = std::exchange(orphans_, {});
+      return;
+    case Phase::orphans:
       report("entries");
       phase_ = scope_.expectations ? Phase::expectations : Phase::done;
       return;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `-c`: writes the external cache into the kernel (spec replication.md 5.1 to 5.4), flows without master first, then related
-// ones, then expectations. Works in slices between events; the caches may change meanwhile. The answer to the client comes
-// at the end, so that the command blocks until all is done.
+// ones, then those whose master was not there yet (a master may be a related flow itself), then expectations. A related flow
+// whose master exists no more is written without it: the kernel needs the master for the first packet only. Works in
+// slices between events; the caches may change meanwhile. The answer to the client comes at the end, so that the command
+// blocks until all is done.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "ctsync/base/event_loop.h"
 #include "ctsync/base/log.h"
@@ -45,12 +48,13 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   State step(TimePoint budget_end) override;
 
  private:
-  enum class Phase : std::uint8_t { plain_flows, related_flows, expectations, done };
+  enum class Phase : std::uint8_t { plain_flows, related_flows, orphans, expectations, done };
 
   void on_written(const kernel::WriteResult& result, const FlowRecord& record) override;
   bool step_flows(TimePoint budget_end);
+  bool step_orphans(TimePoint budget_end);
   bool step_expectations(TimePoint budget_end);
-  void write_flow(table::FlowId id);
+  void write_flow(table::FlowId id, bool with_master);
   void write_expectation(std::uint32_t id);
   void next_phase();
   void report(const char* things);
@@ -62,6 +66,9 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   std::function<void()> on_done_;
   Phase phase_ = Phase::plain_flows;
   std::uint32_t next_ = 0;
+  std::vector<table::FlowId> orphans_;  // the kernel did not find their master
+  std::vector<table::FlowId> retried_;  // orphans of the round before
+  bool with_master_ = true;
   std::uint64_t committed_ = 0;
   std::uint64_t failed_ = 0;
   TimePoint started_;

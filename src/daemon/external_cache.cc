@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace ctsync::daemon {
 
@@ -104,17 +105,31 @@ void KernelInjection::take(MsgType type, const FlowRecord& record) {
   switch (type) {
     case MsgType::flow_new: return writer_.write(kernel::WriteOp::create, record, 0, *this);
     case MsgType::flow_update: return writer_.write(kernel::WriteOp::update, record, 0, *this);
-    default: return writer_.write(kernel::WriteOp::destroy, record, 0, *this);
+    default:
+      writer_.write(kernel::WriteOp::destroy, record, 0, *this);
+      std::erase_if(orphans_, [&](const FlowRecord& o) { return o.flow.orig == record.flow.orig; });
   }
 }
 
 void KernelInjection::end_turn() {
   if (!std::exchange(pending_, false)) return;
   writer_.finish(*this);
+  if (orphans_.empty()) return;
+  for (const auto& o : std::exchange(orphans_, {})) writer_.write(kernel::WriteOp::create, o, 0, *this);
+  writer_.finish(*this);
+}
+
+void KernelInjection::keep_orphan(const FlowRecord& record) {
+  auto& o = orphans_.emplace_back();
+  o.flow = record.flow;
+  o.flow.present &= ~(has::kMaster | has::kMasterPorts);
+  copy_extra(o.extra, record.extra, o.flow.present);
 }
 
 // Texts of spec cli.md 6.3.
 void KernelInjection::on_written(const kernel::WriteResult& r, const FlowRecord& record) {
+  const bool no_master = r.error == ENOENT && r.op != kernel::WriteOp::destroy && record.flow.knows(has::kMaster);
+  if (no_master) return keep_orphan(record);
   const char* text = nullptr;
   switch (r.op) {
     case kernel::WriteOp::create:

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "ctsync/base/log.h"
 #include "ctsync/control/render_expectation.h"
@@ -54,7 +55,8 @@ class ExternalCache final : public ExternalStore {
   std::optional<replication::Expiry> expect_expiry_;
 };
 
-// Direct injection.
+// Direct injection. A related flow whose master the kernel does not have (yet) is created without it at the end of the turn:
+// the kernel needs the master for the first packet only.
 class KernelInjection final : public ExternalStore, private kernel::WriteHandler {
  public:
   struct Stats {
@@ -75,6 +77,7 @@ class KernelInjection final : public ExternalStore, private kernel::WriteHandler
 
  private:
   void on_written(const kernel::WriteResult& result, const FlowRecord& record) override;
+  void keep_orphan(const FlowRecord& record);
   void warn(const char* text, int error, const std::string& entry);
 
   kernel::TableWriter& writer_;
@@ -83,6 +86,7 @@ class KernelInjection final : public ExternalStore, private kernel::WriteHandler
   Stats flows_;
   Stats expectations_;
   bool pending_ = false;
+  std::vector<FlowRecord> orphans_;
   RateLimit limit_{std::chrono::seconds(1)};
   control::FlowRenderer flow_text_;
   control::ExpectationRenderer expectation_text_;

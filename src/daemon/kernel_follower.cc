@@ -70,8 +70,12 @@ void KernelFollower::on_flow(EventType type, FlowRecord& record, Origin origin) 
     ++stats_.filtered;
     return;
   }
+  if (type == EventType::new_ && origin == Origin::foreign && record.flow.knows(has::kMaster)) {
+    look_again_at(record.extra.master);
+  }
   if (c_.flows == nullptr) {
     if (origin == Origin::foreign) {
+      if (!destroyed) complete(record);
       ++(type == EventType::new_ ? stats_.bypass_created : destroyed ? stats_.bypass_destroyed : stats_.bypass_updated);
       send(type, record);
     }
@@ -142,11 +146,46 @@ void KernelFollower::release(table::FlowId id) {
 void KernelFollower::complete(FlowRecord& record) {
   Flow& f = record.flow;
   constexpr std::uint32_t kBoth = has::kSeqAdjOrig | has::kSeqAdjReply;
-  if (c_.engine == nullptr || !f.knows(has::kStatus) || (f.status & status::kSeqAdjust) == 0 || f.knows(kBoth)) return;
+  if (!f.knows(has::kStatus) || (f.status & status::kSeqAdjust) == 0 || f.knows(kBoth)) return;
   const auto found = c_.kernel.get(f.orig, scratch_);
   if (!found || !*found) return;
   copy_extra(record.extra, scratch_.extra, scratch_.flow.present & kBoth);
   f.present |= scratch_.flow.present & kBoth;
+}
+
+// Nor is there an event when they change. But they change when a helper writes another address into a packet, and then it
+// also makes an expectation. That event comes before the packet is changed, so the entry is read a moment later. Without
+// events of expectations the first packet of the expected flow gives the occasion.
+void KernelFollower::look_again_at(const Tuple& master) {
+  if (!later || master.l4 != kTcp || masters_.size() >= kMostLate) return;
+  if (c_.flows != nullptr) {
+    const auto id = c_.flows->find(master);
+    if (id == table::kNoFlow) return;
+    const auto nat = nat_of(c_.flows->slot(id).flow);
+    if (!nat.snat && !nat.dnat && !nat.snat_port && !nat.dnat_port) return;
+  }
+  masters_.insert(master);
+  later();
+}
+
+void KernelFollower::catch_up() {
+  for (const auto& master : std::exchange(masters_, {})) refresh(master);
+  for (const auto& [e, origin] : std::exchange(waiting_, {})) {
+    if (master_known(e)) take_expectation(EventType::new_, e, origin);
+  }
+}
+
+void KernelFollower::refresh(const Tuple& master) {
+  const auto found = c_.kernel.get(master, scratch_);
+  if (!found || !*found || !c_.filter.accepts(scratch_.flow)) return;
+  if ((scratch_.flow.present & (has::kSeqAdjOrig | has::kSeqAdjReply)) == 0) return;
+  if (c_.flows == nullptr) {
+    ++stats_.bypass_updated;
+    return send(EventType::update, scratch_);
+  }
+  const auto id = c_.flows->find(master);
+  if (id == table::kNoFlow || !is_live(c_.flows->slot(id).state)) return;
+  if (differs(c_.flows->slot(id).flow, c_.flows->extra(id), scratch_)) keep(scratch_, false, Announce::yes);
 }
 
 void KernelFollower::count_traffic(const FlowRecord& record) {
@@ -157,16 +196,33 @@ void KernelFollower::count_traffic(const FlowRecord& record) {
 
 void KernelFollower::on_expectation(EventType type, Expectation& e, Origin origin) {
   if (origin == Origin::inject) return;
+  if (type == EventType::new_ && origin == Origin::foreign) look_again_at(e.master);
   if (!c_.helpers.accepts(e)) {
     ++stats_.filtered;
     return;
   }
-  const bool destroyed = type == EventType::destroy;
-  if (!destroyed && !master_known(e)) return;
-  if (c_.expectations == nullptr) {
-    if (origin == Origin::foreign && send_expectation) send_expectation(type, e);
-    return;
+  if (type == EventType::destroy) {
+    std::erase_if(waiting_, [&](const Waiting& w) { return same_key(w.expectation, e); });
+  } else if (!master_known(e)) {
+    // The first packet of a flow may make an expectation (TFTP, SIP); its event comes before that of the flow.
+    if (!later || waiting_.size() >= kMostLate) return;
+    waiting_.push_back({e, origin});
+    return later();
   }
+  take_expectation(type, e, origin);
+}
+
+void KernelFollower::take_expectation(EventType type, const Expectation& e, Origin origin) {
+  const bool destroyed = type == EventType::destroy;
+  if (c_.expectations == nullptr) {
+    if (origin != Origin::foreign || !send_expectation) return;
+    ++(type == EventType::new_ ? stats_.bypass_expectations_created
+       : destroyed             ? stats_.bypass_expectations_destroyed
+                               : stats_.bypass_expectations_updated);
+    return send_expectation(type, e);
+  }
+  if (loads_ != 0 && destroyed) died_expected_.insert(e.expected);
+  if (loads_ != 0 && !destroyed) died_expected_.erase(e.expected);
   const auto id = c_.expectations->find(e);
   const bool live = id != table::kNoExpect && is_live(c_.expectations->slot(id).state);
   if (destroyed) {
@@ -265,7 +321,7 @@ void KernelFollower::load_flow(FlowRecord& record, Load load) {
 }
 
 void KernelFollower::load_expectation(Expectation& e, Load load) {
-  if (c_.expectations == nullptr || !c_.helpers.accepts(e) || !master_known(e)) return;
+  if (c_.expectations == nullptr || !wanted(e) || died_expected_.contains(e.expected)) return;
   const auto id = c_.expectations->find(e);
   if (id != table::kNoExpect && is_live(c_.expectations->slot(id).state)) {
     const auto now = c_.clock.now();
@@ -281,7 +337,9 @@ void KernelFollower::load_expectation(Expectation& e, Load load) {
 }
 
 void KernelFollower::end_load() {
-  if (--loads_ == 0) died_.clear();
+  if (--loads_ != 0) return;
+  died_.clear();
+  died_expected_.clear();
 }
 
 // Flows born after the dump began carry its number as well (insert), so what has another one was not in the kernel.

@@ -56,6 +56,9 @@ class KernelFollower final : public kernel::EventHandler {
     std::uint64_t bypass_created = 0;
     std::uint64_t bypass_updated = 0;
     std::uint64_t bypass_destroyed = 0;
+    std::uint64_t bypass_expectations_created = 0;
+    std::uint64_t bypass_expectations_updated = 0;
+    std::uint64_t bypass_expectations_destroyed = 0;
     std::uint64_t traffic_bytes = 0;
     std::uint64_t traffic_packets = 0;
   };
@@ -66,12 +69,21 @@ class KernelFollower final : public kernel::EventHandler {
   std::function<void(kernel::EventType, const Expectation&)> send_expectation;
   std::function<void(const FlowRecord&)> finished;  // the destroy event, or the cached copy when the event was missed
   std::function<void()> overrun;
+  // There is something that the kernel finishes only after the event that told of it: catch_up() is to be called about 20 ms
+  // from now. May be called again before that.
+  std::function<void()> later;
 
   // kernel::EventHandler
   void on_flow(kernel::EventType type, FlowRecord& record, kernel::Origin origin) override;
   void on_expectation(kernel::EventType type, Expectation& e, kernel::Origin origin) override;
   void on_bad_event(kernel::DecodeStatus why) override;
   void on_overrun(kernel::BufferGrowth growth, std::uint32_t buffer_size) override;
+
+  // Looks again at masters of new expectations and related flows, and for the masters of expectations that came before them.
+  void catch_up();
+
+  // Whether an expectation is to be synchronised: its helper is listed, and its master passes the filter.
+  bool wanted(const Expectation& e) { return c_.helpers.accepts(e) && master_known(e); }
 
   // A dump: begin, then every entry, then end. While one is under way, flows whose destroy event came are remembered, so
   // that a dump entry made before the event cannot bring them back.
@@ -98,7 +110,10 @@ class KernelFollower final : public kernel::EventHandler {
   void insert_expectation(const Expectation& e, replication::Announce announce);
   void bury_expectation(table::ExpectId id, replication::Announce announce);
   void release_expectation(table::ExpectId id);
+  void take_expectation(kernel::EventType type, const Expectation& e, kernel::Origin origin);
   void complete(FlowRecord& record);
+  void look_again_at(const Tuple& master);
+  void refresh(const Tuple& master);
   bool master_known(const Expectation& e);
   void count_traffic(const FlowRecord& record);
 
@@ -111,7 +126,16 @@ class KernelFollower final : public kernel::EventHandler {
   struct HashTuple {
     std::size_t operator()(const Tuple& t) const;
   };
-  std::unordered_set<Tuple, HashTuple> died_;
+  using Tuples = std::unordered_set<Tuple, HashTuple>;
+  Tuples died_;
+  Tuples died_expected_;  // expected tuples
+  struct Waiting {
+    Expectation expectation;
+    kernel::Origin origin;
+  };
+  static constexpr std::size_t kMostLate = 8192;  // of each, until catch_up()
+  Tuples masters_;
+  std::vector<Waiting> waiting_;  // for their master
   FlowRecord scratch_;
 };
 

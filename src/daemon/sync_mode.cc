@@ -78,7 +78,8 @@ SyncMode::SyncMode(const ModeContext& context)
       packer_(link::kMinBufferSize, encode_options(context.config), links_),
       engine_timer_(context.loop, [this] { engine_->on_timer(c_.clock.now()); }),
       expiry_timer_(context.loop, [this] { external_cache_->on_timer(); }),
-      purge_timer_(context.loop, [this] { purge(); }) {}
+      purge_timer_(context.loop, [this] { purge(); }),
+      catch_up_timer_(context.loop, [this] { session_.follower().catch_up(); }) {}
 
 SyncMode::~SyncMode() = default;
 
@@ -89,6 +90,9 @@ Result<> SyncMode::start() {
   if (auto ok = open_links(); !ok) return ok;
   make_engine();
   if (auto ok = session_.open(engine_.get()); !ok) return ok;
+  session_.follower().later = [this] {
+    if (!catch_up_timer_.deadline()) catch_up_timer_.arm_in(std::chrono::milliseconds(20));
+  };
   if (notrack_ != nullptr && config.disable_internal_cache) {
     session_.follower().send = [this](kernel::EventType type, const FlowRecord& r) {
       notrack_->send_event(packer_, type_of(type, wire::MsgType::flow_new), r);
@@ -256,10 +260,16 @@ void SyncMode::bulk_started() { c_.log.notice("sending bulk update"); }
 
 void SyncMode::kernel_bulk_wanted() {
   if (kernel_bulk_ != nullptr) return;
+  std::function<void(const Expectation&)> send_expectation;
+  if (with_expectations_) {
+    send_expectation = [this](const Expectation& e) {
+      if (session_.follower().wanted(e)) notrack_->send_event(packer_, wire::MsgType::expect_new, e);
+    };
+  }
   kernel_bulk_ = c_.loop.add_job(std::make_unique<KernelBulkJob>(
       c_.loop, session_.table(), session_.filter(),
       [this](const FlowRecord& r) { notrack_->send_event(packer_, wire::MsgType::flow_new, r); },
-      [this] { kernel_bulk_ = nullptr; }));
+      std::move(send_expectation), [this] { kernel_bulk_ = nullptr; }));
 }
 
 void SyncMode::peer_restarted(replication::PeerId peer) { c_.log.info("peer {} has restarted", peer_name(peer)); }
@@ -535,8 +545,13 @@ void SyncMode::append_resend_queue(std::string& out) const {
   });
 }
 
-control::BypassNumbers SyncMode::bypass_numbers() const {
+control::BypassNumbers SyncMode::bypass_numbers(bool expectations) const {
   const auto& s = session_.follower().stats();
+  if (expectations) {
+    return {.created = s.bypass_expectations_created,
+            .updated = s.bypass_expectations_updated,
+            .destroyed = s.bypass_expectations_destroyed};
+  }
   return {.created = s.bypass_created, .updated = s.bypass_updated, .destroyed = s.bypass_destroyed};
 }
 
@@ -552,7 +567,7 @@ control::InjectNumbers SyncMode::inject_numbers(bool expectations) const {
 
 void SyncMode::append_caches(std::string& out, bool expectations) const {
   if (c_.config.disable_internal_cache) {
-    control::append_internal_bypass(out, bypass_numbers());
+    control::append_internal_bypass(out, bypass_numbers(expectations));
   } else {
     control::append_cache(out, "internal", expectations ? numbers_of(internal_expectations_) : numbers_of(internal_));
   }
@@ -565,7 +580,7 @@ void SyncMode::append_caches(std::string& out, bool expectations) const {
 
 void SyncMode::append_caches_extended(std::string& out) const {
   if (c_.config.disable_internal_cache) {
-    control::append_internal_bypass(out, bypass_numbers());
+    control::append_internal_bypass(out, bypass_numbers(false));
   } else {
     control::append_cache_extended(out, "internal", numbers_of(internal_));
   }

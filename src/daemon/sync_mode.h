@@ -64,7 +64,7 @@ class SyncMode final : public Mode, private replication::Events {
   void append_caches_extended(std::string& out) const;
   control::LinkNumbers link_numbers(std::size_t i) const;
   control::InjectNumbers inject_numbers(bool expectations) const;
-  control::BypassNumbers bypass_numbers() const;
+  control::BypassNumbers bypass_numbers(bool expectations) const;
   std::string peer_name(replication::PeerId peer) const;
 
   ModeContext c_;
@@ -87,6 +87,7 @@ class SyncMode final : public Mode, private replication::Events {
   Timer engine_timer_;
   Timer expiry_timer_;
   Timer purge_timer_;
+  Timer catch_up_timer_;
   bool committing_ = false;
   Job* kernel_bulk_ = nullptr;
   FlowRecord record_;
