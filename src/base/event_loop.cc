@@ -125,7 +125,7 @@ void EventLoop::gather() {
 }
 
 std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait) const {
-  if (job_ready()) return Duration::zero();
+  if (job_ready()) return kJobRest;
   const auto first = first_timer();
   if (!first) return max_wait;
   const auto until = std::max(*first - clock_.now(), Duration::zero());

@@ -34,6 +34,21 @@ std::uint32_t commit_timeout(std::uint32_t configured, std::uint32_t timeout, st
   return timeout > age ? timeout - age : kLeastTimeout;
 }
 
+void make_kernel_flow(FlowRecord& out, const FlowRecord& record) {
+  const Flow& from = record.flow;
+  Flow& f = out.flow;
+  f = from;
+  const Tuple plain = inverse(from.orig);
+  f.reply_src = from.knows(has::kDnat) ? from.reply_src : plain.src;
+  f.reply_dst = from.knows(has::kSnat) ? from.reply_dst : plain.dst;
+  const bool ports = !is_icmp(from.orig.l4);
+  f.reply_src_port = ports && from.knows(has::kDnatPort) ? from.reply_src_port : plain.src_port;
+  f.reply_dst_port = ports && from.knows(has::kSnatPort) ? from.reply_dst_port : plain.dst_port;
+  f.present = (from.present & ~has::kNat) | has::kReply | has::kStatus;
+  f.status = (f.status & ~(status::kExpected | status::kDying)) | status::kConfirmed;
+  copy_extra(out.extra, record.extra, from.present);
+}
+
 CommitJob::CommitJob(const Context& context, Scope scope, std::function<void()> on_done)
     : c_(context), scope_(scope), on_done_(std::move(on_done)), started_(c_.clock.now()) {
   if (!scope_.flows) phase_ = Phase::expectations;
@@ -90,6 +105,10 @@ void CommitJob::write_flow(table::FlowId id, bool with_master) {
 void CommitJob::on_written(const kernel::WriteResult& result, const FlowRecord& record) {
   if (result.error == 0) {
     ++committed_;
+    if (c_.flow_written) {
+      make_kernel_flow(written_, record);
+      c_.flow_written(written_);
+    }
     return;
   }
   if (result.error == ENOENT && record.flow.knows(has::kMaster)) {
@@ -127,6 +146,7 @@ void CommitJob::write_expectation(std::uint32_t id) {
   const auto result = c_.writer.write_expectation(kernel::WriteOp::create, e);
   if (result.error == 0) {
     ++committed_;
+    if (c_.expectation_written) c_.expectation_written(e);
     return;
   }
   if (++failed_ > kDetailedFailures) return;

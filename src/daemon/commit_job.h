@@ -24,6 +24,9 @@ namespace ctsync::daemon {
 // CommitTimeout if configured (not 0), else what is left, and 60 if nothing is.
 std::uint32_t commit_timeout(std::uint32_t configured, std::uint32_t timeout, std::uint32_t age);
 
+// The kernel's entry after `record`, a flow that came over the wire, was created: its reply tuple follows from the NAT values.
+void make_kernel_flow(FlowRecord& out, const FlowRecord& record);
+
 class CommitJob final : public Job, private kernel::WriteHandler {
  public:
   struct Scope {
@@ -38,6 +41,9 @@ class CommitJob final : public Job, private kernel::WriteHandler {
     const Clock& clock;
     Log& log;
     std::uint32_t configured_timeout;  // CommitTimeout, seconds; 0 = estimate
+    // What has been written, as the kernel has it now; empty if events tell.
+    std::function<void(FlowRecord&)> flow_written;
+    std::function<void(Expectation&)> expectation_written;
   };
 
   CommitJob(const Context& context, Scope scope, std::function<void()> on_done);
@@ -73,6 +79,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   std::uint64_t failed_ = 0;
   TimePoint started_;
   FlowRecord record_;
+  FlowRecord written_;
   control::FlowRenderer flow_text_;
   control::ExpectationRenderer expectation_text_;
 };

@@ -3,10 +3,12 @@
 
 namespace ctsync::daemon {
 
-KernelFlushJob::KernelFlushJob(kernel::KernelTable& kernel, const FlowFilter& filter, OnDone on_done)
+KernelFlushJob::KernelFlushJob(kernel::KernelTable& kernel, const FlowFilter& filter,
+                               std::function<void(FlowRecord&)> on_deleted, OnDone on_done)
     : kernel_(kernel),
       writer_(kernel.writer(kernel::Origin::flush)),
       filter_(filter),
+      on_deleted_(std::move(on_deleted)),
       on_done_(std::move(on_done)) {}
 
 Job::State KernelFlushJob::step(TimePoint budget_end) {
@@ -23,6 +25,14 @@ Job::State KernelFlushJob::step(TimePoint budget_end) {
 
 void KernelFlushJob::on_flow(FlowRecord& record) {
   if (filter_.accepts(record.flow)) writer_.write(kernel::WriteOp::destroy, record, 0, *this);
+}
+
+// One that is gone already has told so itself.
+void KernelFlushJob::on_written(const kernel::WriteResult& result, const FlowRecord& record) {
+  if (result.error != 0 || !on_deleted_) return;
+  deleted_.flow = record.flow;
+  deleted_.flow.present &= ~has::kExtra;  // which flow it was is all that matters
+  on_deleted_(deleted_);
 }
 
 Job::State KernelFlushJob::finish(const Error* error) {

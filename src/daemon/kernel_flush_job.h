@@ -16,19 +16,23 @@ class KernelFlushJob final : public Job, private kernel::DumpHandler, private ke
  public:
   using OnDone = std::function<void(const Error* error)>;
 
-  KernelFlushJob(kernel::KernelTable& kernel, const FlowFilter& filter, OnDone on_done);
+  // `on_deleted` is called for each flow that is gone; may be empty, if events tell.
+  KernelFlushJob(kernel::KernelTable& kernel, const FlowFilter& filter, std::function<void(FlowRecord&)> on_deleted,
+                 OnDone on_done);
 
   State step(TimePoint budget_end) override;
 
  private:
   void on_flow(FlowRecord& record) override;
-  void on_written(const kernel::WriteResult&, const FlowRecord&) override {}  // gone already: as good as deleted
+  void on_written(const kernel::WriteResult& result, const FlowRecord& record) override;
   State finish(const Error* error);
 
   kernel::KernelTable& kernel_;
   kernel::TableWriter& writer_;
   const FlowFilter& filter_;
+  std::function<void(FlowRecord&)> on_deleted_;
   OnDone on_done_;
+  FlowRecord deleted_;
   std::unique_ptr<kernel::Dump> dump_;
 };
 

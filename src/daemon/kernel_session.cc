@@ -71,9 +71,15 @@ Result<> KernelSession::open(replication::Engine* engine) {
   options.expectations = caches_.expectations_wanted;
   options.counters = true;
   if (auto ok = table_.open_events(options); !ok) return ok;
-  // The follower filters in any case: without the kernel's help it is only slower.
-  if (in_kernel) {
-    if (auto ok = table_.set_event_filter(filter_); !ok) c_.log.error("{}", ok.error().text);
+  // What our own writers change, the jobs tell the follower: no event is needed for it. (Statistics mode wants the events,
+  // for their counters.) The follower filters in any case: without the kernel's help it is only slower.
+  const bool hide_own = engine != nullptr;
+  if (in_kernel || hide_own) {
+    if (auto ok = table_.set_event_filter(in_kernel ? filter_ : FlowFilter(), hide_own); ok) {
+      own_events_hidden_ = hide_own;
+    } else {
+      c_.log.error("{}", ok.error().text);
+    }
   }
   if (config.events_reliable) c_.log.notice("reliable ctnetlink event delivery is ENABLED.");
   if (options.buffer_size == 0 || options.buffer_size > options.buffer_size_max) {
@@ -164,11 +170,26 @@ void KernelSession::flush(std::function<void()> on_done) {
   }
   flushing_ = true;
   c_.loop.add_job(
-      std::make_unique<KernelFlushJob>(table_, filter_, [this, on_done = std::move(on_done)](const Error* error) {
+      std::make_unique<KernelFlushJob>(table_, filter_, deleted(), [this, on_done = std::move(on_done)](const Error* error) {
         log_load_error(error);
         flushing_ = false;
         on_done();
       }));
+}
+
+std::function<void(FlowRecord&)> KernelSession::written(kernel::Origin origin) {
+  if (!own_events_hidden_) return {};
+  return [this, origin](FlowRecord& r) { follower_->on_flow(kernel::EventType::update, r, origin); };
+}
+
+std::function<void(Expectation&)> KernelSession::expectation_written(kernel::Origin origin) {
+  if (!own_events_hidden_) return {};
+  return [this, origin](Expectation& e) { follower_->on_expectation(kernel::EventType::new_, e, origin); };
+}
+
+std::function<void(FlowRecord&)> KernelSession::deleted() {
+  if (!own_events_hidden_) return {};
+  return [this](FlowRecord& r) { follower_->on_flow(kernel::EventType::destroy, r, kernel::Origin::flush); };
 }
 
 void KernelSession::log_load_error(const Error* error) {

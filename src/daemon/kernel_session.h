@@ -48,7 +48,13 @@ class KernelSession {
 
   void fill_runtime(control::RuntimeNumbers& n) const;
 
+  // For who writes to the kernel: to be called with what has been written, because the events of our own writers are not
+  // received; empty if they are.
+  std::function<void(FlowRecord&)> written(kernel::Origin origin);
+  std::function<void(Expectation&)> expectation_written(kernel::Origin origin);
+
  private:
+  std::function<void(FlowRecord&)> deleted();
   void read_events();
   void after_overrun();
   void mend(KernelFollower::Load load);
@@ -63,6 +69,7 @@ class KernelSession {
   std::unique_ptr<KernelFollower> follower_;
   Timer resync_timer_;
   Timer poll_timer_;
+  bool own_events_hidden_ = false;
   bool polled_ = false;
   bool mending_ = false;
   bool mend_again_ = false;

@@ -12,8 +12,8 @@ namespace {
 
 using control::Request;
 
-// Stats' own Syslog decides whether flow lines go to syslog; the facility is General's, `daemon` if that has none. As in
-// conntrackd General's Syslog also serves if there is no log file at all (spec config.md 11).
+// Flow lines go to syslog if Stats has a Syslog, as the manual page of conntrackd promises, and with General's facility if
+// that has one. General's Syslog also serves if there is no log file at all (spec config.md 11).
 std::optional<int> syslog_priority(const config::Config& config) {
   const bool only_place = config.syslog_facility && !config.stats_log_file && !config.log_file;
   if (!config.stats_syslog_facility && !only_place) return std::nullopt;

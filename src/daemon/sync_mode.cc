@@ -365,7 +365,9 @@ void SyncMode::commit(CommitJob::Scope scope, const control::Client& client) {
                                    session_.table().writer(kernel::Origin::commit),
                                    c_.clock,
                                    c_.log,
-                                   c_.config.commit_timeout};
+                                   c_.config.commit_timeout,
+                                   session_.written(kernel::Origin::commit),
+                                   session_.expectation_written(kernel::Origin::commit)};
   c_.loop.add_job(std::make_unique<CommitJob>(context, scope, [this, c]() mutable {
     committing_ = false;
     c.finish();
@@ -400,7 +402,9 @@ void SyncMode::flush_kernel(Request request, const control::Client& client) {
   if (request != Request::flush_kernel_expect) c_.log.notice("flushing kernel conntrack table");
   if (expectations) {
     c_.log.notice("flushing kernel expect table");
-    if (auto ok = session_.table().writer(kernel::Origin::flush).flush_expectations(); !ok) {
+    if (auto ok = session_.table().writer(kernel::Origin::flush).flush_expectations(); ok) {
+      session_.follower().flush_expectations();
+    } else {
       c_.log.error("{}", ok.error().text);
     }
   }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
@@ -16,6 +17,7 @@
 #include <utility>
 
 #include "bpf_program.h"
+#include "ctsync/base/bytes.h"
 
 namespace ctsync::kernel {
 namespace {
@@ -47,14 +49,17 @@ class Compiler {
     pass_ = program_.ret(0xffffffff);
   }
 
-  std::vector<sock_filter> compile() {
+  std::vector<sock_filter> compile(std::span<const std::uint32_t> hidden) {
     // Last criterion first, as everything is written backwards.
     Label next = pass_;
     if (filter_.address_action()) next = addresses(*filter_.address_action(), next);
     if (filter_.state_action()) next = states(*filter_.state_action(), next);
     if (filter_.protocol_action()) next = protocol(next);
     next = program_.jump_if(BPF_JEQ, NFNL_SUBSYS_CTNETLINK, next, pass_);
-    program_.load(kLoadByte, kSubsystemAt, next);
+    next = program_.load(kLoadByte, kSubsystemAt, next);
+    // A load takes the word for one in network order, but the port id is in the host's.
+    for (const auto port : hidden) next = program_.jump_if(BPF_JEQ, network_order(port), drop_, next);
+    if (!hidden.empty()) program_.load(BPF_LD | BPF_W | BPF_ABS, offsetof(nlmsghdr, nlmsg_pid), next);
     return program_.finish();
   }
 
@@ -192,10 +197,11 @@ class Compiler {
 
 }  // namespace
 
-std::vector<sock_filter> compile_event_filter(const FlowFilter& filter, std::size_t limit) {
+std::vector<sock_filter> compile_event_filter(const FlowFilter& filter, std::size_t limit,
+                                              std::span<const std::uint32_t> hidden) {
   std::vector<sock_filter> program;
   for (const auto& [ipv4, ipv6] : {std::pair{true, true}, {true, false}, {false, true}, {false, false}}) {
-    program = Compiler(filter, ipv4, ipv6).compile();
+    program = Compiler(filter, ipv4, ipv6).compile(hidden);
     if (program.size() <= limit) break;
   }
   return program;

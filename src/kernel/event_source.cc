@@ -76,10 +76,12 @@ Result<> EventSource::open(const EventOptions& options) {
   return {};
 }
 
-Result<> EventSource::set_filter(const FlowFilter& filter) {
+Result<> EventSource::set_filter(const FlowFilter& filter, bool hide_own) {
   constexpr std::size_t kSmallest = 64;
+  std::vector<std::uint32_t> hidden;
+  for (std::size_t i = 0; hide_own && i < port_count_; ++i) hidden.push_back(ports_[i].id);
   for (std::size_t limit = BPF_MAXINSNS;; limit /= 2) {
-    auto code = compile_event_filter(filter, limit);
+    auto code = compile_event_filter(filter, limit, hidden);
     const sock_fprog program{static_cast<unsigned short>(std::min<std::size_t>(code.size(), 0xffff)), code.data()};
     if (::setsockopt(fd_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0) return {};
     // The memory for a filter is bounded by net.core.optmem_max, on older systems to less than the longest program.

@@ -7,6 +7,8 @@
 #include <linux/filter.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <span>
 #include <vector>
 
 #include "ctsync/flow/flow_filter.h"
@@ -14,7 +16,9 @@
 namespace ctsync::kernel {
 
 // At most `limit` instructions; the kernel takes BPF_MAXINSNS (4096). Addresses of a family whose networks do not fit are not
-// judged. Networks cost the logarithm of their number.
-std::vector<sock_filter> compile_event_filter(const FlowFilter& filter, std::size_t limit = BPF_MAXINSNS);
+// judged. Networks cost the logarithm of their number. Events caused by the sockets with the netlink port ids `hidden` are
+// dropped before anything else is looked at.
+std::vector<sock_filter> compile_event_filter(const FlowFilter& filter, std::size_t limit = BPF_MAXINSNS,
+                                              std::span<const std::uint32_t> hidden = {});
 
 }  // namespace ctsync::kernel

@@ -29,9 +29,10 @@ class EventSource {
   // Joins the groups. After this stats().buffer_size is the effective receive buffer.
   Result<> open(const EventOptions& options);
 
-  // Lets the kernel drop what `filter` refuses, as far as compile_event_filter() can say it; what comes has still to be
-  // filtered. Such events are not received at all, i.e. not counted. An error changes nothing.
-  Result<> set_filter(const FlowFilter& filter);
+  // Lets the kernel drop what `filter` refuses, as far as compile_event_filter() can say it (what comes has still to be
+  // filtered), and with `hide_own` the events that the registered ports cause. Dropped events are not received at all, i.e.
+  // not counted. An error changes nothing.
+  Result<> set_filter(const FlowFilter& filter, bool hide_own);
 
   // To watch for EPOLLIN; errors on it (overrun) are also served by read().
   int fd() const { return fd_.get(); }

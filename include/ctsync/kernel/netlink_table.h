@@ -21,7 +21,7 @@ class NetlinkTable final : public KernelTable {
 
   Result<> open_events(const EventOptions& options) override;
   // After open_events(); see EventSource::set_filter().
-  Result<> set_event_filter(const FlowFilter& filter) { return events_.set_filter(filter); }
+  Result<> set_event_filter(const FlowFilter& filter, bool hide_own) { return events_.set_filter(filter, hide_own); }
   int events_fd() const override { return events_.fd(); }
   void read_events(std::uint32_t limit, EventHandler& handler) override { events_.read(limit, handler); }
   const EventStats& event_stats() const override { return events_.stats(); }

@@ -336,6 +336,51 @@ TEST_F(EventLoopTest, SignalsArriveInTheLoop) {
   ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
 }
 
+// Turns of a descriptor that stays ready, with `events` told as work in each, within `time`.
+int turns_within(Duration time, std::size_t events, bool hurry) {
+  const SystemClock clock;
+  EventLoop loop(clock);
+  EXPECT_TRUE(loop.open());
+  const Pair pair;
+  pair.poke();
+  int turns = 0;
+  loop.watch(pair.a.get(), EPOLLIN, [&](std::uint32_t) {
+    ++turns;
+    loop.worked(events);
+    if (hurry) loop.hurry();
+  });
+  loop.set_pause(milliseconds(10));
+  const auto end = clock.now() + time;
+  while (clock.now() < end) loop.run_once(milliseconds(1));
+  return turns;
+}
+
+// The first millisecond runs free, then there is a turn every 10 ms; without pauses there would be tens of thousands.
+TEST(EventLoopGathering, PausesBetweenTurnsOfAStream) { EXPECT_LE(turns_within(milliseconds(300), 1000, false), 2000); }
+
+TEST(EventLoopGathering, ServesFewEventsAtOnce) { EXPECT_GT(turns_within(milliseconds(300), 0, false), 3000); }
+
+TEST(EventLoopGathering, DoesNotPauseWhileThereIsMoreToRead) {
+  EXPECT_GT(turns_within(milliseconds(300), 1000, true), 3000);
+}
+
+TEST(EventLoopGathering, TimersAreNotDelayed) {
+  const SystemClock clock;
+  EventLoop loop(clock);
+  ASSERT_TRUE(loop.open());
+  const Pair pair;
+  pair.poke();
+  loop.watch(pair.a.get(), EPOLLIN, [&](std::uint32_t) { loop.worked(1000); });
+  loop.set_pause(seconds(5));
+  const auto start = clock.now();
+  bool fired = false;
+  Timer timer(loop, [&] { fired = true; });
+  timer.arm(start + milliseconds(30));
+  while (!fired && clock.now() < start + seconds(2)) loop.run_once(seconds(1));
+  EXPECT_TRUE(fired);
+  EXPECT_LT(clock.now() - start, seconds(1));
+}
+
 TEST(EventLoopRun, StopsWhenToldAndWaitsForTheTimer) {
   const SystemClock clock;
   EventLoop loop(clock);
