@@ -59,11 +59,21 @@ class Process final : private control::RequestHandler {
   control::Server server_{loop_, *this};
   std::unique_ptr<Mode> mode_;
   Timer watchdog_{loop_, [this] { feed_watchdog(); }};
+  Timer status_timer_{loop_, [this] { tell_status(); }};
+  std::string status_;  // told last
   TimePoint started_at_;
 
   void feed_watchdog() {
     notify_.send("WATCHDOG=1");
     watchdog_.arm_in(*notify_.watchdog_interval());
+  }
+
+  void tell_status() {
+    constexpr Duration kInterval = std::chrono::seconds(3);
+    auto status = mode_ ? mode_->status() : std::string("idle: neither Sync nor Stats is configured");
+    if (status != status_) notify_.send("STATUS=" + status);
+    status_ = std::move(status);
+    status_timer_.arm_in(kInterval);
   }
 };
 
@@ -136,6 +146,7 @@ void Process::serve() {
   notify_.send("READY=1");
   if (notify_.watchdog_interval()) feed_watchdog();
   if (mode_) mode_->started();
+  if (notify_.wanted()) tell_status();
   loop_.run();
   notify_.send("STOPPING=1");
   log_.notice("---- shutdown received ----");
@@ -144,9 +155,11 @@ void Process::serve() {
 
 void Process::on_signal(int signal) {
   if (signal != SIGHUP) return loop_.stop();
+  notify_.reloading();
   if (auto ok = log_.reopen(); !ok) log_.error("{}", ok.error().text);
   if (mode_) mode_->reopen_logs();
   log_.notice("log files opened anew");
+  notify_.send("READY=1");
 }
 
 void Process::on_request(control::Request request, control::Client client) {

@@ -3,6 +3,8 @@
 // socket, signals) is the same for both and lives in daemon.cc.
 #pragma once
 
+#include <string>
+
 #include "ctsync/base/event_loop.h"
 #include "ctsync/base/log.h"
 #include "ctsync/base/result.h"
@@ -31,6 +33,8 @@ class Mode {
   virtual void started() {}
   // Answers and finishes the client, now or later. False: not a request of this mode (the caller finishes the client).
   virtual bool on_request(control::Request request, const control::Client& client) = 0;
+  // One line for the service manager: what runs, and how much of it.
+  virtual std::string status() const = 0;
   virtual void fill_runtime(control::RuntimeNumbers&) const {}
   // SIGHUP: log files of the mode are opened anew.
   virtual void reopen_logs() {}

@@ -16,6 +16,7 @@ class StatsMode final : public Mode {
 
   Result<> start() override;
   bool on_request(control::Request request, const control::Client& client) override;
+  std::string status() const override { return fmt::format("statistics: {} flows", flows_.live()); }
   void fill_runtime(control::RuntimeNumbers& n) const override { session_.fill_runtime(n); }
   void reopen_logs() override;
 

@@ -3,6 +3,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "cache_numbers.h"
@@ -291,6 +292,18 @@ void SyncMode::cannot_repeat(replication::PeerId peer, std::uint32_t from, std::
 }
 
 // --- Commands ---
+
+std::string SyncMode::status() const {
+  constexpr Duration kLately = std::chrono::seconds(10);
+  std::string text = ftfw_ != nullptr ? "FTFW: " : notrack_ != nullptr ? "NOTRACK: " : "ALARM: ";
+  text += c_.config.disable_internal_cache ? "no internal cache" : fmt::format("{} flows internal", internal_.live());
+  text += injection_ ? ", no external cache" : fmt::format(", {} external", external_.live());
+  if (c_.config.mode == config::SyncMode::alarm) return text;  // keeps no account of its peers
+  const auto now = c_.clock.now();
+  const auto peers = std::ranges::count_if(
+      engine_->peers().all(), [&](const replication::Peer& p) { return p.used && now - p.last_heard < kLately; });
+  return text + fmt::format(", {} peer{} heard", peers, peers == 1 ? "" : "s");
+}
 
 bool SyncMode::on_request(Request request, const control::Client& client) {
   return commands(request, client) || statistics(request, client);

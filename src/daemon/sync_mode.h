@@ -29,6 +29,7 @@ class SyncMode final : public Mode, private replication::Events {
   Result<> start() override;
   void started() override;
   bool on_request(control::Request request, const control::Client& client) override;
+  std::string status() const override;
   void fill_runtime(control::RuntimeNumbers& n) const override { session_.fill_runtime(n); }
 
  private:
