@@ -279,6 +279,10 @@ class Table:
             payload += attr(11, e["function"].encode() + b"\0")
         self._request(EXP, NEW, F_ACK | F_CREATE | F_EXCL, family_of(e["tuple"]["src"]), payload)
 
+    def unexpect(self, expectation):
+        payload = pack_tuple(2, expectation["proto"], expectation["tuple"])
+        self._request(EXP, DELETE, F_ACK, family_of(expectation["tuple"]["src"]), payload)
+
     def expectations(self):
         found = []
         for family in (socket.AF_INET, socket.AF_INET6):
