@@ -67,10 +67,10 @@ bool CommitJob::step_flows(TimePoint budget_end) {
   while (next_ < c_.external.end_id()) {
     const auto& slot = c_.external.slot(next_);
     if (is_live(slot.state) && has_complete_master(slot.flow) == related) write_flow(next_, true);
-    if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) break;
+    if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) return false;
   }
   c_.writer.finish(*this);
-  return next_ >= c_.external.end_id();
+  return true;
 }
 
 // In rounds: as long as some find their master, those that do not may find it in the next round; then without.
@@ -78,10 +78,9 @@ bool CommitJob::step_orphans(TimePoint budget_end) {
   while (next_ < retried_.size()) {
     const auto id = retried_[next_];
     if (is_live(c_.external.slot(id).state)) write_flow(id, with_master_);
-    if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) break;
+    if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) return false;
   }
   c_.writer.finish(*this);
-  if (next_ < retried_.size()) return false;
   next_ = 0;
   with_master_ = orphans_.size() < retried_.size();
   retried_ = std::exchange(orphans_, {});
