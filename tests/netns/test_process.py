@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import re
+import resource
 import signal
 import socket
 import stat
@@ -70,6 +71,38 @@ def test_realtime_scheduling(node):
     pid = background(node)
     assert os.sched_getscheduler(pid) & ~getattr(os, "SCHED_RESET_ON_FORK", 0) == os.SCHED_RR
     assert os.sched_getparam(pid).sched_priority == os.sched_get_priority_max(os.SCHED_RR)
+
+
+@pytest.mark.parametrize("block, policy, priority", [
+    ("Type RR\n\t\tPriority 20", os.SCHED_RR, 20), ("Type FIFO\n\t\tPriority 5", os.SCHED_FIFO, 5),
+    ("Type FIFO\n\t\tPriority 0", os.SCHED_OTHER, 0)])
+def test_scheduling_as_configured(node, block, policy, priority):
+    node.configure(SYNC, node.general(f"\tScheduler {{\n\t\t{block}\n\t}}\n"))
+    pid = background(node)
+    assert os.sched_getscheduler(pid) & ~getattr(os, "SCHED_RESET_ON_FORK", 0) == policy
+    assert os.sched_getparam(pid).sched_priority == priority
+    assert ("scheduler configuration failed" in node.log()) == (policy == os.SCHED_OTHER)
+
+
+def test_descriptors_beyond_those_of_select(node):
+    """A daemon that was given more than 1024 open descriptors gets higher ones for its own sockets, and works."""
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2000, room[1]))
+    given = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        node.daemon = node.popen(node.binary, "-C", node.config_path, pass_fds=given)
+        lab.wait_for(lambda: node.client("-s", check=False).returncode == 0, 5, "the daemon to answer")
+    finally:
+        for fd in given:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, room)
+    own = [int(fd) for fd in os.listdir(f"/proc/{node.daemon.pid}/fd")]
+    assert max(own) > 1024
+    with ctnl.Table(node) as table:
+        table.create({"proto": 17, "orig": {"src": "10.1.0.1", "dst": "10.2.0.1", "sport": 1, "dport": 2},
+                      "status": 8, "timeout": 600})
+    lab.wait_for(lambda: node.stats()["internal"]["active"] == 1, 3, "the flow")
+    assert node.stop() == 0
 
 
 # One instance, stale files

@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import stat
+import struct
 import time
 
 import pytest
@@ -168,6 +169,22 @@ def test_slow_reader_of_the_log(host):
     assert all(re.fullmatch(rf"{DATE}\ttcp      6 .* \[ASSURED\].*", line) for line in found)
     assert len({re.search(r"src=(\S+) dst=\S+ sport=(\d+)", line).groups() for line in found}) == total
     assert node.stop() == 0
+
+
+def test_slow_reader_of_a_dump(host):
+    """A client that does not read its dump stops neither events nor other clients (stock stops)."""
+    node = configured(host).start()
+    flowgen(host, "create", 20000)
+    lab.wait_for(lambda: count(node) == 20000, 5, "the flows")
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.connect(node.control_path)
+        slow.sendall(struct.pack("=i", 16))
+        time.sleep(0.2)
+        start = time.monotonic()
+        flowgen(host, "delete", 5000)
+        lab.wait_for(lambda: count(node) == 15000, 3, lambda: f"{count(node)} flows to be 15000")
+        lab.wait_for(lambda: len(lines(node.stats_log_path)) == 5000, 3, "the lines")
+        assert time.monotonic() - start < 3
 
 
 def test_rotation(host):
