@@ -66,31 +66,30 @@ bool CommitJob::step_flows(TimePoint budget_end) {
   const bool related = phase_ == Phase::related_flows;
   while (next_ < c_.external.end_id()) {
     const auto& slot = c_.external.slot(next_);
-    if (is_live(slot.state) && has_complete_master(slot.flow) == related) write_flow(next_, true);
+    if (is_live(slot.state) && has_complete_master(slot.flow) == related) write_flow(next_);
     if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) return false;
   }
   c_.writer.finish(*this);
   return true;
 }
 
-// In rounds: as long as some find their master, those that do not may find it in the next round; then without.
+// In rounds: as long as some find their master, those that do not may find it in the next round.
 bool CommitJob::step_orphans(TimePoint budget_end) {
   while (next_ < retried_.size()) {
     const auto id = retried_[next_];
-    if (is_live(c_.external.slot(id).state)) write_flow(id, with_master_);
+    if (is_live(c_.external.slot(id).state)) write_flow(id);
     if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) return false;
   }
   c_.writer.finish(*this);
   next_ = 0;
-  with_master_ = orphans_.size() < retried_.size();
+  last_round_ = last_round_ || orphans_.size() == retried_.size();
   retried_ = std::exchange(orphans_, {});
   return retried_.empty();
 }
 
-void CommitJob::write_flow(table::FlowId id, bool with_master) {
+void CommitJob::write_flow(table::FlowId id) {
   c_.external.copy_to(id, record_);
   Flow& f = record_.flow;
-  if (!with_master) f.present &= ~(has::kMaster | has::kMasterPorts);
   if (f.knows(has::kTimeout) || c_.configured_timeout != 0) {
     f.timeout = commit_timeout(c_.configured_timeout, f.timeout, age(c_.external.slot(id).updated));
     f.present |= has::kTimeout;
@@ -110,7 +109,7 @@ void CommitJob::on_written(const kernel::WriteResult& result, const FlowRecord& 
     }
     return;
   }
-  if (result.error == ENOENT && record.flow.knows(has::kMaster)) {
+  if (result.error == ENOENT && record.flow.knows(has::kMaster) && !last_round_) {
     orphans_.push_back(static_cast<table::FlowId>(result.cookie));
     return;
   }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `-c`: writes the external cache into the kernel (spec replication.md 5.1 to 5.4), flows without master first, then related
-// ones, then those whose master was not there yet (a master may be a related flow itself), then expectations. A related flow
-// whose master exists no more is written without it: the kernel needs the master for the first packet only. Works in
+// ones, then again those whose master was not there yet (a master may be a related flow itself), then expectations. Works in
 // slices between events; the caches may change meanwhile. The answer to the client comes at the end, so that the command
 // blocks until all is done.
 #pragma once
@@ -60,7 +59,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   bool step_flows(TimePoint budget_end);
   bool step_orphans(TimePoint budget_end);
   bool step_expectations(TimePoint budget_end);
-  void write_flow(table::FlowId id, bool with_master);
+  void write_flow(table::FlowId id);
   void write_expectation(std::uint32_t id);
   void next_phase();
   void report(const char* things);
@@ -74,7 +73,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   std::uint32_t next_ = 0;
   std::vector<table::FlowId> orphans_;  // the kernel did not find their master
   std::vector<table::FlowId> retried_;  // orphans of the round before
-  bool with_master_ = true;
+  bool last_round_ = false;  // who does not find its master now has failed
   std::uint64_t committed_ = 0;
   std::uint64_t failed_ = 0;
   TimePoint started_;

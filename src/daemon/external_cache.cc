@@ -107,7 +107,7 @@ void KernelInjection::take(MsgType type, const FlowRecord& record) {
     case MsgType::flow_update: return writer_.write(kernel::WriteOp::update, record, 0, *this);
     default:
       writer_.write(kernel::WriteOp::destroy, record, 0, *this);
-      std::erase_if(orphans_, [&](const FlowRecord& o) { return o.flow.orig == record.flow.orig; });
+      std::erase_if(orphans_, [&](const Orphan& o) { return o.record.flow.orig == record.flow.orig; });
   }
 }
 
@@ -115,21 +115,24 @@ void KernelInjection::end_turn() {
   if (!std::exchange(pending_, false)) return;
   writer_.finish(*this);
   if (orphans_.empty()) return;
-  for (const auto& o : std::exchange(orphans_, {})) writer_.write(kernel::WriteOp::create, o, 0, *this);
+  retrying_ = true;
+  for (const auto& o : orphans_) writer_.write(o.op, o.record, 0, *this);
   writer_.finish(*this);
+  retrying_ = false;
+  orphans_.clear();
 }
 
-void KernelInjection::keep_orphan(const FlowRecord& record) {
+void KernelInjection::keep_orphan(kernel::WriteOp op, const FlowRecord& record) {
   auto& o = orphans_.emplace_back();
-  o.flow = record.flow;
-  o.flow.present &= ~(has::kMaster | has::kMasterPorts);
-  copy_extra(o.extra, record.extra, o.flow.present);
+  o.op = op;
+  o.record.flow = record.flow;
+  copy_extra(o.record.extra, record.extra, record.flow.present);
 }
 
 // Texts of spec cli.md 6.3.
 void KernelInjection::on_written(const kernel::WriteResult& r, const FlowRecord& record) {
   const bool no_master = r.error == ENOENT && r.op != kernel::WriteOp::destroy && record.flow.knows(has::kMaster);
-  if (no_master) return keep_orphan(record);
+  if (no_master && !retrying_) return keep_orphan(r.op, record);
   const char* text = nullptr;
   switch (r.op) {
     case kernel::WriteOp::create:

@@ -55,8 +55,7 @@ class ExternalCache final : public ExternalStore {
   std::optional<replication::Expiry> expect_expiry_;
 };
 
-// Direct injection. A related flow whose master the kernel does not have (yet) is created without it at the end of the turn:
-// the kernel needs the master for the first packet only.
+// Direct injection. A related flow that comes before its master is tried again at the end of the turn.
 class KernelInjection final : public ExternalStore, private kernel::WriteHandler {
  public:
   struct Stats {
@@ -77,7 +76,7 @@ class KernelInjection final : public ExternalStore, private kernel::WriteHandler
 
  private:
   void on_written(const kernel::WriteResult& result, const FlowRecord& record) override;
-  void keep_orphan(const FlowRecord& record);
+  void keep_orphan(kernel::WriteOp op, const FlowRecord& record);
   void warn(const char* text, int error, const std::string& entry);
 
   kernel::TableWriter& writer_;
@@ -86,7 +85,12 @@ class KernelInjection final : public ExternalStore, private kernel::WriteHandler
   Stats flows_;
   Stats expectations_;
   bool pending_ = false;
-  std::vector<FlowRecord> orphans_;
+  struct Orphan {
+    kernel::WriteOp op;
+    FlowRecord record;
+  };
+  std::vector<Orphan> orphans_;  // of this turn
+  bool retrying_ = false;
   RateLimit limit_{std::chrono::seconds(1)};
   control::FlowRenderer flow_text_;
   control::ExpectationRenderer expectation_text_;

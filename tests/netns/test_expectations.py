@@ -26,15 +26,20 @@ table ip filter {{
     ct helper ftp-helper {{
         type "ftp" protocol tcp
     }}
+    ct helper tftp-helper {{
+        type "tftp" protocol udp
+    }}
     chain assign {{
         type filter hook prerouting priority 0;
         tcp dport 21 ct helper set "ftp-helper"
+        udp dport 69 ct helper set "tftp-helper"
     }}
     chain forward {{
         type filter hook forward priority 0; policy drop;
         ct state invalid counter drop
         ct state established,related accept
         iifname "in0" oifname "out0" tcp dport 21 {SYN}
+        iifname "in0" oifname "out0" udp dport 69 accept
     }}
 }}
 table ip nat {{
@@ -186,6 +191,30 @@ def test_ftp_stalls_without_commit_of_expectations():
         blocked.settimeout(0.7)
         with pytest.raises(TimeoutError), blocked:
             blocked.connect(site.announced["plain", "PASV"].target)
+
+
+@pytest.mark.parametrize("bypass", [False, True], ids=["internal-cache", "no-internal-cache"])
+def test_expectation_made_by_the_first_packet(bypass):
+    """TFTP: the event of the expectation comes before that of its master. The server answers from another port, on the
+    survivor."""
+    with FtpSite(lab.OURS, lab.OURS) as site:
+        active, backup = site.nodes()
+        site.configure("NOTRACK", mode_block=SETUPS["no-internal-cache"]["mode_block"] if bypass else None, options=SYNC).start()
+        server, client, answering = (net.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                                     for net in (site.server, site.client, site.server))
+        server.bind((SERVER, 69))
+        answering.bind((SERVER, 50000))
+        client.bind((CLIENT, 50069))
+        for waiting in (server, client):
+            waiting.settimeout(3)
+        client.sendto(b"\0\1file\0octet\0", (SERVER, 69))
+        assert server.recvfrom(100)[1] == (CLIENT, 50069)
+        lab.wait_for(lambda: "helper=tftp" in backup.out("-e", "expect"), 3, "the expectation on the backup")
+        active.kill()
+        backup.client("-c")
+        site.through(2)
+        answering.sendto(b"\0\3\0\1data", (CLIENT, 50069))
+        assert client.recvfrom(100) == (b"\0\3\0\1data", (SERVER, 50000))
 
 
 # Made by hand from here on
@@ -347,27 +376,6 @@ def test_bulk_without_internal_cache_has_expectations(our_pair, injecting):
         assert text.parse_stats(our_pair.backup.out("-s", "expect"))["inject"]["destroyed"] == 1
 
 
-@pytest.mark.parametrize("bypass", [False, True], ids=["internal-cache", "no-internal-cache"])
-def test_expectation_made_by_the_first_packet(our_pair, bypass):
-    """TFTP: the event of the expectation comes before that of its master."""
-    pair = our_pair
-    pair.configure(mode_block="\tMode NOTRACK {\n\t\tDisableInternalCache On\n\t}\n" if bypass else None, options=SYNC, mode="NOTRACK").start()
-    pair.active.address("lo", "10.50.0.1/32")
-    pair.active.nft("""table ip filter {
-        ct helper tftp-helper { type "tftp" protocol udp; }
-        chain assign {
-            type filter hook output priority 0;
-            udp dport 69 ct helper set "tftp-helper"
-        }
-    }""")
-    server, client = (pair.active.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-    server.bind(("10.50.0.1", 69))
-    client.bind(("10.50.0.1", 50069))
-    client.sendto(b"\0\1file\0octet\0", ("10.50.0.1", 69))
-    lab.wait_for(lambda: "master-src=10.50.0.1 " in pair.backup.out("-e", "expect"), 3, "the expectation on the backup")
-    assert expectations(pair.active)
-
-
 # Related flows
 
 def flow_message(source, sport, master=None):
@@ -387,7 +395,8 @@ def masters(node):
 
 @pytest.mark.parametrize("injecting", [False, True], ids=["commit", "direct-injection"])
 def test_related_flows_in_any_order(node, injecting):
-    """A chain of related flows that arrives backwards, and one whose master nobody knows: all are in the kernel in the end."""
+    """A chain of related flows that arrives backwards is in the kernel in the end; one whose master nobody knows is refused
+    and told, as conntrackd does."""
     node.run("ip", "link", "delete", "sync0")
     mode = "\tMode NOTRACK {\n%s\t}\n" % ("\t\tDisableExternalCache On\n" * injecting)
     node.configure(mode + lab.link_block("UDP", "10.77.9.1", "10.77.9.2"))
@@ -399,16 +408,34 @@ def test_related_flows_in_any_order(node, injecting):
         peer.say(wire.NEW, flow_message("10.1.0.9", 9, ("10.1.0.8", 8)))
         peer.say(wire.NEW, flow_message("10.1.0.4", 4))
         if injecting:
-            lab.wait_for(lambda: len(masters(node)) == 5, 3, lambda: f"5 flows: {masters(node)}")
-            assert text.parse_stats(node.out("-s"))["inject"]["create_failed"] == 0
+            lab.wait_for(lambda: len(masters(node)) >= 2, 3, lambda: f"2 flows: {masters(node)}")
             # Repeated, they find their masters.
             peer.say(wire.NEW, flow_message("10.1.0.2", 2, ("10.1.0.1", 1)))
             peer.say(wire.NEW, flow_message("10.1.0.3", 3, ("10.1.0.2", 2)))
-            lab.wait_for(lambda: masters(node)["10.1.0.3"] == "10.1.0.2", 3, lambda: f"the chain: {masters(node)}")
+            lab.wait_for(lambda: masters(node).get("10.1.0.3") == "10.1.0.2", 3, lambda: f"the chain: {masters(node)}")
+            assert "could not add new ct entry" in node.log()
         else:
             lab.wait_for(lambda: node.external_count() == 5, 3, "5 flows in the external cache")
             node.client("-c")
-            assert "Committed 5 new entries" in node.log() and "can't be committed" not in node.log()
-    assert masters(node) == {"10.1.0.1": None, "10.1.0.2": "10.1.0.1", "10.1.0.3": "10.1.0.2", "10.1.0.4": None,
-                             "10.1.0.9": None}
-    assert "commit-create" not in node.log() and "could not add" not in node.log()
+            assert "Committed 4 new entries" in node.log() and "1 entries can't be committed" in node.log()
+            assert node.log().count("commit-create: No such file or directory") == 1
+    assert masters(node) == {"10.1.0.1": None, "10.1.0.2": "10.1.0.1", "10.1.0.3": "10.1.0.2", "10.1.0.4": None}
+
+
+@pytest.mark.parametrize("injecting", [False, True], ids=["commit", "direct-injection"])
+def test_refused_entries_do_not_flood_the_log(node, injecting):
+    node.run("ip", "link", "delete", "sync0")
+    mode = "\tMode NOTRACK {\n%s\t}\n" % ("\t\tDisableExternalCache On\n" * injecting)
+    node.configure(mode + lab.link_block("UDP", "10.77.9.1", "10.77.9.2"))
+    with wire.Peer(node) as peer:
+        node.start()
+        for number in range(200):
+            peer.say(wire.NEW, wire.flow("10.1.0.1", "10.2.0.1", 1000 + number, 80, extra=wire.attr(27, b"nobody\0")))
+        if injecting:
+            lab.wait_for(lambda: text.parse_stats(node.out("-s"))["inject"]["create_failed"] == 200, 3, "200 failures")
+        else:
+            lab.wait_for(lambda: node.external_count() == 200, 3, "200 flows in the external cache")
+            node.client("-c")
+            assert "200 entries can't be committed" in node.log() and "are only counted" in node.log()
+    refused = re.findall("commit-create: |could not add new ct entry: ", node.log())
+    assert 1 <= len(refused) <= (3 if injecting else 20)
