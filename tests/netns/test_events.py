@@ -365,3 +365,15 @@ def test_polling(pair):
         sent = active.stats()["link"]["bytes_sent"]
         time.sleep(2.5)
         assert active.stats()["link"]["bytes_sent"] - sent < 1000, "two polls without a change"
+
+
+def test_polling_repeats_everything_where_nothing_else_mends(our_pair):
+    """NOTRACK asks for nothing again: a peer that lost its cache has it back after the next poll, as with stock."""
+    our_pair.configure("NOTRACK", general_extra="\tPollSecs 1\n").start()
+    active, backup = our_pair.nodes()
+    flowgen(active, "create", 300)
+    lab.wait_for(lambda: backup.external_count() == 300, 5, lambda: f"{backup.external_count()} flows to be 300")
+    backup.client("-f", "external")
+    lab.wait_for(lambda: backup.external_count() == 300, 3, lambda: f"{backup.external_count()} flows to be 300 again")
+    flowgen(active, "delete", 100)
+    lab.wait_for(lambda: backup.external_count() == 200, 3, lambda: f"{backup.external_count()} flows to be 200")
