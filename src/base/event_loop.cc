@@ -87,7 +87,19 @@ void EventLoop::cancel_job(Job* job) {
     cancelled_while_running_ = job;
     return;
   }
-  std::erase_if(jobs_, [job](const auto& j) { return j.get() == job; });
+  drop(job);
+}
+
+// The job goes after its place in the list: its destructor may add and cancel other jobs.
+void EventLoop::drop(const Job* job) {
+  const auto it = std::find_if(jobs_.begin(), jobs_.end(), [job](const auto& j) { return j.get() == job; });
+  if (it == jobs_.end()) return;
+  const auto dropped = std::move(*it);
+  jobs_.erase(it);
+}
+
+void EventLoop::cancel_jobs() {
+  while (!jobs_.empty()) drop(jobs_.back().get());
 }
 
 bool EventLoop::job_ready() const {
@@ -177,7 +189,7 @@ void EventLoop::step_jobs() {
     running_ = nullptr;
     const bool cancelled = std::exchange(cancelled_while_running_, nullptr) == job;
     if (state == Job::State::done || cancelled) {
-      std::erase_if(jobs_, [job](const auto& j) { return j.get() == job; });
+      drop(job);
       continue;
     }
     if (state == Job::State::more) job->waiting_ = false;

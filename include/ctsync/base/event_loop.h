@@ -80,6 +80,8 @@ class EventLoop {
   // The loop owns the job from here and drops it when it is done or cancelled.
   Job* add_job(std::unique_ptr<Job> job);
   void cancel_job(Job* job);
+  // Drops all jobs. For the shut-down: to be called before what they work on goes, not by a job.
+  void cancel_jobs();
 
   // Called at the end of every turn, in the order of registration.
   void on_turn(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
@@ -117,6 +119,7 @@ class EventLoop {
   std::optional<Duration> wait_time(std::optional<Duration> max_wait) const;
   std::optional<TimePoint> first_timer() const;
   bool job_ready() const;
+  void drop(const Job* job);
   void gather();
   bool control(int operation, int fd, const Watch& w);
   void serve(std::uint64_t key, std::uint32_t events);

@@ -302,6 +302,49 @@ TEST_F(EventLoopTest, JobMayAddJobs) {
   EXPECT_EQ(steps, 20);
 }
 
+TEST_F(EventLoopTest, JobMayAddAndCancelJobsWhenItGoes) {
+  // Calls `f` when it goes.
+  class LastWords final : public Job {
+   public:
+    explicit LastWords(std::function<void()> f) : f_(std::move(f)) {}
+    ~LastWords() override { f_(); }
+    State step(TimePoint) override { return State::done; }
+
+   private:
+    std::function<void()> f_;
+  };
+  int steps = 0;
+  bool gone = false;
+  Job* idle = nullptr;
+  loop_.add_job(std::make_unique<LastWords>([&] {
+    loop_.cancel_job(idle);
+    for (int i = 0; i < 100; ++i) {
+      loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
+        ++steps;
+        return Job::State::done;
+      }));
+    }
+  }));
+  int idle_steps = 0;
+  idle = loop_.add_job(std::make_unique<CountingJob>(std::vector(10, Job::State::more), idle_steps, gone));
+  turn();
+  turn();
+  EXPECT_TRUE(gone);
+  EXPECT_EQ(steps, 100);
+}
+
+TEST_F(EventLoopTest, AllJobsCanBeDropped) {
+  int steps = 0;
+  std::array<bool, 3> gone{};
+  for (auto& g : gone) {
+    loop_.add_job(std::make_unique<CountingJob>(std::vector(10, Job::State::more), steps, g));
+  }
+  loop_.cancel_jobs();
+  EXPECT_EQ(gone, (std::array{true, true, true}));
+  turn();
+  EXPECT_EQ(steps, 0);
+}
+
 TEST_F(EventLoopTest, OrderOfATurnIsDescriptorsTimersJobsHooks) {
   std::string order;
   const Pair p;
