@@ -175,8 +175,12 @@ Result<> SyncMode::open_links() {
 
 void SyncMode::started() {
   if (c_.config.startup_resync && c_.config.mode != config::SyncMode::alarm) {
-    c_.log.notice("resync requested");
-    engine_->request_resync(c_.clock.now());
+    // Over TCP a peer that is not connected to us yet could only queue its answer, and drop what does not fit.
+    if (c_.config.links.front().kind == config::LinkKind::tcp) {
+      resync_wanted_ = true;
+    } else {
+      request_resync();
+    }
   }
   arm_engine_timer();
 }
@@ -194,14 +198,24 @@ void SyncMode::on_datagram(std::size_t link, const link::Sender& from, link::Dat
   while (reader.next(m, receive_stats_)) {
     switch (engine_->on_message(peer, m, now)) {
       case replication::Verdict::accept_data:
-        links_.note_accepted(link);
+        heard(link);
         take(m);
         break;
-      case replication::Verdict::consumed: links_.note_accepted(link); break;
+      case replication::Verdict::consumed: heard(link); break;
       case replication::Verdict::bad: receive_stats_.count_malformed_header(); break;
       case replication::Verdict::old: break;
     }
   }
+}
+
+void SyncMode::heard(std::size_t link) {
+  links_.note_accepted(link);
+  if (std::exchange(resync_wanted_, false)) request_resync();
+}
+
+void SyncMode::request_resync() {
+  c_.log.notice("resync requested");
+  engine_->request_resync(c_.clock.now());
 }
 
 void SyncMode::take(const wire::Message& m) {
@@ -347,10 +361,7 @@ bool SyncMode::commands(Request request, const control::Client& client) {
       c.finish();
       return true;
     case Request::request_resync:
-      if (c_.config.mode != config::SyncMode::alarm) {
-        c_.log.notice("resync requested");
-        engine_->request_resync(c_.clock.now());
-      }
+      if (c_.config.mode != config::SyncMode::alarm) request_resync();
       c.finish();
       return true;
     case Request::schedule_purge:

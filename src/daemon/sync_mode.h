@@ -45,6 +45,8 @@ class SyncMode final : public Mode, private replication::Events {
   void make_engine();
   Result<> open_links();
   void on_datagram(std::size_t link, const link::Sender& from, link::Datagram bytes);
+  void heard(std::size_t link);
+  void request_resync();
   void take(const wire::Message& m);
   void end_turn();
   void arm_engine_timer();
@@ -90,6 +92,7 @@ class SyncMode final : public Mode, private replication::Events {
   Timer purge_timer_;
   Timer catch_up_timer_;
   bool committing_ = false;
+  bool resync_wanted_ = false;  // as soon as a peer is heard
   Job* kernel_bulk_ = nullptr;
   FlowRecord record_;
   RateLimit gap_limit_{std::chrono::seconds(10)};

@@ -315,7 +315,7 @@ void TcpLink::flush() {
 }
 
 bool TcpLink::congested() const {
-  return client_state_ == ClientState::connected && queue_.size() > queue_.maximum() / 2;
+  return queue_.size() > queue_.maximum() / 2;
 }
 
 }  // namespace ctsync::link

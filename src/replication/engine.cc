@@ -195,8 +195,9 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   bool any = false;
   for (; !control_.empty(); any = true) send_control(packer, now);
   if (bulk_wanted_ && !bulk_.active && now - *bulk_started_ >= kBulkSpacing) begin_bulk(now);
+  congested_at_.reset();
   if (congested) {
-    slice_start_ = now;  // look again after a slice
+    congested_at_ = now;
   } else if (send_data(packer, now)) {
     any = true;
   }
@@ -209,7 +210,9 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
 
 std::optional<TimePoint> Engine::next_deadline() const {
   std::optional<TimePoint> t;
-  if (!control_.empty() || !transmit_.empty() || bulk_.active) t = slice_start_ + slice().interval;
+  if (!control_.empty() || !transmit_.empty() || bulk_.active) {
+    t = congested_at_ ? *congested_at_ + kCongestedPause : slice_start_ + slice().interval;
+  }
   if (bulk_wanted_ && !bulk_.active) {
     const TimePoint again = *bulk_started_ + kBulkSpacing;
     t = t ? std::min(*t, again) : again;

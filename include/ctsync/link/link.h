@@ -69,7 +69,8 @@ class Link {
 
   // Sends in order, many with one system call. Takes no ownership.
   virtual void send(std::span<const Datagram> datagrams) = 0;
-  // The transport takes no more at the moment: bulk work should wait. Not an error; urgent things may still be sent.
+  // The transport takes no more at the moment, or has no connection and half a queue of what it could not send: data
+  // should wait. Not an error; urgent things may still be sent.
   virtual bool congested() const = 0;
 
   // Whether this is the link that sends.

@@ -150,6 +150,8 @@ class Engine {
 
  private:
   static constexpr Duration kBulkSpacing = std::chrono::seconds(1);
+  // Until a congested link is looked at again, if it does not wake the loop by itself; may last as long as a peer is away.
+  static constexpr Duration kCongestedPause = std::chrono::milliseconds(10);
   static constexpr std::uint32_t kScanLimit = 8192;  // slots looked at in one drain
 
   // A walk over the tables by id that can stop anywhere. It ends where the tables ended when it began: what came later
@@ -174,6 +176,7 @@ class Engine {
   bool bulk_wanted_ = false;  // another one, when this one is done and kBulkSpacing has passed
   std::optional<TimePoint> bulk_started_;
   TimePoint slice_start_;
+  std::optional<TimePoint> congested_at_;
   std::uint32_t slice_left_ = 0;
 };
 

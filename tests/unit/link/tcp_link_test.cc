@@ -283,6 +283,17 @@ TEST_F(TcpLinkTest, a_buffer_cut_by_the_end_of_its_connection_is_sent_again_as_a
   for (std::size_t i = 0; i < waiting; ++i) ASSERT_EQ(seen[i], 200 - waiting + i);
 }
 
+TEST_F(TcpLinkTest, without_a_peer_half_of_the_queue_is_congestion) {
+  ASSERT_TRUE(a->open(LinkSetOptions{.links = {link_a()}, .error_queue_length = 8}));
+  for (std::uint32_t i = 0; i < 4; ++i) a->send({message(i)});
+  EXPECT_FALSE(a->links->congested());
+  a->send({message(4)});
+  EXPECT_TRUE(a->links->congested());
+  ASSERT_TRUE(b->open(link_b()));
+  EXPECT_TRUE(run([&] { return !a->links->congested(); }, 2s));
+  EXPECT_EQ(a->links->error_queue().dropped, 0U);
+}
+
 TEST_F(TcpLinkTest, a_full_error_queue_drops_the_oldest_and_keeps_the_order) {
   ASSERT_TRUE(a->open(LinkSetOptions{.links = {link_a()}, .error_queue_length = 4}));
   for (std::uint32_t i = 0; i < 10; ++i) a->send({message(i)});

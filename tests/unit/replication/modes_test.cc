@@ -71,6 +71,19 @@ TEST(Notrack, ABulkIsPaced) {
   EXPECT_EQ(n.message_count, 10000U);
 }
 
+TEST(Notrack, ACongestedLinkGetsOnlyWhatMustBeSent) {
+  Driver<Notrack> n({.first_sequence = 1});
+  n.event(1);
+  EXPECT_EQ(n.drain(true), Lines{});
+  n.engine.request_resync(n.now);
+  EXPECT_EQ(n.drain(true), Lines{"RESYNC 1 0..0"});
+  // Looked at again, but not so often that a peer that is away for hours costs anything.
+  EXPECT_EQ(n.engine.next_deadline(), n.now + std::chrono::milliseconds(10));
+  n.event(1);
+  n.now += std::chrono::milliseconds(10);
+  EXPECT_EQ(n.drain(), Lines{"UPD 2"});
+}
+
 TEST(Notrack, WithoutInternalCacheEventsAreSentAsTheyCome) {
   Driver<Notrack> n(start_at(0x6b02f73a), false);
   n.engine.send_event(n.packer_, wire::MsgType::flow_new, flow_record(1));
