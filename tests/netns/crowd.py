@@ -8,7 +8,6 @@ import concurrent.futures
 import contextlib
 import os
 import queue
-import signal
 import time
 
 import ctnl
@@ -36,13 +35,20 @@ class Actor(lab.Node):
     def play(self, binary):
         """Forgets the scene before: no daemon, no files, an empty table. Another daemon will be started."""
         if self.alive():
-            self.kill(signal.SIGKILL)
-        for path in (self.control_path, self.lock_path, self.log_path, f"{self.dir}/console"):
+            self.kill()
+        self.clean()
+        for path in (self.log_path, f"{self.dir}/console"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self.children.clear()
         self.table.flush()
         self.binary, self.stock, self.daemon = binary, lab.is_stock(binary), None
+
+    def clean(self):
+        """Removes what a killed daemon leaves behind; stock does not start beside it."""
+        for path in (self.control_path, self.lock_path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
     def ask(self, request):
         return self.request(request, timeout=15).decode()
@@ -110,7 +116,8 @@ class Stage(lab.Pair):
 class Crowd:
     """Plays scenes on up to `size` stages at a time. Use as a context manager."""
 
-    def __init__(self, size):
+    def __init__(self, size, stage=Stage):
+        self.stage = stage
         self.pool = concurrent.futures.ThreadPoolExecutor(size)
         self.free, self.built, self.played = queue.SimpleQueue(), [], {}
 
@@ -126,7 +133,7 @@ class Crowd:
         try:
             stage = self.free.get_nowait()
         except queue.Empty:
-            stage = Stage()
+            stage = self.stage()
             self.built.append(stage)
         try:
             return scene(stage.cast(active, backup))
