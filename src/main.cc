@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Command line -> client or daemon.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "ctsync/config/parse.h"
@@ -7,8 +10,22 @@
 #include "ctsync/control/command_line.h"
 #include "ctsync/daemon/daemon.h"
 
+namespace {
+
+// If the caller left one of the standard descriptors closed, the next file opened would get its number, and the log's lines.
+void occupy_standard_descriptors() {
+  int fd = 0;
+  do {
+    fd = ::open("/dev/null", O_RDWR);
+  } while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd > STDERR_FILENO) ::close(fd);
+}
+
+}  // namespace
+
 int main(int argc, char* argv[]) {
   using namespace ctsync;  // NOLINT
+  occupy_standard_descriptors();
   const auto command = control::parse_command_line(argc, argv);
   SystemLog log;
   std::fputs(command.output.c_str(), stdout);

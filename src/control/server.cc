@@ -84,12 +84,17 @@ Result<> Server::bind_and_listen(const std::string& path) {
 }
 
 void Server::close() {
-  if (!listener_) return;
+  stop_listening();
   timer_.cancel();
-  loop_.unwatch(listener_.get());
-  listener_.reset();
   for (const auto& c : connections_) c->close();
   connections_.clear();
+}
+
+void Server::stop_listening() {
+  if (!listener_) return;
+  accept_again_.reset();
+  loop_.unwatch(listener_.get());
+  listener_.reset();
   struct stat st {};
   if (!path_.empty() && ::lstat(path_.c_str(), &st) == 0 && st.st_dev == device_ && st.st_ino == inode_) {
     ::unlink(path_.c_str());

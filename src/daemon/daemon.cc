@@ -36,6 +36,9 @@ class Process final : private control::RequestHandler {
  public:
   Process(const config::Config& config, const std::string& config_path, bool background)
       : config_(config), config_path_(config_path), background_wanted_(background), notify_(config.systemd) {}
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
 
   int run();
 
@@ -55,8 +58,8 @@ class Process final : private control::RequestHandler {
   SystemLog log_;
   SystemClock clock_;
   EventLoop loop_{clock_};
-  std::optional<LockFile> lock_;
   control::Server server_{loop_, *this};
+  std::optional<LockFile> lock_;
   std::unique_ptr<Mode> mode_;
   Timer watchdog_{loop_, [this] { feed_watchdog(); }};
   Timer status_timer_{loop_, [this] { tell_status(); }};
@@ -76,6 +79,13 @@ class Process final : private control::RequestHandler {
     status_timer_.arm_in(kInterval);
   }
 };
+
+// Jobs go before the mode they work for. The clients go last: who asked the daemon to stop is answered when everything is
+// given up, lock included, and may start another one at once.
+Process::~Process() {
+  loop_.cancel_jobs();
+  server_.stop_listening();
+}
 
 int Process::run() {
   for (const auto& d : config::check_start(config_, config_path_)) {
@@ -150,7 +160,6 @@ void Process::serve() {
   loop_.run();
   notify_.send("STOPPING=1");
   log_.notice("---- shutdown received ----");
-  server_.close();
 }
 
 void Process::on_signal(int signal) {
@@ -164,10 +173,7 @@ void Process::on_signal(int signal) {
 
 void Process::on_request(control::Request request, control::Client client) {
   switch (request) {
-    case control::Request::stop:
-      client.finish();
-      loop_.stop();
-      return;
+    case control::Request::stop: loop_.stop(); return;
     case control::Request::stats_runtime: {
       std::string out;
       append_runtime(out);

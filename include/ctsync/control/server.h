@@ -47,8 +47,9 @@ class Server {
 
   // Binds and listens. A socket that nobody serves any more is replaced; anything else at the path is an error.
   Result<> open(const std::string& path);  // absolute: the daemon changes its directory
-  // Closes all clients (what the kernel has accepted for them still arrives) and removes the socket if the one at the
-  // path is still ours.
+  // No more clients: closes the listener and removes the socket if the one at the path is still ours.
+  void stop_listening();
+  // As well closes all clients (what the kernel has accepted for them still arrives).
   void close();
 
   const ServerStats& stats() const { return stats_; }

@@ -206,6 +206,22 @@ TEST_F(ServerTest, HandleOfAClientThatLeftIsHarmless) {
   EXPECT_FALSE(never.connected());
 }
 
+TEST_F(ServerTest, ClientsStayWhenTheListenerGoes) {
+  ASSERT_TRUE(server_.open(path_));
+  answer = [](Request, Client) {};  // not yet
+  TestPeer peer(path_);
+  peer.send(20);
+  turns();
+  server_.stop_listening();
+  EXPECT_NE(::access(path_.c_str(), F_OK), 0);
+  turns();
+  peer.read();
+  EXPECT_FALSE(peer.ended());
+  server_.close();
+  peer.read();
+  EXPECT_TRUE(peer.ended());
+}
+
 TEST_F(ServerTest, SlowReaderGetsAllOfALargeAnswer) {
   ASSERT_TRUE(server_.open(path_));
   std::string large;
