@@ -310,6 +310,11 @@ void KernelFollower::load_flow(FlowRecord& record, Load load) {
   if (live) {
     auto& slot = c_.flows->slot(id);
     other = is_other(slot.flow, record.flow);
+    // A dump tells all of an entry, but labels only if some are set: none means that they were cleared.
+    if (slot.flow.knows(has::kLabels) && !record.flow.knows(has::kLabels)) {
+      record.extra.labels = {};
+      record.flow.present |= has::kLabels;
+    }
     const bool tell = load == Load::repeat || other || differs(slot.flow, c_.flows->extra(id), record);
     if (sweeps(load) && tell) announce = Announce::yes;
   } else if (sweeps(load)) {

@@ -140,9 +140,9 @@ def pack_flow(flow):
         out += pack_seqadj(SEQ_ADJ_REPLY, flow["seqadj_reply"])
     if flow.get("zone"):
         out += attr(ZONE, struct.pack(">H", flow["zone"]))
-    if flow.get("labels"):
+    if flow.get("labels") or flow.get("clear_labels"):
         words = [0] * 4
-        for bit in flow["labels"]:
+        for bit in flow.get("labels", ()):
             words[bit // 32] |= 1 << (bit % 32)
         out += attr(LABELS, struct.pack("=4I", *words))
     if flow.get("synproxy"):

@@ -120,6 +120,23 @@ TEST(Alarm, RepeatsWithinRefreshTimeAndASecond) {
   }
 }
 
+TEST(Alarm, AnotherSeedRepeatsAtOtherTimes) {
+  const auto times = [](std::uint64_t seed) {
+    EngineOptions o = start_at(1);
+    o.seed = seed;
+    Driver<Alarm> n(o);
+    n.event(1);
+    n.drain();
+    std::vector<int> found;
+    for (int tenths = 0; found.size() < 10; ++tenths) {
+      if (!n.wait(ms(100)).empty()) found.push_back(tenths);
+    }
+    return found;
+  };
+  EXPECT_EQ(times(1), times(1));
+  EXPECT_NE(times(1), times(2));
+}
+
 TEST(Alarm, AnInitialLoadIsAnnouncedByTheRefresh) {
   EngineOptions o = start_at(1);
   o.refresh_time = 5;
