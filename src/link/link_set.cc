@@ -52,15 +52,18 @@ LinkSet::~LinkSet() = default;
 
 Result<> LinkSet::open(LinkHandlers handlers) {
   handlers_ = std::move(handlers);
+  std::vector<std::pair<Slot*, Error>> missing;
   for (auto& slot : slots_) {
-    const auto opened = open_slot(slot);
+    auto opened = open_slot(slot);
     if (opened) continue;
-    if (!may_come(slot.options, opened.error())) {
+    const bool only_one_left = missing.size() + 1 == slots_.size();
+    if (only_one_left || !may_come(slot.options, opened.error())) {
       close();
       return opened;
     }
-    wait_for(slot, opened.error());
+    missing.emplace_back(&slot, std::move(opened.error()));
   }
+  for (const auto& [slot, why] : missing) wait_for(*slot, why);
   slots_[current_].link->set_current(true);
   settle_timer_.arm_in(kSettleTime);
   return {};

@@ -30,12 +30,8 @@ LINK_LOCAL = "fe80::d0"
 
 RUNS, REFUSED = ("runs", 0), ("exits", 1)
 
-MISSING_INTERFACE = "an interface that is missing at the start is waited for"
-
 # What ours is meant to do otherwise: outcome and reason.
 DIFFERENCES = {
-    **dict.fromkeys(("invalid-interface-udp", "iface-vlan-at", "sync-link-interface-hex5", "sync-link-interface-hex-dot",
-                     "sync-link-interface-lower-udp"), (RUNS, MISSING_INTERFACE)),
     "huge-number-hashsize": (REFUSED, "conntrackd corrupts memory and aborts"),
     "hashsize-2^31": (REFUSED, "conntrackd crashes"),
     "general-hashsize-2^32": (REFUSED, "conntrackd wraps to 0, the default; out of range is out of range"),

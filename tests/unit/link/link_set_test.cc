@@ -184,14 +184,22 @@ TEST_F(LinkSetTest, an_interface_that_is_missing_at_the_start_is_waited_for) {
 
 TEST_F(LinkSetTest, an_address_that_is_missing_at_the_start_is_waited_for) {
   a->ip("addr flush dev sync0 scope global");
-  for (const auto& [local, peer] : {std::pair{"10.9.0.1", "10.9.0.2"}, std::pair{"fd09:0::1", "fd09:0::2"}}) {
-    ASSERT_TRUE(a->open(unicast(LinkKind::udp, local, peer)));
-    ASSERT_EQ(a->log.lines.size(), 1U);
-    EXPECT_NE(a->log.lines[0].second.find("`sync0'"), std::string::npos);
-    a->ip(fmt::format("addr add {}/{} dev sync0", local, std::strchr(local, ':') ? "64" : "24"));
-    EXPECT_TRUE(run([&] { return a->log.count(Level::notice, "link on device `sync0' is open now") == 1; }));
-    a->log.lines.clear();
-  }
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  ASSERT_EQ(a->log.lines.size(), 1U);
+  EXPECT_NE(a->log.lines[0].second.find("`sync0'"), std::string::npos);
+  a->ip("addr add 10.9.0.1/24 dev sync0");
+  EXPECT_TRUE(run([&] { return a->log.count(Level::notice, "link on device `sync0' is open now") == 1; }));
+}
+
+TEST_F(LinkSetTest, it_is_an_error_if_no_link_can_be_opened) {
+  auto options = unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2");
+  options.interface = "late0";
+  const auto no_interface = a->open(options);
+  ASSERT_FALSE(no_interface);
+  EXPECT_NE(no_interface.error().text.find("`late0'"), std::string::npos);
+  a->ip("addr flush dev sync0 scope global");
+  EXPECT_FALSE(a->open(unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2")));
+  EXPECT_TRUE(a->log.lines.empty());
 }
 
 TEST_F(LinkSetTest, an_address_of_nobody_on_a_configured_interface_is_an_error) {
