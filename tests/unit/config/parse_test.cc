@@ -411,6 +411,23 @@ TEST(Diagnostics, AByteOrderMarkIsSkippedWithAWarning) {
   EXPECT_NE(text_of(result).find("byte-order mark"), std::string::npos);
 }
 
+TEST(Diagnostics, WhatConntrackdDoesSilentlyIsWarnedAbout) {
+  const ParseResult result = parse(R"(General { LogFile /x LogFile off HashLimit 4294967296
+  Filter { Protocol Accept { TCP } Protocol Ignore { UDP } } }
+Sync { Mode NOTRACK { } Mode FTFW { }
+  UDP { Interface lo IPv4_address 127.0.0.1 IPv4_Destination_Address 127.0.0.1 Port 70000 } }
+)");
+  EXPECT_TRUE(result.ok());
+  const std::string text = text_of(result);
+  for (const char* place_and_start :
+       {"f:1:22: `LogFile off' does not undo", "f:1:44: 4294967296 is too large",
+        "f:2:36: this action replaces that of the earlier", "f:3:30: more than one `Mode'", "f:4:85: `Port' 70000",
+        "f: no `Path' for the control socket"}) {
+    EXPECT_NE(text.find(place_and_start), std::string::npos) << place_and_start << "\n" << text;
+  }
+  EXPECT_EQ(result.diagnostics.size(), 6U) << text;
+}
+
 TEST(Diagnostics, LinksThatCannotWorkAreNamed) {
   const ParseResult result = parse("Sync {\n Mode FTFW { }\n UDP { Interface lo }\n}\n");
   EXPECT_TRUE(result.ok());

@@ -27,7 +27,7 @@ inline std::string text_of(const wire::Message& m) {
   static constexpr const char* kTypes[] = {"NEW", "UPD", "DEL", "EXP_NEW", "EXP_UPD", "EXP_DEL"};
   const auto& h = m.header;
   std::string s;
-  const auto add = [&s](const char* word) { s += (s.empty() ? "" : "|") + std::string(word); };
+  const auto add = [&s](const char* word) { s += fmt::format("{}{}", s.empty() ? "" : "|", word); };
   if (wire::is_data(h.type)) add(kTypes[static_cast<int>(h.type)]);
   if (h.flags & wire::flag::kAck) add("ACK");
   if (h.flags & wire::flag::kNack) add("NACK");
@@ -44,8 +44,8 @@ inline wire::Message message_of(const std::string& text) {
   wire::Message m;
   const auto seq_at = text.find(' ');
   m.header.seq = static_cast<std::uint32_t>(std::stoul(text.substr(seq_at + 1), nullptr, 16));
-  const std::string words = "|" + text.substr(0, seq_at) + "|";
-  const auto has_word = [&](const char* w) { return words.find("|" + std::string(w) + "|") != std::string::npos; };
+  const std::string words = fmt::format("|{}|", text.substr(0, seq_at));
+  const auto has_word = [&](const char* w) { return words.find(fmt::format("|{}|", w)) != std::string::npos; };
   const auto set = [&](const char* w, std::uint8_t f) {
     if (has_word(w)) m.header.flags = static_cast<std::uint8_t>(m.header.flags | f);
   };
