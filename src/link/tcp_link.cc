@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "tcp_link.h"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cstring>
@@ -236,6 +238,18 @@ void TcpLink::drop_client() {
   if (current_) queue_.rewind();
 }
 
+bool TcpLink::unacknowledged() const {
+  int bytes = 0;
+  return client_ && ::ioctl(client_.get(), SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+// The kernel forgets what it would still send.
+void TcpLink::reset_client() {
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  (void)::setsockopt(client_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  drop_client();
+}
+
 void TcpLink::client_failed(const char* what, int code) {
   drop_client();
   if (!failure_counted_) {
@@ -253,9 +267,10 @@ void TcpLink::retry_later() {
 
 void TcpLink::set_current(bool current) {
   if (current == current_) return;
-  if (!current && queue_.partly_written()) {
-    // The link that takes over sends that buffer as a whole; here it must not be left half sent.
-    drop_client();
+  // The link that takes over sends a buffer as a whole that is half sent here. And what the peer has not acknowledged
+  // would arrive when this link is mended, and undo what it has been told on the other one since.
+  if (!current && (queue_.partly_written() || unacknowledged())) {
+    reset_client();
     retry_later();
   }
   current_ = current;

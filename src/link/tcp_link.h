@@ -60,6 +60,8 @@ class TcpLink final : public Link {
   void client_connected();
   void drain_client();
   void drop_client();
+  void reset_client();
+  bool unacknowledged() const;
   void client_failed(const char* what, int code);
   void flush();
   void watch_client();

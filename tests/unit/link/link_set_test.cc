@@ -236,6 +236,10 @@ TEST_F(LinkSetTest, what_tcp_could_not_send_moves_to_the_other_link) {
   }));
   EXPECT_EQ(b->stream().size() % 1400, 0U);
   EXPECT_GE(b->stream().size() / 1400, 127U);
+  // What the old connection still held would now undo newer states.
+  b->ip("link set sync0 up");
+  EXPECT_TRUE(run([&] { return a->links->connection(0).client; }, 8s));
+  run_for(500ms);
   for (const auto& r : b->received) EXPECT_EQ(r.link, 1U);
 }
 
