@@ -16,7 +16,7 @@ import text
 
 # Requests of the control socket: a client process for each look would take more time than everything else.
 DUMP_INTERNAL, DUMP_EXTERNAL, DUMP_EXTERNAL_EXPECT = 16, 17, 41
-STATS, STATS_NETWORK, STATS_LINK, STATS_QUEUE = 21, 28, 31, 36
+STATS, STATS_LINK, STATS_QUEUE = 21, 31, 36
 COMMIT, FLUSH, FLUSH_INTERNAL, FLUSH_EXTERNAL = 46, 45, 33, 34
 BULK, REQUEST_RESYNC, PURGE = 22, 23, 26
 

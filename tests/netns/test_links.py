@@ -13,7 +13,6 @@ import pytest
 import conftest
 import crowd
 import lab
-import text
 import wire
 
 SIZE = 10  # pairs at a time
@@ -121,9 +120,7 @@ def has(node, count, spare=lambda: 0, timeout=25):
 def damaged(stage, node):
     """Defect 29: at the end of a TCP connection stock glues pieces of two streams together, and what it sends may lack the
     end of a message. A message whose payload is damaged so counts as received, and is not repeated."""
-    if not (stage.active.stock or stage.backup.stock):
-        return 0
-    return text.counters(node.ask(crowd.STATS_NETWORK))["Malformed payload"]
+    return node.stats()["malformed"] if stage.active.stock or stage.backup.stock else 0
 
 
 SCENES = {}
@@ -305,7 +302,7 @@ def peer_restarted(stage):
         stage.backup.start(wait=False)
         stage.backup.served()
     assert maker.wait(timeout=20) == 0
-    has(stage.backup, 10000)
+    has(stage.backup, 10000, lambda: damaged(stage, stage.backup))
 
 
 @scene(*EVERY)

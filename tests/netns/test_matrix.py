@@ -160,6 +160,8 @@ def play(case):
             stats = node.stats()
             assert stats["malformed"] == 0
             assert stats["link"]["error_recv"] == 0
+        if case.mode == "ALARM":
+            return None  # refreshes tell of what was committed as well
         # What the backup put into its kernel does not come back.
         returned = stage.active.stats()["inject" if injects else "external"]
         assert returned["created"] == returned["updated"] == returned["destroyed"] == 0
