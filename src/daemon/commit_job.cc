@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 namespace ctsync::daemon {
@@ -23,6 +24,13 @@ bool same_nat(const Flow& k, const Flow& w) {
   if (a.snat_port != b.snat_port || a.dnat_port != b.dnat_port) return false;
   return (!a.snat_port || k.reply_dst_port == w.reply_dst_port) &&
          (!a.dnat_port || k.reply_src_port == w.reply_src_port);
+}
+
+// What a write has done to the kernel's entry; nothing if it failed and left all as it was.
+std::optional<kernel::EventType> change_of(const kernel::WriteResult& r) {
+  const bool again = r.phase == kernel::WritePhase::create_again;
+  if (r.error != 0) return again ? std::optional(kernel::EventType::destroy) : std::nullopt;
+  return r.phase == kernel::WritePhase::update ? kernel::EventType::update : kernel::EventType::new_;
 }
 
 bool is_live(table::FlowState s) { return s == table::FlowState::new_ || s == table::FlowState::alive; }
@@ -101,12 +109,12 @@ void CommitJob::write_flow(table::FlowId id) {
 }
 
 void CommitJob::on_written(const kernel::WriteResult& result, const FlowRecord& record) {
+  if (const auto type = change_of(result); type && c_.flow_written) {
+    make_kernel_flow(written_, record);
+    c_.flow_written(*type, written_);
+  }
   if (result.error == 0) {
     ++committed_;
-    if (c_.flow_written) {
-      make_kernel_flow(written_, record);
-      c_.flow_written(written_);
-    }
     return;
   }
   if (result.error == ENOENT && record.flow.knows(has::kMaster) && !last_round_) {
@@ -142,9 +150,9 @@ void CommitJob::write_expectation(std::uint32_t id) {
                   : commit_timeout(c_.configured_timeout, 0, 0);
   e.present |= expect_has::kTimeout;
   const auto result = c_.writer.write_expectation(kernel::WriteOp::create, e);
+  if (const auto type = change_of(result); type && c_.expectation_written) c_.expectation_written(*type, e);
   if (result.error == 0) {
     ++committed_;
-    if (c_.expectation_written) c_.expectation_written(e);
     return;
   }
   if (++failed_ > kDetailedFailures) return;

@@ -40,9 +40,10 @@ class CommitJob final : public Job, private kernel::WriteHandler {
     const Clock& clock;
     Log& log;
     std::uint32_t configured_timeout;  // CommitTimeout, seconds; 0 = estimate
-    // What has been written, as the kernel has it now; empty if events tell.
-    std::function<void(FlowRecord&)> flow_written;
-    std::function<void(Expectation&)> expectation_written;
+    // What has become of the kernel's entry: new, updated, or destroyed when it could not be created again. Empty if events
+    // tell.
+    std::function<void(kernel::EventType, FlowRecord&)> flow_written;
+    std::function<void(kernel::EventType, Expectation&)> expectation_written;
   };
 
   CommitJob(const Context& context, Scope scope, std::function<void()> on_done);

@@ -143,9 +143,9 @@ void KernelInjection::on_written(const kernel::WriteResult& r, const FlowRecord&
       break;
     case kernel::WriteOp::update:
       ++(r.error == 0 ? flows_.updated : flows_.update_failed);
-      text = r.phase == kernel::WritePhase::update           ? "could not update ct entry"
-             : r.phase == kernel::WritePhase::create_instead ? "could not update ct entry, even if creating it instead"
-                                                             : "could not update ct entry, even when deleting it first";
+      text = r.phase == kernel::WritePhase::create_instead ? "could not update ct entry, even if creating it instead"
+             : r.phase == kernel::WritePhase::create ? "could not update ct entry"  // refused before it was asked for
+                                                     : "could not update ct entry, even when deleting it first";
       break;
     case kernel::WriteOp::destroy:
       if (r.error == ENOENT) return;

@@ -82,14 +82,18 @@ void KernelFollower::on_flow(EventType type, FlowRecord& record, Origin origin) 
     return;
   }
   if (!destroyed) {
-    if (loads_ != 0) died_.erase(record.flow.orig);
+    if (has_ended(record.flow)) return;
     complete(record);
     keep(record, type == EventType::new_, announce_of(origin));
     return;
   }
-  if (loads_ != 0) died_.insert(record.flow.orig);
   const auto id = c_.flows->find(record.flow.orig);
-  if (id == table::kNoFlow || !is_live(c_.flows->slot(id).state)) return;
+  const bool live = id != table::kNoFlow && is_live(c_.flows->slot(id).state);
+  if ((loads_ != 0 || origin != Origin::foreign) && record.flow.knows(has::kId)) {
+    ended_[record.flow.orig] = record.flow.id;
+  }
+  // The other flow: an earlier one with this tuple, whose end is told late (reliable events, or our own flush).
+  if (!live || is_other(c_.flows->slot(id).flow, record.flow)) return;
   count_traffic(record);
   if (finished) finished(record);
   bury(id, announce_of(origin));
@@ -302,7 +306,7 @@ void KernelFollower::begin_load(Load load) {
 
 void KernelFollower::load_flow(FlowRecord& record, Load load) {
   if (c_.flows == nullptr || !c_.filter.accepts(record.flow)) return;
-  if (died_.contains(record.flow.orig)) return;
+  if (has_ended(record.flow)) return;
   const auto id = c_.flows->find(record.flow.orig);
   const bool live = id != table::kNoFlow && is_live(c_.flows->slot(id).state);
   Announce announce = Announce::no;
@@ -342,9 +346,21 @@ void KernelFollower::load_expectation(Expectation& e, Load load) {
 }
 
 void KernelFollower::end_load() {
-  if (--loads_ != 0) return;
-  died_.clear();
-  died_expected_.clear();
+  if (--loads_ == 0) died_expected_.clear();
+}
+
+void KernelFollower::caught_up() {
+  if (loads_ == 0 && !ended_.empty()) ended_ = {};
+}
+
+// Whether `f` was told of before the flow ended. A later flow with its tuple has another id.
+bool KernelFollower::has_ended(const Flow& f) {
+  if (ended_.empty()) return false;
+  const auto it = ended_.find(f.orig);
+  if (it == ended_.end()) return false;
+  if (f.knows(has::kId) && it->second == f.id) return true;
+  ended_.erase(it);
+  return false;
 }
 
 // Flows born after the dump began carry its number as well (insert), so what has another one was not in the kernel.

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -85,6 +86,9 @@ class KernelFollower final : public kernel::EventHandler {
   // Whether an expectation is to be synchronised: its helper is listed, and its master passes the filter.
   bool wanted(const Expectation& e) { return c_.helpers.accepts(e) && master_known(e); }
 
+  // Every event that was waiting has been handed over: what is told from here on happened later than what was told before.
+  void caught_up();
+
   // A dump: begin, then every entry, then end. While one is under way, flows whose destroy event came are remembered, so
   // that a dump entry made before the event cannot bring them back.
   void begin_load(Load load);
@@ -116,6 +120,7 @@ class KernelFollower final : public kernel::EventHandler {
   void refresh(const Tuple& master);
   bool master_known(const Expectation& e);
   void count_traffic(const FlowRecord& record);
+  bool has_ended(const Flow& f);
 
   Context c_;
   Stats stats_;
@@ -127,7 +132,9 @@ class KernelFollower final : public kernel::EventHandler {
     std::size_t operator()(const Tuple& t) const;
   };
   using Tuples = std::unordered_set<Tuple, HashTuple>;
-  Tuples died_;
+  // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older
+  // events still wait. Until caught_up().
+  std::unordered_map<Tuple, std::uint32_t, HashTuple> ended_;
   Tuples died_expected_;  // expected tuples
   struct Waiting {
     Expectation expectation;

@@ -121,7 +121,11 @@ void KernelSession::read_events() {
   table_.read_events(limit, *follower_);
   const auto events = table_.event_stats().received - before;
   c_.loop.worked(events);
-  if (events >= limit) c_.loop.hurry();
+  if (events >= limit) {
+    c_.loop.hurry();
+  } else {
+    follower_->caught_up();
+  }
 }
 
 void KernelSession::after_overrun() {
@@ -164,27 +168,31 @@ void KernelSession::resync(KernelLoadJob::Scope scope, std::function<void()> on_
 
 void KernelSession::flush(std::function<void()> on_done) {
   ++flushes_;
-  if (flushing_) {
+  if (flush_ != nullptr) {
     on_done();
     return;
   }
-  flushing_ = true;
-  c_.loop.add_job(
+  flush_ = c_.loop.add_job(
       std::make_unique<KernelFlushJob>(table_, filter_, deleted(), [this, on_done = std::move(on_done)](const Error* error) {
         log_load_error(error);
-        flushing_ = false;
+        flush_ = nullptr;
+        if (table_.events_fd() >= 0) read_events();  // so that the follower can forget what it was told of the flush
         on_done();
       }));
 }
 
-std::function<void(FlowRecord&)> KernelSession::written(kernel::Origin origin) {
-  if (!own_events_hidden_) return {};
-  return [this, origin](FlowRecord& r) { follower_->on_flow(kernel::EventType::update, r, origin); };
+void KernelSession::stop_flush() {
+  if (flush_ != nullptr) c_.loop.cancel_job(std::exchange(flush_, nullptr));
 }
 
-std::function<void(Expectation&)> KernelSession::expectation_written(kernel::Origin origin) {
+std::function<void(kernel::EventType, FlowRecord&)> KernelSession::written(kernel::Origin origin) {
   if (!own_events_hidden_) return {};
-  return [this, origin](Expectation& e) { follower_->on_expectation(kernel::EventType::new_, e, origin); };
+  return [this, origin](kernel::EventType type, FlowRecord& r) { follower_->on_flow(type, r, origin); };
+}
+
+std::function<void(kernel::EventType, Expectation&)> KernelSession::expectation_written(kernel::Origin origin) {
+  if (!own_events_hidden_) return {};
+  return [this, origin](kernel::EventType type, Expectation& e) { follower_->on_expectation(type, e, origin); };
 }
 
 std::function<void(FlowRecord&)> KernelSession::deleted() {

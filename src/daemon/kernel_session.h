@@ -48,10 +48,13 @@ class KernelSession {
 
   void fill_runtime(control::RuntimeNumbers& n) const;
 
-  // For who writes to the kernel: to be called with what has been written, because the events of our own writers are not
-  // received; empty if they are.
-  std::function<void(FlowRecord&)> written(kernel::Origin origin);
-  std::function<void(Expectation&)> expectation_written(kernel::Origin origin);
+  // Stops a flush under way; its on_done is not called.
+  void stop_flush();
+
+  // For who writes to the kernel: to be called with what has become of an entry, because the events of our own writers are
+  // not received; empty if they are.
+  std::function<void(kernel::EventType, FlowRecord&)> written(kernel::Origin origin);
+  std::function<void(kernel::EventType, Expectation&)> expectation_written(kernel::Origin origin);
 
  private:
   std::function<void(FlowRecord&)> deleted();
@@ -73,7 +76,7 @@ class KernelSession {
   bool polled_ = false;
   bool mending_ = false;
   bool mend_again_ = false;
-  bool flushing_ = false;
+  Job* flush_ = nullptr;
   std::uint64_t flushes_ = 0;
   std::uint64_t resyncs_ = 0;
 };

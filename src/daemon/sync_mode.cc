@@ -374,6 +374,10 @@ bool SyncMode::commands(Request request, const control::Client& client) {
 
 void SyncMode::commit(CommitJob::Scope scope, const control::Client& client) {
   purge_timer_.cancel();
+  if (std::exchange(purging_, false)) {  // it would delete what is about to be committed
+    c_.log.notice("the scheduled flush of the kernel conntrack table is stopped");
+    session_.stop_flush();
+  }
   auto c = client;
   if (injection_) return c.finish();
   if (committing_) {
@@ -497,7 +501,8 @@ void SyncMode::schedule_purge() {
 
 void SyncMode::purge() {
   c_.log.notice("flushing kernel conntrack table (scheduled)");
-  session_.flush([] {});
+  purging_ = true;
+  session_.flush([this] { purging_ = false; });
   session_.follower().flush_flows();
 }
 

@@ -92,6 +92,7 @@ class SyncMode final : public Mode, private replication::Events {
   Timer purge_timer_;
   Timer catch_up_timer_;
   bool committing_ = false;
+  bool purging_ = false;
   bool resync_wanted_ = false;  // as soon as a peer is heard
   Job* kernel_bulk_ = nullptr;
   FlowRecord record_;
