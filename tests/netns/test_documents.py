@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the documents promise: the examples start, the manual pages name every option and keyword and render cleanly, the
+packages of the README are those the tests install, and the tests that doc/differences.md names exist."""
+import glob
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import lab
+
+
+def read(*path):
+    with open(os.path.join(lab.ROOT, *path), encoding="utf-8") as file:
+        return file.read()
+
+
+def example_of_the_manual_page():
+    page = read("doc/ctsyncd.conf.5")
+    return page[page.index("One node of a pair:"):].split("-offset indent\n", 1)[1].split(".Ed", 1)[0]
+
+
+EXAMPLES = {os.path.basename(path): path for path in sorted(glob.glob(os.path.join(lab.ROOT, "conf/*.conf")))
+            if re.search(r"^(Sync|Stats) \{", read(path), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, "ctsyncd.conf.5"])
+def test_example_starts(name):
+    """As it is, on a machine with the interfaces and addresses that it names, and without a warning."""
+    with lab.Node("n", lab.OURS) as node:
+        for device in ("int", "ext", "sync"):
+            node.run("ip", "link", "add", device, "type", "veth", "peer", "name", device + "p")
+            node.run("ip", "link", "set", device + "p", "up")
+            node.run("ip", "link", "set", device, "up")
+        node.address("sync", "192.168.100.1/24")
+        node.write_config(read(EXAMPLES[name]) if name in EXAMPLES else example_of_the_manual_page())
+        # Its socket, lock and logs are its own.
+        script = ('mount -t tmpfs none /run && mkdir /run/lock && mount -t tmpfs none /var/log && "$0" -C "$1" -d && '
+                  '"$0" -C "$1" -s && "$0" -C "$1" -k')
+        done = node.run("unshare", "--mount", "sh", "-c", script, node.binary, node.config_path, timeout=15)
+        assert done.stdout.startswith("cache stats:" if name == "stats.conf" else "cache internal:")
+        assert done.stderr == ""
+
+
+def test_there_are_examples_of_every_mode():
+    modes = {found for path in EXAMPLES.values() for found in re.findall(r"^\s*(?:Mode )?(FTFW|ALARM|NOTRACK|Stats) \{",
+                                                                         read(path), re.MULTILINE)}
+    assert modes == {"FTFW", "ALARM", "NOTRACK", "Stats"}
+
+
+@pytest.mark.parametrize("page", ["ctsyncd.8", "ctsyncd.conf.5"])
+def test_manual_page_renders(page):
+    if not shutil.which("groff"):
+        pytest.skip("no groff")
+    done = subprocess.run(["groff", "-wall", "-mdoc", "-Tutf8", os.path.join(lab.ROOT, "doc", page)], capture_output=True,
+                          text=True, timeout=30, check=True)
+    assert done.stderr == "" and len(done.stdout) > 5000
+
+
+def test_manual_pages_name_every_option_and_keyword():
+    shown = subprocess.run([lab.OURS, "-h"], capture_output=True, text=True, timeout=10, check=True).stdout
+    options = re.findall(r"^  -(\w)", shown, re.MULTILINE)
+    page = read("doc/ctsyncd.8")
+    assert len(options) > 10
+    assert [option for option in options if not re.search(rf"^\.It Fl {option}\b", page, re.MULTILINE)] == []
+    keywords = set(re.findall(r'^    \{"(\w+)", S::', read("src/config/keywords.cc"), re.MULTILINE))
+    page = read("doc/ctsyncd.conf.5")
+    assert len(keywords) > 50
+    assert [word for word in sorted(keywords) if not re.search(rf"\b{word}\b", page)] == []
+
+
+def test_packages_of_the_readme():
+    listed = re.search(r"^    apt install (.*)$", read("README.md"), re.MULTILINE)[1].split()
+    wanted = re.search(r"BUILD_PACKAGES=\((.*?)\)", read("tests/packages.sh"), re.DOTALL)[1].split()
+    assert sorted(listed) == sorted(wanted)
+
+
+def test_every_difference_names_its_tests():
+    sources = {}
+    for pattern in ("tests/netns/*.py", "tests/unit/*/*.cc", "tests/sim/*.cc"):
+        for path in glob.glob(os.path.join(lab.ROOT, pattern)):
+            sources[os.path.basename(path).removesuffix(".cc")] = read(path)
+    sources["test_config.py"] += read("tests/netns/config_cases_own.txt") + read("tests/data/outputs/config-cases.txt")
+    rows = [line for line in read("doc/differences.md").splitlines() if line.startswith("| ") and "---" not in line]
+    unknown = []
+    for row in rows:
+        what, cited = row.rsplit("|", 3)[1:3]
+        if cited.strip() == "test" or (cited.strip(), what.strip()) == ("-", "not yet"):
+            continue
+        for part in cited.split(";"):
+            file, *names = re.findall(r"`([^`]*)`", part) or ["nothing"]
+            unknown += [(row[:60], name) for name in (file, *names) if not name.startswith("[") and
+                        (name not in sources if name == file else name not in sources.get(file, ""))]
+    assert len(rows) > 80
+    assert unknown == []
