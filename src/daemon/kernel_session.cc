@@ -8,6 +8,8 @@
 namespace ctsync::daemon {
 namespace {
 
+// Asked for if the configuration says nothing. The system's own, about 200 kB, holds 170 events: a burst overruns it.
+constexpr std::uint32_t kDefaultEventBuffer = 4U << 20;
 constexpr std::uint64_t kEventMemory = 1500;    // bytes of the socket buffer that an event takes, metadata included
 constexpr std::uint64_t kBurstRate = 500'000;   // events a second that must not overrun the buffer during a pause
 constexpr Duration kLongestPause = std::chrono::microseconds(500);
@@ -67,6 +69,9 @@ Result<> KernelSession::open(replication::Engine* engine) {
   kernel::EventOptions options;
   options.buffer_size = config.netlink_buffer_size;
   options.buffer_size_max = config.netlink_buffer_size_max;
+  if (options.buffer_size == 0 && options.buffer_size_max == 0) {
+    options.buffer_size = options.buffer_size_max = kDefaultEventBuffer;
+  }
   options.reliable = config.events_reliable;
   options.expectations = caches_.expectations_wanted;
   options.counters = true;

@@ -305,7 +305,8 @@ def test_reliable_delivery_keeps_the_ends_of_flows(our_pair):
 
 
 @pytest.mark.parametrize("size, growth, effective", [
-    (1048576, 4194304, 1048576), (4194304, 1048576, None), (None, 4194304, None), (1048576, None, None)])
+    (1048576, 4194304, 1048576), (4194304, 1048576, None), (None, 4194304, None), (1048576, None, None),
+    (None, None, 4194304)])
 def test_event_buffer_size(host, size, growth, effective):
     node = guest.Guest(host)
     extra = (f"\tNetlinkBufferSize {size}\n" if size else "") + (f"\tNetlinkBufferSizeMaxGrowth {growth}\n" if growth else "")
