@@ -58,7 +58,9 @@ class FakeKernel final : public kernel::KernelTable, public kernel::TableWriter 
   kernel::TableWriter& writer(kernel::Origin) override { return *this; }
 
   // --- kernel::TableWriter ---
-  void write(kernel::WriteOp op, const FlowRecord& record, std::uint64_t cookie, kernel::WriteHandler&) override {
+  void write(kernel::WriteOp op, const FlowRecord& record, std::uint64_t cookie, kernel::WriteHandler& handler) override {
+    const auto same = [&](const Entry& e) { return e.record.flow.orig == record.flow.orig; };
+    if (std::any_of(batch_.begin(), batch_.end(), same)) finish(handler);
     batch_.push_back({{.cookie = cookie, .op = op, .phase = {}, .error = 0}, record});
   }
   void finish(kernel::WriteHandler& handler) override {
