@@ -58,7 +58,7 @@ struct Config {
 
   // Stats
   std::optional<std::string> stats_log_file;
-  std::optional<int> stats_syslog_facility;  // only whether it is present matters, see spec config.md 11
+  std::optional<int> stats_syslog_facility;  // its value counts only if General has none
 
   // Sync. Of several Mode blocks the strongest (ftfw, alarm, notrack) counts, with the options of all of them.
   SyncMode mode = SyncMode::ftfw;
