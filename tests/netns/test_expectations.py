@@ -261,6 +261,7 @@ def filtering():
         node.run("ip", "link", "add", "sync0", "type", "veth", "peer", "name", "sync0p")
         node.address("sync0", "10.77.9.1/24")
         node.run("ip", "link", "set", "sync0p", "up")
+        node.sysctl("net.netfilter.nf_conntrack_events", 1)  # also of masters that begin while nobody listens
         make(node, *MASTERS)
         yield node
 
