@@ -137,7 +137,7 @@ void EventLoop::gather() {
 }
 
 std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait) const {
-  if (job_ready()) return kJobRest;
+  if (job_ready()) return job_rest_;
   const auto first = first_timer();
   if (!first) return max_wait;
   const auto until = std::max(*first - clock_.now(), Duration::zero());
@@ -177,6 +177,9 @@ void EventLoop::fire_timers() {
 }
 
 void EventLoop::step_jobs() {
+  job_rest_ = Duration::zero();
+  if (!job_ready()) return;
+  const auto start = clock_.now();
   for (std::size_t i = 0; i < jobs_.size();) {
     Job* job = jobs_[i].get();
     if (job->waiting_) {
@@ -195,6 +198,7 @@ void EventLoop::step_jobs() {
     if (state == Job::State::more) job->waiting_ = false;
     ++i;
   }
+  job_rest_ = (clock_.now() - start) / kJobRestPart;
 }
 
 void EventLoop::run() {

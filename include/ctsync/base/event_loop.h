@@ -102,11 +102,12 @@ class EventLoop {
 
   const Clock& clock() const { return clock_; }
   TimePoint now() const { return clock_.now(); }
-  // Time each job may take in a turn, and the rest before the next turn if no descriptor is ready. Without a rest a long job
-  // would starve the processes of ordinary priority on its processor (the daemon has real-time priority), and the kernel,
-  // which does not let that happen, would stop the daemon for 50 ms in every second.
+  // Time each job may take in a turn, and the part of the time taken that the loop rests before the next turn if no
+  // descriptor is ready. Without a rest a long job would starve the processes of ordinary priority on its processor (the
+  // daemon has real-time priority), and the kernel, which does not let that happen, would stop the daemon for 50 ms in every
+  // second.
   static constexpr Duration kJobBudget = std::chrono::microseconds(900);
-  static constexpr Duration kJobRest = std::chrono::microseconds(90);
+  static constexpr int kJobRestPart = 6;
 
  private:
   friend class Timer;
@@ -137,6 +138,7 @@ class EventLoop {
   Job* cancelled_while_running_ = nullptr;
   Job* running_ = nullptr;
   bool stopping_ = false;
+  Duration job_rest_{};
   Duration pause_{};
   void watch_rate(TimePoint t);
 
