@@ -263,6 +263,10 @@ void Builder::finish() {
                     "configuration file.");
     config.commit_timeout = 0;
   }
+  if (config.disable_internal_cache && config.mode != SyncMode::notrack) {  // of a second `Mode'
+    report_.whole_file_warning("`DisableInternalCache' is possible in mode NOTRACK only, ignoring this option");
+    config.disable_internal_cache = false;
+  }
   if (config.unix_path.empty() && (config.has_sync || config.has_stats || config.has_helper)) {
     report_.whole_file_warning("no `Path' for the control socket in `UNIX', no client will find the daemon");
   }

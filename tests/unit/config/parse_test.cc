@@ -234,7 +234,7 @@ TEST(Config, TheStrongestModeCountsWithTheOptionsOfAll) {
     Mode NOTRACK { DisableInternalCache on } Mode ALARM { RefreshTime 7 CacheTimeout 8 PurgeTimeout 9 }
     Mode FTFW { ResendQueueSize 10 ACKWindowSize 11 CommitTimeout 12 StartupResync on } Mode ALARM { } })");
   EXPECT_EQ(config.mode, SyncMode::ftfw);
-  EXPECT_TRUE(config.disable_internal_cache);
+  EXPECT_FALSE(config.disable_internal_cache) << "but for the one that this mode cannot do";
   EXPECT_EQ(config.refresh_time, 7U);
   EXPECT_EQ(config.cache_timeout, 8U);
   EXPECT_EQ(config.purge_timeout, 9U);
@@ -426,6 +426,15 @@ Sync { Mode NOTRACK { } Mode FTFW { }
     EXPECT_NE(text.find(place_and_start), std::string::npos) << place_and_start << "\n" << text;
   }
   EXPECT_EQ(result.diagnostics.size(), 6U) << text;
+}
+
+// The other engines work on the internal cache.
+TEST(Diagnostics, InternalCacheOfAnotherModeStaysOn) {
+  const ParseResult result = parse("Sync {\n Mode NOTRACK { DisableInternalCache on }\n Mode FTFW { }\n}\n");
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(result.config.mode, SyncMode::ftfw);
+  EXPECT_FALSE(result.config.disable_internal_cache);
+  EXPECT_NE(text_of(result).find("`DisableInternalCache' is possible in mode NOTRACK only"), std::string::npos);
 }
 
 TEST(Diagnostics, LinksThatCannotWorkAreNamed) {
