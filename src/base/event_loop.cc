@@ -198,7 +198,11 @@ void EventLoop::step_jobs() {
     if (state == Job::State::more) job->waiting_ = false;
     ++i;
   }
-  job_rest_ = (clock_.now() - start) / kJobRestPart;
+  const auto end = clock_.now();
+  if (start - job_worked_ > std::chrono::seconds(1)) job_work_ = Duration::zero();
+  job_worked_ = end;
+  job_work_ += end - start;
+  if (job_work_ > kJobSprint) job_rest_ = (end - start) / kJobRestPart;
 }
 
 void EventLoop::run() {

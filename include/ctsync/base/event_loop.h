@@ -102,12 +102,14 @@ class EventLoop {
 
   const Clock& clock() const { return clock_; }
   TimePoint now() const { return clock_.now(); }
-  // Time each job may take in a turn, and the part of the time taken that the loop rests before the next turn if no
+  // Time each job may take in a turn.
+  static constexpr Duration kJobBudget = std::chrono::microseconds(900);
+  // Once jobs have worked for kJobSprint, the loop rests before the next turn, for this part of the time the jobs took, if no
   // descriptor is ready. Without a rest a long job would starve the processes of ordinary priority on its processor (the
   // daemon has real-time priority), and the kernel, which does not let that happen, would stop the daemon for 50 ms in every
-  // second.
-  static constexpr Duration kJobBudget = std::chrono::microseconds(900);
+  // second. After a second without jobs they may sprint again.
   static constexpr int kJobRestPart = 6;
+  static constexpr Duration kJobSprint = std::chrono::milliseconds(400);
 
  private:
   friend class Timer;
@@ -139,6 +141,8 @@ class EventLoop {
   Job* running_ = nullptr;
   bool stopping_ = false;
   Duration job_rest_{};
+  Duration job_work_{};     // since jobs began to sprint
+  TimePoint job_worked_{};  // last time
   Duration pause_{};
   void watch_rate(TimePoint t);
 

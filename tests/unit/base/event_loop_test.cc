@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <memory>
@@ -377,6 +378,39 @@ TEST_F(EventLoopTest, SignalsArriveInTheLoop) {
   sigaddset(&set, SIGUSR1);
   sigaddset(&set, SIGUSR2);
   ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+// A job that has worked for a while leaves time to others; a short one is not held up.
+TEST(EventLoopJobs, RestOnceTheyHaveSprinted) {
+  class Busy final : public Job {
+   public:
+    explicit Busy(const Clock& clock) : clock_(clock) {}
+    State step(TimePoint) override {
+      const auto end = clock_.now() + milliseconds(12);
+      while (clock_.now() < end) {
+      }
+      return State::more;
+    }
+
+   private:
+    const Clock& clock_;
+  };
+  const SystemClock clock;
+  EventLoop loop(clock);
+  ASSERT_TRUE(loop.open());
+  loop.add_job(std::make_unique<Busy>(clock));
+  const auto shortest_turn = [&](int turns) {
+    Duration least = seconds(9);
+    for (int i = 0; i < turns; ++i) {
+      const auto start = clock.now();
+      loop.run_once(std::nullopt);
+      least = std::min(least, Duration(clock.now() - start));
+    }
+    return least;
+  };
+  EXPECT_LT(shortest_turn(10), milliseconds(14));
+  shortest_turn(30);
+  EXPECT_GE(shortest_turn(10), milliseconds(14));
 }
 
 // Turns of a descriptor that stays ready, with `events` told as work in each, within `time`.
