@@ -12,7 +12,8 @@
 
 namespace {
 
-// If the caller left one of the standard descriptors closed, the next file opened would get its number, and the log's lines.
+// If the caller left one of the standard descriptors closed, the next file opened would get its number, and the log's
+// lines.
 void occupy_standard_descriptors() {
   int fd = 0;
   do {

@@ -153,8 +153,8 @@ void EventLoop::run_once(std::optional<Duration> max_wait) {
     const auto s = std::chrono::duration_cast<std::chrono::seconds>(*wait);
     timeout = {.tv_sec = s.count(), .tv_nsec = (*wait - s).count()};
   }
-  const int n = ::epoll_pwait2(epoll_.get(), ready.data(), static_cast<int>(ready.size()), wait ? &timeout : nullptr,
-                               nullptr);
+  const int n =
+      ::epoll_pwait2(epoll_.get(), ready.data(), static_cast<int>(ready.size()), wait ? &timeout : nullptr, nullptr);
   if (n > 0 && pause_ != Duration::zero()) watch_rate(clock_.now());
   for (int i = 0; i < n; ++i) {
     const auto& ev = ready[static_cast<std::size_t>(i)];

@@ -12,20 +12,28 @@ namespace {
 
 std::string_view name_of(Level level) {
   switch (level) {
-    case Level::info: return "info";
-    case Level::notice: return "notice";
-    case Level::warning: return "warning";
-    case Level::error: return "ERROR";
+    case Level::info:
+      return "info";
+    case Level::notice:
+      return "notice";
+    case Level::warning:
+      return "warning";
+    case Level::error:
+      return "ERROR";
   }
   return "";
 }
 
 int priority_of(Level level) {
   switch (level) {
-    case Level::info: return LOG_INFO;
-    case Level::notice: return LOG_NOTICE;
-    case Level::warning: return LOG_WARNING;
-    case Level::error: return LOG_ERR;
+    case Level::info:
+      return LOG_INFO;
+    case Level::notice:
+      return LOG_NOTICE;
+    case Level::warning:
+      return LOG_WARNING;
+    case Level::error:
+      return LOG_ERR;
   }
   return LOG_ERR;
 }
@@ -88,8 +96,7 @@ void SystemLog::to_file(std::string_view line) {
 }
 
 void SystemLog::write(Level level, std::string_view text) {
-  const auto line =
-      fmt::format("[{}] (pid={}) [{}] {}\n", ctime_text(wall_now()), ::getpid(), name_of(level), text);
+  const auto line = fmt::format("[{}] (pid={}) [{}] {}\n", ctime_text(wall_now()), ::getpid(), name_of(level), text);
   to_file(line);
   const bool problem = level == Level::warning || level == Level::error;
   if (targets_.terminal == Terminal::all || (problem && targets_.terminal == Terminal::problems)) {

@@ -103,8 +103,8 @@ void CommitJob::write_flow(table::FlowId id) {
     f.present |= has::kTimeout;
   }
   const auto own = c_.internal.find(f.orig);
-  const bool in_place = own != table::kNoFlow && is_live(c_.internal.slot(own).state) &&
-                        same_nat(c_.internal.slot(own).flow, f);
+  const bool in_place =
+      own != table::kNoFlow && is_live(c_.internal.slot(own).state) && same_nat(c_.internal.slot(own).flow, f);
   c_.writer.write(in_place ? kernel::WriteOp::replace : kernel::WriteOp::create, record_, id, *this);
 }
 
@@ -145,9 +145,8 @@ bool CommitJob::step_expectations(TimePoint budget_end) {
 void CommitJob::write_expectation(std::uint32_t id) {
   const auto& slot = c_.expectations.slot(id);
   Expectation e = slot.expect;
-  e.timeout = e.knows(expect_has::kTimeout)
-                  ? commit_timeout(c_.configured_timeout, e.timeout, age(slot.updated))
-                  : commit_timeout(c_.configured_timeout, 0, 0);
+  e.timeout = e.knows(expect_has::kTimeout) ? commit_timeout(c_.configured_timeout, e.timeout, age(slot.updated))
+                                            : commit_timeout(c_.configured_timeout, 0, 0);
   e.present |= expect_has::kTimeout;
   const auto result = c_.writer.write_expectation(kernel::WriteOp::create, e);
   if (const auto type = change_of(result); type && c_.expectation_written) c_.expectation_written(*type, e);
@@ -179,7 +178,8 @@ void CommitJob::next_phase() {
       report("expectations");
       phase_ = Phase::done;
       return;
-    case Phase::done: return;
+    case Phase::done:
+      return;
   }
 }
 

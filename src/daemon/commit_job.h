@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `-c`: writes the external cache into the kernel (spec replication.md 5.1 to 5.4), flows without master first, then related
-// ones, then again those whose master was not there yet (a master may be a related flow itself), then expectations. Works in
-// slices between events; the caches may change meanwhile. The answer to the client comes at the end, so that the command
-// blocks until all is done.
+// `-c`: writes the external cache into the kernel (spec replication.md 5.1 to 5.4), flows without master first, then
+// related ones, then again those whose master was not there yet (a master may be a related flow itself), then
+// expectations. Works in slices between events; the caches may change meanwhile. The answer to the client comes at the
+// end, so that the command blocks until all is done.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,8 @@ namespace ctsync::daemon {
 // CommitTimeout if configured (not 0), else what is left, and 60 if nothing is.
 std::uint32_t commit_timeout(std::uint32_t configured, std::uint32_t timeout, std::uint32_t age);
 
-// The kernel's entry after `record`, a flow that came over the wire, was created: its reply tuple follows from the NAT values.
+// The kernel's entry after `record`, a flow that came over the wire, was created: its reply tuple follows from the NAT
+// values.
 void make_kernel_flow(FlowRecord& out, const FlowRecord& record);
 
 class CommitJob final : public Job, private kernel::WriteHandler {
@@ -40,8 +41,8 @@ class CommitJob final : public Job, private kernel::WriteHandler {
     const Clock& clock;
     Log& log;
     std::uint32_t configured_timeout;  // CommitTimeout, seconds; 0 = estimate
-    // What has become of the kernel's entry: new, updated, or destroyed when it could not be created again. Empty if events
-    // tell.
+    // What has become of the kernel's entry: new, updated, or destroyed when it could not be created again. Empty if
+    // events tell.
     std::function<void(kernel::EventType, FlowRecord&)> flow_written;
     std::function<void(kernel::EventType, Expectation&)> expectation_written;
   };
@@ -74,7 +75,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   std::uint32_t next_ = 0;
   std::vector<table::FlowId> orphans_;  // the kernel did not find their master
   std::vector<table::FlowId> retried_;  // orphans of the round before
-  bool last_round_ = false;  // who does not find its master now has failed
+  bool last_round_ = false;             // who does not find its master now has failed
   std::uint64_t committed_ = 0;
   std::uint64_t failed_ = 0;
   TimePoint started_;

@@ -80,8 +80,8 @@ class Process final : private control::RequestHandler {
   }
 };
 
-// Jobs go before the mode they work for. The clients go last: who asked the daemon to stop is answered when everything is
-// given up, lock included, and may start another one at once.
+// Jobs go before the mode they work for. The clients go last: who asked the daemon to stop is answered when everything
+// is given up, lock included, and may start another one at once.
 Process::~Process() {
   loop_.cancel_jobs();
   server_.stop_listening();
@@ -173,7 +173,9 @@ void Process::on_signal(int signal) {
 
 void Process::on_request(control::Request request, control::Client client) {
   switch (request) {
-    case control::Request::stop: loop_.stop(); return;
+    case control::Request::stop:
+      loop_.stop();
+      return;
     case control::Request::stats_runtime: {
       std::string out;
       append_runtime(out);
@@ -188,8 +190,8 @@ void Process::on_request(control::Request request, control::Client client) {
 
 void Process::append_runtime(std::string& out) const {
   control::RuntimeNumbers n;
-  n.uptime_seconds = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_at_).count());
+  n.uptime_seconds =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_at_).count());
   n.local_read_failed = server_.stats().read_failed;
   n.local_unknown_request = server_.stats().unknown_requests;
   if (mode_) mode_->fill_runtime(n);

@@ -103,8 +103,10 @@ std::optional<std::uint32_t> ExternalCache::expires_in(table::FlowId id) const {
 void KernelInjection::take(MsgType type, const FlowRecord& record) {
   pending_ = true;
   switch (type) {
-    case MsgType::flow_new: return writer_.write(kernel::WriteOp::create, record, 0, *this);
-    case MsgType::flow_update: return writer_.write(kernel::WriteOp::update, record, 0, *this);
+    case MsgType::flow_new:
+      return writer_.write(kernel::WriteOp::create, record, 0, *this);
+    case MsgType::flow_update:
+      return writer_.write(kernel::WriteOp::update, record, 0, *this);
     default:
       writer_.write(kernel::WriteOp::destroy, record, 0, *this);
       std::erase_if(orphans_, [&](const Orphan& o) { return o.record.flow.orig == record.flow.orig; });
@@ -172,9 +174,9 @@ void KernelInjection::take(MsgType type, const Expectation& e) {
   if (r.error == 0 || !limit_.allow(clock_.now())) return;
   std::string entry;
   expectation_text_.append(entry, e, {.show_timeout = true});
-  warn(destroy                                        ? "could not delete exp entry"
+  warn(destroy                                 ? "could not delete exp entry"
        : r.phase == kernel::WritePhase::create ? "could not add new exp entry"
-                                                      : "could not add new exp entry, even when deleting it first",
+                                               : "could not add new exp entry, even when deleting it first",
        r.error, entry);
 }
 

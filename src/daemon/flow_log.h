@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The flow log of statistics mode: one line a finished flow, "date<TAB>flow" in the file, the flow alone in syslog
-// (spec replication.md 6, config.md 11). Lines are collected and written once a turn of the loop, and a file that takes no
-// more at the moment (a pipe, say) is tried again later: kernel events go first. What does not fit kMostPending is lost and
-// counted.
+// (spec replication.md 6, config.md 11). Lines are collected and written once a turn of the loop, and a file that takes
+// no more at the moment (a pipe, say) is tried again later: kernel events go first. What does not fit kMostPending is
+// lost and counted.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Bulk send with the internal cache disabled (spec replication.md 3.3): every kernel flow that passes the filter is handed to
-// `send`, then every expectation to `send_expectation` (which may be empty: none), about 500 a
-// millisecond, so that the peer's socket buffer is not overrun.
+// Bulk send with the internal cache disabled (spec replication.md 3.3): every kernel flow that passes the filter is
+// handed to `send`, then every expectation to `send_expectation` (which may be empty: none), about 500 a millisecond,
+// so that the peer's socket buffer is not overrun.
 #pragma once
 
 #include <functional>

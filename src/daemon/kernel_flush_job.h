@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `-F` and the scheduled purge of `-t`: deletes the kernel's flows that pass the filter, in batches, in slices. The events
-// that follow have the origin "flush", so peers are told nothing.
+// `-F` and the scheduled purge of `-t`: deletes the kernel's flows that pass the filter, in batches, in slices. The
+// events that follow have the origin "flush", so peers are told nothing.
 #pragma once
 
 #include <functional>

@@ -28,7 +28,8 @@ bool is_other(const Flow& cached, const Flow& now) {
   return now.knows(has::kId) && cached.knows(has::kId) && now.id != cached.id;
 }
 
-// Whether the peers should hear of `now`, given what the cache has. Timeouts and counters change all the time and do not count.
+// Whether the peers should hear of `now`, given what the cache has. Timeouts and counters change all the time and do
+// not count.
 bool differs(const Flow& cached, const FlowExtra* cached_extra, const FlowRecord& now) {
   const Flow& f = now.flow;
   if (f.knows(has::kStatus) && f.status != cached.status) return true;
@@ -157,9 +158,9 @@ void KernelFollower::complete(FlowRecord& record) {
   f.present |= scratch_.flow.present & kBoth;
 }
 
-// Nor is there an event when they change. But they change when a helper writes another address into a packet, and then it
-// also makes an expectation. That event comes before the packet is changed, so the entry is read a moment later. Without
-// events of expectations the first packet of the expected flow gives the occasion.
+// Nor is there an event when they change. But they change when a helper writes another address into a packet, and then
+// it also makes an expectation. That event comes before the packet is changed, so the entry is read a moment later.
+// Without events of expectations the first packet of the expected flow gives the occasion.
 void KernelFollower::look_again_at(const Tuple& master) {
   if (!later || master.l4 != kTcp || masters_.size() >= kMostLate) return;
   if (c_.flows != nullptr) {
@@ -280,9 +281,15 @@ void KernelFollower::on_bad_event(kernel::DecodeStatus why) {
   ++stats_.filtered;
   if (!bad_event_limit_.allow(c_.clock.now())) return;
   switch (why) {
-    case kernel::DecodeStatus::no_family: c_.log.error("kernel event without layer 3 protocol"); break;
-    case kernel::DecodeStatus::no_addresses: c_.log.error("kernel event without addresses"); break;
-    default: c_.log.error("malformed kernel event"); break;
+    case kernel::DecodeStatus::no_family:
+      c_.log.error("kernel event without layer 3 protocol");
+      break;
+    case kernel::DecodeStatus::no_addresses:
+      c_.log.error("kernel event without addresses");
+      break;
+    default:
+      c_.log.error("malformed kernel event");
+      break;
   }
   if (bad_event_limit_.held_back() != 0) c_.log.error("{} more such events", bad_event_limit_.held_back());
 }
@@ -292,7 +299,8 @@ void KernelFollower::on_overrun(kernel::BufferGrowth growth, std::uint32_t buffe
     c_.log.notice("netlink event socket buffer size has been doubled to {} bytes", buffer_size);
   } else if (!std::exchange(growth_refused_told_, true)) {
     c_.log.warning(
-        "netlink event socket buffer size cannot be doubled further since it will exceed NetlinkBufferSizeMaxGrowth. We "
+        "netlink event socket buffer size cannot be doubled further since it will exceed NetlinkBufferSizeMaxGrowth. "
+        "We "
         "are likely to be losing events, this may lead to unsynchronized replicas. Please, consider increasing netlink "
         "socket buffer size via NetlinkBufferSize and NetlinkBufferSizeMaxGrowth clauses in conntrackd.conf");
   }

@@ -2,8 +2,8 @@
 // Follows the kernel's table: what events and dumps say goes through the filters into the internal cache and on to the
 // engine (spec replication.md 4.3 to 4.6). Does no I/O itself, but for single look-ups through the KernelTable seam.
 //
-// Modes: with an internal cache (normal); without (`send` is called for every foreign event, nothing is kept); and without an
-// engine (statistics mode: `finished` is called for every cached flow that ends).
+// Modes: with an internal cache (normal); without (`send` is called for every foreign event, nothing is kept); and
+// without an engine (statistics mode: `finished` is called for every cached flow that ends).
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@
 
 namespace ctsync::daemon {
 
-// Which expectations are synchronised: those of helpers whose name begins with one of the names (without case), or of all.
+// Which expectations are synchronised: those of helpers whose name begins with one of the names (without case), or of
+// all.
 class HelperFilter {
  public:
   explicit HelperFilter(std::vector<std::string> names) : names_(std::move(names)) {}
@@ -36,9 +37,9 @@ class KernelFollower final : public kernel::EventHandler {
  public:
   // What a dump is for.
   enum class Load : std::uint8_t {
-    start,  // fill the empty cache; peers are told nothing
-    merge,  // `-R`: insert and merge; peers are told nothing, nothing is removed
-    mend,   // after lost events, and polling: mark and sweep; peers are told what changed
+    start,   // fill the empty cache; peers are told nothing
+    merge,   // `-R`: insert and merge; peers are told nothing, nothing is removed
+    mend,    // after lost events, and polling: mark and sweep; peers are told what changed
     repeat,  // as mend, but peers are told everything
   };
   struct Context {
@@ -70,8 +71,8 @@ class KernelFollower final : public kernel::EventHandler {
   std::function<void(kernel::EventType, const Expectation&)> send_expectation;
   std::function<void(const FlowRecord&)> finished;  // the destroy event, or the cached copy when the event was missed
   std::function<void()> overrun;
-  // There is something that the kernel finishes only after the event that told of it: catch_up() is to be called about 20 ms
-  // from now. May be called again before that.
+  // There is something that the kernel finishes only after the event that told of it: catch_up() is to be called about
+  // 20 ms from now. May be called again before that.
   std::function<void()> later;
 
   // kernel::EventHandler
@@ -80,17 +81,19 @@ class KernelFollower final : public kernel::EventHandler {
   void on_bad_event(kernel::DecodeStatus why) override;
   void on_overrun(kernel::BufferGrowth growth, std::uint32_t buffer_size) override;
 
-  // Looks again at masters of new expectations and related flows, and for the masters of expectations that came before them.
+  // Looks again at masters of new expectations and related flows, and for the masters of expectations that came before
+  // them.
   void catch_up();
 
   // Whether an expectation is to be synchronised: its helper is listed, and its master passes the filter.
   bool wanted(const Expectation& e) { return c_.helpers.accepts(e) && master_known(e); }
 
-  // Every event that was waiting has been handed over: what is told from here on happened later than what was told before.
+  // Every event that was waiting has been handed over: what is told from here on happened later than what was told
+  // before.
   void caught_up();
 
-  // A dump: begin, then every entry, then end. While one is under way, flows whose destroy event came are remembered, so
-  // that a dump entry made before the event cannot bring them back.
+  // A dump: begin, then every entry, then end. While one is under way, flows whose destroy event came are remembered,
+  // so that a dump entry made before the event cannot bring them back.
   void begin_load(Load load);
   void load_flow(FlowRecord& record, Load load);
   void load_expectation(Expectation& e, Load load);

@@ -18,13 +18,16 @@ KernelLoadJob::~KernelLoadJob() { follower_.end_load(); }
 
 Job::State KernelLoadJob::step(TimePoint budget_end) {
   switch (phase_) {
-    case Phase::flows: return step_dump(kernel::DumpWhat::flows, budget_end);
-    case Phase::expectations: return step_dump(kernel::DumpWhat::expectations, budget_end);
+    case Phase::flows:
+      return step_dump(kernel::DumpWhat::flows, budget_end);
+    case Phase::expectations:
+      return step_dump(kernel::DumpWhat::expectations, budget_end);
     case Phase::sweep:
       if (scope_.flows && !follower_.sweep_flows(swept_, budget_end)) return State::more;
       if (scope_.expectations) follower_.sweep_expectations();
       return finish(nullptr);
-    case Phase::done: break;
+    case Phase::done:
+      break;
   }
   return State::done;
 }
@@ -38,9 +41,12 @@ Job::State KernelLoadJob::step_dump(kernel::DumpWhat what, TimePoint budget_end)
   switch (dump_->step(*this, budget_end)) {
     // The kernel makes the next part of a dump inside the read, so "waiting" does not last.
     case kernel::DumpState::more:
-    case kernel::DumpState::waiting: return State::more;
-    case kernel::DumpState::failed: return finish(&dump_->error());
-    case kernel::DumpState::done: break;
+    case kernel::DumpState::waiting:
+      return State::more;
+    case kernel::DumpState::failed:
+      return finish(&dump_->error());
+    case kernel::DumpState::done:
+      break;
   }
   dump_.reset();
   if (what == kernel::DumpWhat::flows && scope_.expectations) {

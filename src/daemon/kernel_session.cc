@@ -10,8 +10,8 @@ namespace {
 
 // Asked for if the configuration says nothing. The system's own, about 200 kB, holds 170 events: a burst overruns it.
 constexpr std::uint32_t kDefaultEventBuffer = 4U << 20;
-constexpr std::uint64_t kEventMemory = 1500;    // bytes of the socket buffer that an event takes, metadata included
-constexpr std::uint64_t kBurstRate = 500'000;   // events a second that must not overrun the buffer during a pause
+constexpr std::uint64_t kEventMemory = 1500;   // bytes of the socket buffer that an event takes, metadata included
+constexpr std::uint64_t kBurstRate = 500'000;  // events a second that must not overrun the buffer during a pause
 constexpr Duration kLongestPause = std::chrono::microseconds(500);
 
 FilterAction action_of(config::FilterAction a) {
@@ -57,8 +57,8 @@ KernelSession::~KernelSession() {
 Result<> KernelSession::open(replication::Engine* engine) {
   const auto& config = c_.config;
   if (auto ok = table_.open(); !ok) return ok;
-  follower_ = std::make_unique<KernelFollower>(KernelFollower::Context{
-      c_.clock, c_.log, table_, filter_, helpers_, caches_.flows, caches_.expectations, engine});
+  follower_ = std::make_unique<KernelFollower>(KernelFollower::Context{c_.clock, c_.log, table_, filter_, helpers_,
+                                                                       caches_.flows, caches_.expectations, engine});
   follower_->overrun = [this] { after_overrun(); };
   const bool in_kernel = filter_.active() && config.filter.from_kernelspace;
   if (filter_.active()) c_.log.notice("using {}-space event filtering", in_kernel ? "kernel" : "user");
@@ -76,8 +76,8 @@ Result<> KernelSession::open(replication::Engine* engine) {
   options.expectations = caches_.expectations_wanted;
   options.counters = true;
   if (auto ok = table_.open_events(options); !ok) return ok;
-  // What our own writers change, the jobs tell the follower: no event is needed for it. (Statistics mode wants the events,
-  // for their counters.) The follower filters in any case: without the kernel's help it is only slower.
+  // What our own writers change, the jobs tell the follower: no event is needed for it. (Statistics mode wants the
+  // events, for their counters.) The follower filters in any case: without the kernel's help it is only slower.
   const bool hide_own = engine != nullptr;
   if (in_kernel || hide_own) {
     if (auto ok = table_.set_event_filter(in_kernel ? filter_ : FlowFilter(), hide_own); ok) {
@@ -89,7 +89,8 @@ Result<> KernelSession::open(replication::Engine* engine) {
   if (config.events_reliable) c_.log.notice("reliable ctnetlink event delivery is ENABLED.");
   if (options.buffer_size == 0 || options.buffer_size > options.buffer_size_max) {
     c_.log.notice(
-        "NetlinkBufferSize is either not set or is greater than NetlinkBufferSizeMaxGrowth. Using current system buffer "
+        "NetlinkBufferSize is either not set or is greater than NetlinkBufferSizeMaxGrowth. Using current system "
+        "buffer "
         "size");
   }
   c_.log.notice("netlink event socket buffer size has been set to {} bytes", table_.event_stats().buffer_size);
@@ -99,7 +100,8 @@ Result<> KernelSession::open(replication::Engine* engine) {
 Result<> KernelSession::load() {
   std::optional<Error> failed;
   if (caches_.flows != nullptr || caches_.expectations != nullptr) {
-    const KernelLoadJob::Scope scope{.flows = caches_.flows != nullptr, .expectations = caches_.expectations != nullptr};
+    const KernelLoadJob::Scope scope{.flows = caches_.flows != nullptr,
+                                     .expectations = caches_.expectations != nullptr};
     KernelLoadJob job(table_, *follower_, KernelFollower::Load::start, scope, [&](const Error* error) {
       if (error != nullptr) failed = *error;
     });
@@ -110,8 +112,7 @@ Result<> KernelSession::load() {
   if (c_.config.poll_secs) {
     poll_timer_.arm_in(std::chrono::seconds(*c_.config.poll_secs));
   } else {
-    c_.loop.watch(table_.events_fd(), EPOLLIN,
-                  [this](std::uint32_t) { read_events(); });
+    c_.loop.watch(table_.events_fd(), EPOLLIN, [this](std::uint32_t) { read_events(); });
     // So long that the socket buffer holds what comes meanwhile.
     const auto room = std::chrono::nanoseconds(std::chrono::seconds(1)) * table_.event_stats().buffer_size /
                       (kEventMemory * kBurstRate);
@@ -177,8 +178,8 @@ void KernelSession::flush(std::function<void()> on_done) {
     on_done();
     return;
   }
-  flush_ = c_.loop.add_job(
-      std::make_unique<KernelFlushJob>(table_, filter_, deleted(), [this, on_done = std::move(on_done)](const Error* error) {
+  flush_ = c_.loop.add_job(std::make_unique<KernelFlushJob>(
+      table_, filter_, deleted(), [this, on_done = std::move(on_done)](const Error* error) {
         log_load_error(error);
         flush_ = nullptr;
         if (table_.events_fd() >= 0) read_events();  // so that the follower can forget what it was told of the flush

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The kernel side that both modes share: filters, the event socket in the loop, the first dump, resync after lost events,
-// polling, and the commands that concern the kernel's table.
+// The kernel side that both modes share: filters, the event socket in the loop, the first dump, resync after lost
+// events, polling, and the commands that concern the kernel's table.
 #pragma once
 
 #include <functional>
@@ -51,8 +51,8 @@ class KernelSession {
   // Stops a flush under way; its on_done is not called.
   void stop_flush();
 
-  // For who writes to the kernel: to be called with what has become of an entry, because the events of our own writers are
-  // not received; empty if they are.
+  // For who writes to the kernel: to be called with what has become of an entry, because the events of our own writers
+  // are not received; empty if they are.
   std::function<void(kernel::EventType, FlowRecord&)> written(kernel::Origin origin);
   std::function<void(kernel::EventType, Expectation&)> expectation_written(kernel::Origin origin);
 

@@ -13,7 +13,8 @@ namespace {
 
 // Whether `path` still names the file that `fd` is: its last owner may have unlinked it while we waited for the lock.
 bool still_named(int fd, const std::string& path) {
-  struct stat a{}, b{};
+  struct stat a {
+  }, b{};
   return ::fstat(fd, &a) == 0 && ::stat(path.c_str(), &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The lock file: one daemon a file. The lock is the kernel's (flock), so it dies with the process and a file left behind by
-// a crash blocks nothing. The file holds the pid of its owner for people to read.
+// The lock file: one daemon a file. The lock is the kernel's (flock), so it dies with the process and a file left
+// behind by a crash blocks nothing. The file holds the pid of its owner for people to read.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the daemon does: synchronise (SyncMode) or log finished flows (StatsMode). The process around it (lock, log, control
-// socket, signals) is the same for both and lives in daemon.cc.
+// What the daemon does: synchronise (SyncMode) or log finished flows (StatsMode). The process around it (lock, log,
+// control socket, signals) is the same for both and lives in daemon.cc.
 #pragma once
 
 #include <string>

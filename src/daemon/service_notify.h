@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// systemd's notification protocol (sd_notify(3), sd_watchdog_enabled(3)): datagrams to the socket that NOTIFY_SOCKET names.
-// Without that variable, or with `Systemd off`, every call does nothing.
+// systemd's notification protocol (sd_notify(3), sd_watchdog_enabled(3)): datagrams to the socket that NOTIFY_SOCKET
+// names. Without that variable, or with `Systemd off`, every call does nothing.
 #pragma once
 
 #include <optional>

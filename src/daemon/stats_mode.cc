@@ -12,8 +12,8 @@ namespace {
 
 using control::Request;
 
-// Flow lines go to syslog if Stats has a Syslog, as the manual page of conntrackd promises, and with General's facility if
-// that has one. General's Syslog also serves if there is no log file at all (spec config.md 11).
+// Flow lines go to syslog if Stats has a Syslog, as the manual page of conntrackd promises, and with General's facility
+// if that has one. General's Syslog also serves if there is no log file at all (spec config.md 11).
 std::optional<int> syslog_priority(const config::Config& config) {
   const bool only_place = config.syslog_facility && !config.stats_log_file && !config.log_file;
   if (!config.stats_syslog_facility && !only_place) return std::nullopt;
@@ -60,7 +60,9 @@ bool StatsMode::on_request(Request request, const control::Client& client) {
       control::append_traffic(out, s.traffic_bytes, s.traffic_packets);
       break;
     }
-    case Request::stats_cache: control::append_cache_extended(out, "stats", numbers_of(flows_)); break;
+    case Request::stats_cache:
+      control::append_cache_extended(out, "stats", numbers_of(flows_));
+      break;
     case Request::dump_internal_ct:
     case Request::dump_internal_ct_xml:
       c_.loop.add_job(std::make_unique<control::FlowDumpJob>(
@@ -83,7 +85,8 @@ bool StatsMode::on_request(Request request, const control::Client& client) {
       c_.log.notice("resync with master conntrack table");
       session_.resync({.flows = true, .expectations = false}, [c]() mutable { c.finish(); });
       return true;
-    default: return false;
+    default:
+      return false;
   }
   c.write(out);
   c.finish();

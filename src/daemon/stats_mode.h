@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Statistics mode (spec replication.md 6): a cache that follows the kernel, and a line in the flow log for every flow that
-// ends.
+// Statistics mode (spec replication.md 6): a cache that follows the kernel, and a line in the flow log for every flow
+// that ends.
 #pragma once
 
 #include "ctsync/table/flow_table.h"

@@ -21,9 +21,12 @@ using control::Request;
 
 link::LinkKind kind_of(config::LinkKind k) {
   switch (k) {
-    case config::LinkKind::multicast: return link::LinkKind::multicast;
-    case config::LinkKind::udp: return link::LinkKind::udp;
-    case config::LinkKind::tcp: return link::LinkKind::tcp;
+    case config::LinkKind::multicast:
+      return link::LinkKind::multicast;
+    case config::LinkKind::udp:
+      return link::LinkKind::udp;
+    case config::LinkKind::tcp:
+      return link::LinkKind::tcp;
   }
   return link::LinkKind::udp;
 }
@@ -108,8 +111,8 @@ Result<> SyncMode::start() {
   } else {
     std::optional<Duration> timeout;
     if (config.mode == config::SyncMode::alarm) timeout = std::chrono::seconds(config.cache_timeout);
-    external_cache_ = std::make_unique<ExternalCache>(
-        external_, with_expectations_ ? &external_expectations_ : nullptr, timeout, c_.clock);
+    external_cache_ = std::make_unique<ExternalCache>(external_, with_expectations_ ? &external_expectations_ : nullptr,
+                                                      timeout, c_.clock);
     store_ = external_cache_.get();
   }
   if (auto ok = session_.load(); !ok) return ok;
@@ -142,7 +145,9 @@ void SyncMode::make_engine() {
       engine_ = std::move(e);
       break;
     }
-    case config::SyncMode::alarm: engine_ = std::make_unique<replication::Alarm>(context, o, now); break;
+    case config::SyncMode::alarm:
+      engine_ = std::make_unique<replication::Alarm>(context, o, now);
+      break;
   }
 }
 
@@ -201,9 +206,14 @@ void SyncMode::on_datagram(std::size_t link, const link::Sender& from, link::Dat
         heard(link);
         take(m);
         break;
-      case replication::Verdict::consumed: heard(link); break;
-      case replication::Verdict::bad: receive_stats_.count_malformed_header(); break;
-      case replication::Verdict::old: break;
+      case replication::Verdict::consumed:
+        heard(link);
+        break;
+      case replication::Verdict::bad:
+        receive_stats_.count_malformed_header();
+        break;
+      case replication::Verdict::old:
+        break;
     }
   }
 }
@@ -301,8 +311,9 @@ void SyncMode::resend_queue_overflow() {
 
 void SyncMode::cannot_repeat(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
   if (!repeat_limit_.allow(c_.clock.now())) return;
-  c_.log.warning("peer {} asks for messages {} to {}, of which some were given up; it may lack flows until the next bulk",
-                 peer_name(peer), from, to);
+  c_.log.warning(
+      "peer {} asks for messages {} to {}, of which some were given up; it may lack flows until the next bulk",
+      peer_name(peer), from, to);
 }
 
 // --- Commands ---
@@ -341,13 +352,19 @@ bool SyncMode::commands(Request request, const control::Client& client) {
     case Request::flush_all:
     case Request::flush_both_ct:
     case Request::flush_internal:
-    case Request::flush_external: flush_caches(request, client); return true;
+    case Request::flush_external:
+      flush_caches(request, client);
+      return true;
     case Request::flush_kernel_ct:
     case Request::flush_kernel_expect:
-    case Request::flush_kernel_all: flush_kernel(request, client); return true;
+    case Request::flush_kernel_all:
+      flush_kernel(request, client);
+      return true;
     case Request::resync_kernel_ct:
     case Request::resync_kernel_expect:
-    case Request::resync_kernel_all: resync_kernel(request, client); return true;
+    case Request::resync_kernel_all:
+      resync_kernel(request, client);
+      return true;
     case Request::dump_internal_ct:
     case Request::dump_internal_ct_xml:
     case Request::dump_external_ct:
@@ -355,7 +372,9 @@ bool SyncMode::commands(Request request, const control::Client& client) {
     case Request::dump_internal_expect:
     case Request::dump_internal_expect_xml:
     case Request::dump_external_expect:
-    case Request::dump_external_expect_xml: dump(request, client); return true;
+    case Request::dump_external_expect_xml:
+      dump(request, client);
+      return true;
     case Request::bulk_send:
       engine_->start_bulk(c_.clock.now());
       c.finish();
@@ -368,7 +387,8 @@ bool SyncMode::commands(Request request, const control::Client& client) {
       schedule_purge();
       c.finish();
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -412,8 +432,8 @@ void SyncMode::flush_caches(Request request, const control::Client& client) {
   }
   if (internal) purge_timer_.cancel();
   c_.log.notice("flushing {}", !external ? "internal cache" : !internal ? "external cache" : "caches");
-  // With the internal cache disabled there is nothing to empty; conntrackd empties the kernel's own table here, and with
-  // it kills live connections (spec replication.md 9, item 21).
+  // With the internal cache disabled there is nothing to empty; conntrackd empties the kernel's own table here, and
+  // with it kills live connections (spec replication.md 9, item 21).
   if (internal) session_.follower().flush_flows();
   if (external && external_cache_) external_cache_->flush_flows();
   if (request == Request::flush_all) {
@@ -488,7 +508,8 @@ void SyncMode::dump(Request request, const control::Client& client) {
     case Request::dump_external_expect_xml:
       if (!with_expectations_ || !external_cache_) break;
       return expectations(external_expectations_, request == Request::dump_external_expect_xml);
-    default: break;
+    default:
+      break;
   }
   c.finish();
 }
@@ -538,7 +559,9 @@ bool SyncMode::statistics(Request request, const control::Client& client) {
       active();
       break;
     }
-    case Request::stats_cache: append_caches_extended(out); break;
+    case Request::stats_cache:
+      append_caches_extended(out);
+      break;
     case Request::stats_link:
       for (std::size_t i = 0; i < links_.size(); ++i) control::append_link(out, link_numbers(i));
       break;
@@ -557,8 +580,11 @@ bool SyncMode::statistics(Request request, const control::Client& client) {
       control::append_queues(out, engine_->queue_nodes(), std::span(queues).first(ftfw_ != nullptr ? 3 : 2));
       break;
     }
-    case Request::stats_resend_queue: append_resend_queue(out); break;
-    default: return false;
+    case Request::stats_resend_queue:
+      append_resend_queue(out);
+      break;
+    default:
+      return false;
   }
   auto c = client;
   c.write(out);
@@ -630,14 +656,26 @@ control::LinkNumbers SyncMode::link_numbers(std::size_t i) const {
   const auto& s = links_.statistics(i);
   const auto connection = links_.connection(i);
   switch (o.kind) {
-    case link::LinkKind::multicast: n.kind = control::LinkNumbers::Kind::multicast; break;
-    case link::LinkKind::udp: n.kind = control::LinkNumbers::Kind::udp; break;
-    case link::LinkKind::tcp: n.kind = control::LinkNumbers::Kind::tcp; break;
+    case link::LinkKind::multicast:
+      n.kind = control::LinkNumbers::Kind::multicast;
+      break;
+    case link::LinkKind::udp:
+      n.kind = control::LinkNumbers::Kind::udp;
+      break;
+    case link::LinkKind::tcp:
+      n.kind = control::LinkNumbers::Kind::tcp;
+      break;
   }
   switch (links_.interface_status(i)) {
-    case link::InterfaceStatus::running: n.status = control::LinkNumbers::Status::running; break;
-    case link::InterfaceStatus::no_carrier: n.status = control::LinkNumbers::Status::no_carrier; break;
-    case link::InterfaceStatus::down: n.status = control::LinkNumbers::Status::down; break;
+    case link::InterfaceStatus::running:
+      n.status = control::LinkNumbers::Status::running;
+      break;
+    case link::InterfaceStatus::no_carrier:
+      n.status = control::LinkNumbers::Status::no_carrier;
+      break;
+    case link::InterfaceStatus::down:
+      n.status = control::LinkNumbers::Status::down;
+      break;
   }
   n.device = o.interface;
   n.active = i == links_.current();

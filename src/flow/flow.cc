@@ -12,23 +12,37 @@ namespace {
 std::uint8_t icmp_answer(std::uint8_t l4, std::uint8_t type) {
   if (l4 == kIcmp) {
     switch (type) {
-      case 8: return 0;    // echo
-      case 0: return 8;
-      case 13: return 14;  // timestamp
-      case 14: return 13;
-      case 15: return 16;  // information
-      case 16: return 15;
-      case 17: return 18;  // address mask
-      case 18: return 17;
-      default: return type;
+      case 8:
+        return 0;  // echo
+      case 0:
+        return 8;
+      case 13:
+        return 14;  // timestamp
+      case 14:
+        return 13;
+      case 15:
+        return 16;  // information
+      case 16:
+        return 15;
+      case 17:
+        return 18;  // address mask
+      case 18:
+        return 17;
+      default:
+        return type;
     }
   }
   switch (type) {
-    case 128: return 129;  // echo
-    case 129: return 128;
-    case 139: return 140;  // node information
-    case 140: return 139;
-    default: return type;
+    case 128:
+      return 129;  // echo
+    case 129:
+      return 128;
+    case 139:
+      return 140;  // node information
+    case 140:
+      return 139;
+    default:
+      return type;
   }
 }
 

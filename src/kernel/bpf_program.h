@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A classic BPF program (linux/filter.h), written from its end to its start: BPF jumps forward only, so whatever an
-// instruction leads to is already there, and its distance known, when the instruction is written. Conditional jumps reach 255
-// instructions; for targets farther away a plain jump is put in between.
+// instruction leads to is already there, and its distance known, when the instruction is written. Conditional jumps
+// reach 255 instructions; for targets farther away a plain jump is put in between.
 #pragma once
 
 #include <linux/filter.h>
@@ -17,8 +17,8 @@ class BpfProgram {
  public:
   using Label = std::size_t;  // place of an instruction, counted from the end
 
-  // Each writes one instruction (and plain jumps where needed) and says where it is. `next`, `yes` and `no` tell what is run
-  // after it.
+  // Each writes one instruction (and plain jumps where needed) and says where it is. `next`, `yes` and `no` tell what
+  // is run after it.
   Label ret(std::uint32_t value) { return add(BPF_RET | BPF_K, 0, 0, value); }
   Label load(std::uint16_t code, std::uint32_t k, Label next) {
     if (next + 1 != back_.size()) jump(next);
@@ -45,9 +45,7 @@ class BpfProgram {
     back_.push_back({code, yes, no, k});
     return back_.size() - 1;
   }
-  Label jump(Label to) {
-    return add(BPF_JMP | BPF_JA, 0, 0, static_cast<std::uint32_t>(back_.size() - to - 1));
-  }
+  Label jump(Label to) { return add(BPF_JMP | BPF_JA, 0, 0, static_cast<std::uint32_t>(back_.size() - to - 1)); }
   // A place within reach that leads to `target`, also when `more` instructions are written first.
   Label near(Label target, std::size_t more) {
     const auto last = last_jump_.find(target);

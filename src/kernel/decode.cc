@@ -30,11 +30,16 @@ bool one_family(Tuple& t, Family family) {
 bool decode_ip(Bytes data, Tuple& t, TupleParts& parts) {
   return for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_IP_V4_SRC: return one_family(t, Family::ipv4) && (parts.src = a.copy(t.src.data(), 4));
-      case CTA_IP_V4_DST: return one_family(t, Family::ipv4) && (parts.dst = a.copy(t.dst.data(), 4));
-      case CTA_IP_V6_SRC: return one_family(t, Family::ipv6) && (parts.src = a.copy(t.src.data(), 16));
-      case CTA_IP_V6_DST: return one_family(t, Family::ipv6) && (parts.dst = a.copy(t.dst.data(), 16));
-      default: return true;
+      case CTA_IP_V4_SRC:
+        return one_family(t, Family::ipv4) && (parts.src = a.copy(t.src.data(), 4));
+      case CTA_IP_V4_DST:
+        return one_family(t, Family::ipv4) && (parts.dst = a.copy(t.dst.data(), 4));
+      case CTA_IP_V6_SRC:
+        return one_family(t, Family::ipv6) && (parts.src = a.copy(t.src.data(), 16));
+      case CTA_IP_V6_DST:
+        return one_family(t, Family::ipv6) && (parts.dst = a.copy(t.dst.data(), 16));
+      default:
+        return true;
     }
   });
 }
@@ -45,16 +50,28 @@ bool decode_proto(Bytes data, Tuple& t, TupleParts& parts) {
   std::uint16_t id = 0;
   const bool ok = for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_PROTO_NUM: return a.u8(t.l4);
-      case CTA_PROTO_SRC_PORT: parts.numbers |= 1; return a.be16(t.src_port);
-      case CTA_PROTO_DST_PORT: parts.numbers |= 2; return a.be16(t.dst_port);
+      case CTA_PROTO_NUM:
+        return a.u8(t.l4);
+      case CTA_PROTO_SRC_PORT:
+        parts.numbers |= 1;
+        return a.be16(t.src_port);
+      case CTA_PROTO_DST_PORT:
+        parts.numbers |= 2;
+        return a.be16(t.dst_port);
       case CTA_PROTO_ICMP_ID:
-      case CTA_PROTO_ICMPV6_ID: parts.numbers |= 4; return a.be16(id);
+      case CTA_PROTO_ICMPV6_ID:
+        parts.numbers |= 4;
+        return a.be16(id);
       case CTA_PROTO_ICMP_TYPE:
-      case CTA_PROTO_ICMPV6_TYPE: parts.numbers |= 8; return a.u8(type);
+      case CTA_PROTO_ICMPV6_TYPE:
+        parts.numbers |= 8;
+        return a.u8(type);
       case CTA_PROTO_ICMP_CODE:
-      case CTA_PROTO_ICMPV6_CODE: parts.numbers |= 16; return a.u8(code);
-      default: return true;
+      case CTA_PROTO_ICMPV6_CODE:
+        parts.numbers |= 16;
+        return a.u8(code);
+      default:
+        return true;
     }
   });
   if (parts.numbers & 28) t.set_icmp(type, code, id);
@@ -64,10 +81,14 @@ bool decode_proto(Bytes data, Tuple& t, TupleParts& parts) {
 bool decode_tuple(Bytes data, Tuple& t, TupleParts& parts) {
   return for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_TUPLE_IP: return decode_ip(a.data, t, parts);
-      case CTA_TUPLE_PROTO: return decode_proto(a.data, t, parts);
-      case CTA_TUPLE_ZONE: return a.be16(t.zone);
-      default: return true;
+      case CTA_TUPLE_IP:
+        return decode_ip(a.data, t, parts);
+      case CTA_TUPLE_PROTO:
+        return decode_proto(a.data, t, parts);
+      case CTA_TUPLE_ZONE:
+        return a.be16(t.zone);
+      default:
+        return true;
     }
   });
 }
@@ -103,10 +124,17 @@ bool decode_master(Bytes data, FlowRecord& r) {
 bool decode_tcp(Bytes data, Flow& f) {
   return for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_PROTOINFO_TCP_STATE: f.present |= has::kProtoState; return a.u8(f.proto_state);
-      case CTA_PROTOINFO_TCP_WSCALE_ORIGINAL: f.present |= has::kWscaleOrig; return a.u8(f.wscale_orig);
-      case CTA_PROTOINFO_TCP_WSCALE_REPLY: f.present |= has::kWscaleReply; return a.u8(f.wscale_reply);
-      default: return true;
+      case CTA_PROTOINFO_TCP_STATE:
+        f.present |= has::kProtoState;
+        return a.u8(f.proto_state);
+      case CTA_PROTOINFO_TCP_WSCALE_ORIGINAL:
+        f.present |= has::kWscaleOrig;
+        return a.u8(f.wscale_orig);
+      case CTA_PROTOINFO_TCP_WSCALE_REPLY:
+        f.present |= has::kWscaleReply;
+        return a.u8(f.wscale_reply);
+      default:
+        return true;
     }
   });
 }
@@ -115,10 +143,17 @@ bool decode_sctp(Bytes data, FlowRecord& r) {
   unsigned tags = 0;
   const bool ok = for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_PROTOINFO_SCTP_STATE: r.flow.present |= has::kProtoState; return a.u8(r.flow.proto_state);
-      case CTA_PROTOINFO_SCTP_VTAG_ORIGINAL: tags |= 1; return a.be32(r.extra.sctp_vtag_orig);
-      case CTA_PROTOINFO_SCTP_VTAG_REPLY: tags |= 2; return a.be32(r.extra.sctp_vtag_reply);
-      default: return true;
+      case CTA_PROTOINFO_SCTP_STATE:
+        r.flow.present |= has::kProtoState;
+        return a.u8(r.flow.proto_state);
+      case CTA_PROTOINFO_SCTP_VTAG_ORIGINAL:
+        tags |= 1;
+        return a.be32(r.extra.sctp_vtag_orig);
+      case CTA_PROTOINFO_SCTP_VTAG_REPLY:
+        tags |= 2;
+        return a.be32(r.extra.sctp_vtag_reply);
+      default:
+        return true;
     }
   });
   if (tags == 3) r.flow.present |= has::kSctpTags;
@@ -128,9 +163,14 @@ bool decode_sctp(Bytes data, FlowRecord& r) {
 bool decode_dccp(Bytes data, FlowRecord& r) {
   return for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_PROTOINFO_DCCP_STATE: r.flow.present |= has::kProtoState; return a.u8(r.flow.proto_state);
-      case CTA_PROTOINFO_DCCP_ROLE: r.flow.present |= has::kDccpRole; return a.u8(r.extra.dccp_role);
-      default: return true;
+      case CTA_PROTOINFO_DCCP_STATE:
+        r.flow.present |= has::kProtoState;
+        return a.u8(r.flow.proto_state);
+      case CTA_PROTOINFO_DCCP_ROLE:
+        r.flow.present |= has::kDccpRole;
+        return a.u8(r.extra.dccp_role);
+      default:
+        return true;
     }
   });
 }
@@ -138,10 +178,14 @@ bool decode_dccp(Bytes data, FlowRecord& r) {
 bool decode_protoinfo(Bytes data, FlowRecord& r) {
   return for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_PROTOINFO_TCP: return decode_tcp(a.data, r.flow);
-      case CTA_PROTOINFO_SCTP: return decode_sctp(a.data, r);
-      case CTA_PROTOINFO_DCCP: return decode_dccp(a.data, r);
-      default: return true;
+      case CTA_PROTOINFO_TCP:
+        return decode_tcp(a.data, r.flow);
+      case CTA_PROTOINFO_SCTP:
+        return decode_sctp(a.data, r);
+      case CTA_PROTOINFO_DCCP:
+        return decode_dccp(a.data, r);
+      default:
+        return true;
     }
   });
 }
@@ -173,10 +217,17 @@ bool decode_seqadj(Bytes data, SeqAdjust& s, std::uint32_t& present, std::uint32
   unsigned seen = 0;
   const bool ok = for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_SEQADJ_CORRECTION_POS: seen |= 1; return a.be32(s.correction_pos);
-      case CTA_SEQADJ_OFFSET_BEFORE: seen |= 2; return a.be32(s.offset_before);
-      case CTA_SEQADJ_OFFSET_AFTER: seen |= 4; return a.be32(s.offset_after);
-      default: return true;
+      case CTA_SEQADJ_CORRECTION_POS:
+        seen |= 1;
+        return a.be32(s.correction_pos);
+      case CTA_SEQADJ_OFFSET_BEFORE:
+        seen |= 2;
+        return a.be32(s.offset_before);
+      case CTA_SEQADJ_OFFSET_AFTER:
+        seen |= 4;
+        return a.be32(s.offset_after);
+      default:
+        return true;
     }
   });
   if (seen == 7) present |= bit;
@@ -190,10 +241,14 @@ bool decode_synproxy(Bytes data, FlowRecord& r) {
   std::uint32_t tsoff = 0;
   const bool ok = for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_SYNPROXY_ISN: return a.be32(isn);
-      case CTA_SYNPROXY_ITS: return a.be32(its);
-      case CTA_SYNPROXY_TSOFF: return a.be32(tsoff);
-      default: return true;
+      case CTA_SYNPROXY_ISN:
+        return a.be32(isn);
+      case CTA_SYNPROXY_ITS:
+        return a.be32(its);
+      case CTA_SYNPROXY_TSOFF:
+        return a.be32(tsoff);
+      default:
+        return true;
     }
   });
   r.flow.present |= has::kSynproxy;
@@ -211,9 +266,12 @@ bool decode_counters(Bytes data, FlowCounters& c) {
   c = {};
   return for_each_attribute(data, [&](const Attribute& a) {
     switch (a.type) {
-      case CTA_COUNTERS_PACKETS: return a.be64(c.packets);
-      case CTA_COUNTERS_BYTES: return a.be64(c.bytes);
-      default: return true;
+      case CTA_COUNTERS_PACKETS:
+        return a.be64(c.packets);
+      case CTA_COUNTERS_BYTES:
+        return a.be64(c.bytes);
+      default:
+        return true;
     }
   });
 }
@@ -238,20 +296,39 @@ struct FlowParts {
 bool decode_attribute(const Attribute& a, DecodeOptions options, FlowRecord& r, FlowParts& parts) {
   Flow& f = r.flow;
   switch (a.type) {
-    case CTA_TUPLE_ORIG: return decode_orig(a.data, f, parts.orig);
-    case CTA_TUPLE_REPLY: return decode_reply(a.data, f, parts.reply);
-    case CTA_TUPLE_MASTER: return decode_master(a.data, r);
-    case CTA_STATUS: f.present |= has::kStatus; return a.be32(f.status);
-    case CTA_TIMEOUT: f.present |= has::kTimeout; return a.be32(f.timeout);
-    case CTA_MARK: f.present |= has::kMark; return a.be32(f.mark);
-    case CTA_ID: f.present |= has::kId; return a.be32(f.id);
-    case CTA_ZONE: parts.zone_seen = true; return a.be16(parts.zone);
-    case CTA_PROTOINFO: return decode_protoinfo(a.data, r);
-    case CTA_HELP: return decode_help(a.data, r);
-    case CTA_LABELS: return decode_labels(a.data, r);
-    case CTA_SEQ_ADJ_ORIG: return decode_seqadj(a.data, r.extra.seqadj_orig, f.present, has::kSeqAdjOrig);
-    case CTA_SEQ_ADJ_REPLY: return decode_seqadj(a.data, r.extra.seqadj_reply, f.present, has::kSeqAdjReply);
-    case CTA_SYNPROXY: return decode_synproxy(a.data, r);
+    case CTA_TUPLE_ORIG:
+      return decode_orig(a.data, f, parts.orig);
+    case CTA_TUPLE_REPLY:
+      return decode_reply(a.data, f, parts.reply);
+    case CTA_TUPLE_MASTER:
+      return decode_master(a.data, r);
+    case CTA_STATUS:
+      f.present |= has::kStatus;
+      return a.be32(f.status);
+    case CTA_TIMEOUT:
+      f.present |= has::kTimeout;
+      return a.be32(f.timeout);
+    case CTA_MARK:
+      f.present |= has::kMark;
+      return a.be32(f.mark);
+    case CTA_ID:
+      f.present |= has::kId;
+      return a.be32(f.id);
+    case CTA_ZONE:
+      parts.zone_seen = true;
+      return a.be16(parts.zone);
+    case CTA_PROTOINFO:
+      return decode_protoinfo(a.data, r);
+    case CTA_HELP:
+      return decode_help(a.data, r);
+    case CTA_LABELS:
+      return decode_labels(a.data, r);
+    case CTA_SEQ_ADJ_ORIG:
+      return decode_seqadj(a.data, r.extra.seqadj_orig, f.present, has::kSeqAdjOrig);
+    case CTA_SEQ_ADJ_REPLY:
+      return decode_seqadj(a.data, r.extra.seqadj_reply, f.present, has::kSeqAdjReply);
+    case CTA_SYNPROXY:
+      return decode_synproxy(a.data, r);
     case CTA_COUNTERS_ORIG:
       if (!options.counters) return true;
       parts.counters |= 1;
@@ -260,7 +337,8 @@ bool decode_attribute(const Attribute& a, DecodeOptions options, FlowRecord& r, 
       if (!options.counters) return true;
       parts.counters |= 2;
       return decode_counters(a.data, r.extra.counters_reply);
-    default: return true;
+    default:
+      return true;
   }
 }
 
@@ -291,21 +369,34 @@ bool decode_expect_tuple(Bytes data, Expectation& e, Tuple& t, std::uint32_t bit
 bool decode_attribute(const Attribute& a, Expectation& e) {
   using namespace expect_has;
   switch (a.type) {
-    case CTA_EXPECT_MASTER: return decode_expect_tuple(a.data, e, e.master, kMaster, kMasterPorts);
-    case CTA_EXPECT_TUPLE: return decode_expect_tuple(a.data, e, e.expected, kExpected, kExpectedPorts);
-    case CTA_EXPECT_MASK: return decode_expect_tuple(a.data, e, e.mask, kMask, kMaskPorts);
-    case CTA_EXPECT_NAT: return decode_expect_nat(a.data, e);
-    case CTA_EXPECT_TIMEOUT: e.present |= kTimeout; return a.be32(e.timeout);
-    case CTA_EXPECT_FLAGS: e.present |= kFlags; return a.be32(e.flags);
-    case CTA_EXPECT_CLASS: e.present |= kClass; return a.be32(e.klass);
-    case CTA_EXPECT_ZONE: e.present |= kZone; return a.be16(e.zone);
+    case CTA_EXPECT_MASTER:
+      return decode_expect_tuple(a.data, e, e.master, kMaster, kMasterPorts);
+    case CTA_EXPECT_TUPLE:
+      return decode_expect_tuple(a.data, e, e.expected, kExpected, kExpectedPorts);
+    case CTA_EXPECT_MASK:
+      return decode_expect_tuple(a.data, e, e.mask, kMask, kMaskPorts);
+    case CTA_EXPECT_NAT:
+      return decode_expect_nat(a.data, e);
+    case CTA_EXPECT_TIMEOUT:
+      e.present |= kTimeout;
+      return a.be32(e.timeout);
+    case CTA_EXPECT_FLAGS:
+      e.present |= kFlags;
+      return a.be32(e.flags);
+    case CTA_EXPECT_CLASS:
+      e.present |= kClass;
+      return a.be32(e.klass);
+    case CTA_EXPECT_ZONE:
+      e.present |= kZone;
+      return a.be16(e.zone);
     case CTA_EXPECT_HELP_NAME:
       if (copy_text(a, e.helper)) e.present |= kHelper;
       return true;
     case CTA_EXPECT_FN:
       if (copy_text(a, e.function)) e.present |= kFunction;
       return true;
-    default: return true;
+    default:
+      return true;
   }
 }
 

@@ -86,10 +86,14 @@ void put_dccp(ByteWriter& w, const FlowRecord& r) {
 
 void put_protoinfo(ByteWriter& w, const FlowRecord& r, bool be_liberal) {
   switch (r.flow.orig.l4) {
-    case kTcp: return put_tcp(w, r.flow, be_liberal);
-    case kSctp: return put_sctp(w, r);
-    case kDccp: return put_dccp(w, r);
-    default: return;
+    case kTcp:
+      return put_tcp(w, r.flow, be_liberal);
+    case kSctp:
+      return put_sctp(w, r);
+    case kDccp:
+      return put_dccp(w, r);
+    default:
+      return;
   }
 }
 
@@ -192,8 +196,7 @@ void encode_update(ByteWriter& w, std::uint32_t seq, const FlowRecord& r, bool b
   const auto start = begin_message(w, kFlowNew, kRequest, seq, number(f.orig.family));
   put_tuple(w, CTA_TUPLE_ORIG, f.orig);
   if (f.knows(has::kStatus)) {
-    put_be32(w, CTA_STATUS,
-             (f.status & ~(status::kSrcNat | status::kDstNat | status::kDying)) | status::kConfirmed);
+    put_be32(w, CTA_STATUS, (f.status & ~(status::kSrcNat | status::kDstNat | status::kDying)) | status::kConfirmed);
   }
   put_values(w, r, be_liberal);
   end_message(w, start);

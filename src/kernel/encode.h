@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Flows and expectations to ctnetlink requests (spec replication.md 5.2 to 5.5). Each function appends one message to the
-// writer, which must stand at a message boundary; if it does not fit the writer says failed(). None of them ever writes a
-// request without a tuple, which the kernel would take for "everything".
+// Flows and expectations to ctnetlink requests (spec replication.md 5.2 to 5.5). Each function appends one message to
+// the writer, which must stand at a message boundary; if it does not fit the writer says failed(). None of them ever
+// writes a request without a tuple, which the kernel would take for "everything".
 #pragma once
 
 #include <cstdint>

@@ -84,15 +84,16 @@ class Compiler {
     return decide(segments);
   }
 
-  // Finds the attribute at the end of the path, one nested in the other, and goes on with its offset in X; to `missing` if
-  // there is none.
+  // Finds the attribute at the end of the path, one nested in the other, and goes on with its offset in X; to `missing`
+  // if there is none.
   Label find(std::initializer_list<std::uint32_t> path, Label found, Label missing) {
     Label next = program_.load(BPF_MISC | BPF_TAX, 0, found);
     for (auto type = std::rbegin(path); type != std::rend(path); ++type) {
       const bool outermost = std::next(type) == std::rend(path);
       next = program_.jump_if(BPF_JEQ, 0, missing, next);
       next = program_.load(BPF_LD | BPF_W | BPF_ABS,
-                           static_cast<std::uint32_t>(SKF_AD_OFF + (outermost ? SKF_AD_NLATTR : SKF_AD_NLATTR_NEST)), next);
+                           static_cast<std::uint32_t>(SKF_AD_OFF + (outermost ? SKF_AD_NLATTR : SKF_AD_NLATTR_NEST)),
+                           next);
       next = program_.load(BPF_LDX | BPF_W | BPF_IMM, *type, next);
     }
     return program_.load(BPF_LD | BPF_W | BPF_IMM, kAttributesAt, next);
@@ -136,8 +137,9 @@ class Compiler {
     return find({CTA_TUPLE_ORIG, CTA_TUPLE_IP, source}, match(networks, 0, hit, reply), pass_);
   }
 
-  // Whether the address of the attribute at X is in one of `networks`, which agree in all 32-bit words before `word`. Networks
-  // that end within this word are ranges of its values; of those that reach farther each value leads to the next word.
+  // Whether the address of the attribute at X is in one of `networks`, which agree in all 32-bit words before `word`.
+  // Networks that end within this word are ranges of its values; of those that reach farther each value leads to the
+  // next word.
   Label match(const std::vector<Network>& networks, unsigned word, Label hit, Label miss) {
     const unsigned before = 32 * word;
     struct Range {
@@ -149,7 +151,8 @@ class Compiler {
     for (const auto& n : networks) {
       if (n.prefix <= before) return hit;
       const auto* bytes = n.address.data() + std::size_t{4} * word;
-      const auto value = std::uint32_t{bytes[0]} << 24 | std::uint32_t{bytes[1]} << 16 | std::uint32_t{bytes[2]} << 8 | bytes[3];
+      const auto value =
+          std::uint32_t{bytes[0]} << 24 | std::uint32_t{bytes[1]} << 16 | std::uint32_t{bytes[2]} << 8 | bytes[3];
       if (n.prefix <= before + 32) {
         ranges.push_back({value, value + (std::uint64_t{1} << (before + 32 - n.prefix))});
       } else {

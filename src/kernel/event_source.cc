@@ -14,8 +14,8 @@
 
 namespace ctsync::kernel {
 
-// Room for one system call's worth of events, each a datagram of its own. An event is 200 to 700 bytes; the size is no power
-// of two so that the buffers do not fall on the same cache lines.
+// Room for one system call's worth of events, each a datagram of its own. An event is 200 to 700 bytes; the size is no
+// power of two so that the buffers do not fall on the same cache lines.
 struct EventSource::Buffers {
   static constexpr std::size_t kCount = 64;
   static constexpr std::size_t kSize = 2112;
@@ -56,14 +56,12 @@ Result<> EventSource::open(const EventOptions& options) {
     set_receive_buffer(fd->get(), options.buffer_size);
   }
   const int on = 1;
-  if (options.reliable &&
-      (::setsockopt(fd->get(), SOL_NETLINK, NETLINK_BROADCAST_ERROR, &on, sizeof on) != 0 ||
-       ::setsockopt(fd->get(), SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof on) != 0)) {
+  if (options.reliable && (::setsockopt(fd->get(), SOL_NETLINK, NETLINK_BROADCAST_ERROR, &on, sizeof on) != 0 ||
+                           ::setsockopt(fd->get(), SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof on) != 0)) {
     return fail_errno("can't set reliable event delivery");
   }
   const std::array flows{NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY};
-  const std::array expectations{NFNLGRP_CONNTRACK_EXP_NEW, NFNLGRP_CONNTRACK_EXP_UPDATE,
-                                NFNLGRP_CONNTRACK_EXP_DESTROY};
+  const std::array expectations{NFNLGRP_CONNTRACK_EXP_NEW, NFNLGRP_CONNTRACK_EXP_UPDATE, NFNLGRP_CONNTRACK_EXP_DESTROY};
   for (const auto group : flows) {
     if (auto ok = join_group(fd->get(), group); !ok) return ok;
   }
@@ -153,11 +151,16 @@ void EventSource::handle_message(const Message& m, EventHandler& handler) {
   const bool created = (m.flags & (NLM_F_CREATE | NLM_F_EXCL)) != 0;
   const auto changed = created ? EventType::new_ : EventType::update;
   switch (m.type) {
-    case kFlowNew: return handle_flow(changed, m, handler);
-    case kFlowDelete: return handle_flow(EventType::destroy, m, handler);
-    case kExpectNew: return handle_expectation(changed, m, handler);
-    case kExpectDelete: return handle_expectation(EventType::destroy, m, handler);
-    default: ++stats_.unknown_type;
+    case kFlowNew:
+      return handle_flow(changed, m, handler);
+    case kFlowDelete:
+      return handle_flow(EventType::destroy, m, handler);
+    case kExpectNew:
+      return handle_expectation(changed, m, handler);
+    case kExpectDelete:
+      return handle_expectation(EventType::destroy, m, handler);
+    default:
+      ++stats_.unknown_type;
   }
 }
 

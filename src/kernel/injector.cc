@@ -25,16 +25,19 @@ enum class Step : std::uint8_t {
   create,
   update,
   destroy,
-  create_instead,     // nothing to update
+  create_instead,      // nothing to update
   destroy_and_create,  // in the way, or not to be updated
   finished,
 };
 
 Step first_step(WriteOp op) {
   switch (op) {
-    case WriteOp::create: return Step::create;
-    case WriteOp::destroy: return Step::destroy;
-    default: return Step::update;
+    case WriteOp::create:
+      return Step::create;
+    case WriteOp::destroy:
+      return Step::destroy;
+    default:
+      return Step::update;
   }
 }
 
@@ -62,7 +65,8 @@ Step next_step(Step step, const Answers& a, WriteResult& result) {
     case Step::destroy_and_create:
       if (a.destroy != 0 && a.destroy != ENOENT) return end(WritePhase::destroy, a.destroy);
       return end(WritePhase::create_again, a.write);
-    default: return end(WritePhase::destroy, a.destroy);
+    default:
+      return end(WritePhase::destroy, a.destroy);
   }
 }
 
@@ -92,7 +96,8 @@ std::size_t hash_of(const Tuple& t) {
   return static_cast<std::size_t>(h >> 32);
 }
 
-// The kernel's answers, read many a call. Of each only the head matters: the rest (the request, extended errors) is cut off.
+// The kernel's answers, read many a call. Of each only the head matters: the rest (the request, extended errors) is cut
+// off.
 struct AnswerReader {
   static constexpr std::size_t kCount = 64;
   static constexpr std::size_t kSize = NLMSG_HDRLEN + sizeof(nlmsgerr);
@@ -150,15 +155,22 @@ struct Request {
 std::uint32_t default_timeout(const Flow& f) {
   const bool stream = f.knows(has::kStatus) && (f.status & status::kAssured);
   switch (f.orig.l4) {
-    case kTcp: return tcp_timeout(f.proto_state);
+    case kTcp:
+      return tcp_timeout(f.proto_state);
     case kUdp:
-    case kUdpLite: return stream ? 120 : 30;
+    case kUdpLite:
+      return stream ? 120 : 30;
     case kIcmp:
-    case kIcmpv6: return 30;
-    case kGre: return stream ? 180 : 30;
-    case kSctp: return sctp_timeout(f.proto_state);
-    case kDccp: return dccp_timeout(f.proto_state);
-    default: return 600;
+    case kIcmpv6:
+      return 30;
+    case kGre:
+      return stream ? 180 : 30;
+    case kSctp:
+      return sctp_timeout(f.proto_state);
+    case kDccp:
+      return dccp_timeout(f.proto_state);
+    default:
+      return 600;
   }
 }
 
@@ -281,8 +293,8 @@ void Injector::Batch::add_request(ByteWriter& w, std::uint32_t entry, bool destr
                                  .size = static_cast<std::uint32_t>(w.size() - offset)};
 }
 
-// Sends all requests in one call and collects the errors. If any answer may be lost, each request without one is repeated
-// alone, which is safe: repeating a create, an update or a destroy leads to the same table.
+// Sends all requests in one call and collects the errors. If any answer may be lost, each request without one is
+// repeated alone, which is safe: repeating a create, an update or a destroy leads to the same table.
 void Injector::Batch::exchange() {
   const auto base = seq_;
   seq_ += request_count_;

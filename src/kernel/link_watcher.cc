@@ -57,9 +57,12 @@ Result<UniqueFd> request_links() {
 
 std::string_view to_string(LinkStatus status) {
   switch (status) {
-    case LinkStatus::running: return "RUNNING";
-    case LinkStatus::no_carrier: return "NO-CARRIER";
-    default: return "DOWN";
+    case LinkStatus::running:
+      return "RUNNING";
+    case LinkStatus::no_carrier:
+      return "NO-CARRIER";
+    default:
+      return "DOWN";
   }
 }
 
@@ -130,11 +133,9 @@ void LinkWatcher::handle_link(std::uint16_t type, std::span<const std::uint8_t> 
   if ((type != RTM_NEWLINK && type != RTM_DELLINK) || !parse_link(body, link)) return;
   const bool gone = type == RTM_DELLINK;
   // The old name of a renamed interface, or the deleted one.
-  forget_if(
-      [&](const std::string& name, std::uint32_t index) {
-        return index == link.info.index && (gone || name != link.name);
-      },
-      on_change);
+  forget_if([&](const std::string& name,
+                std::uint32_t index) { return index == link.info.index && (gone || name != link.name); },
+            on_change);
   if (gone) return;
   auto& known = links_[link.name];
   if (known == link.info) return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Netlink framing (linux/netlink.h): walkers over the messages of a datagram and the attributes of a message, and writers of
-// both. The walkers never leave the bytes they were given; lengths that lie end the walk and set malformed().
+// Netlink framing (linux/netlink.h): walkers over the messages of a datagram and the attributes of a message, and
+// writers of both. The walkers never leave the bytes they were given; lengths that lie end the walk and set
+// malformed().
 #pragma once
 
 #include <linux/netfilter/nfnetlink.h>
@@ -74,11 +75,21 @@ struct Attribute {
   std::span<const std::uint8_t> data;
 
   // False, and nothing stored, if the data is too short.
-  bool u8(std::uint8_t& to) const { return get(to, [](ByteReader& r) { return r.u8(); }); }
-  bool be16(std::uint16_t& to) const { return get(to, [](ByteReader& r) { return r.be16(); }); }
-  bool be32(std::uint32_t& to) const { return get(to, [](ByteReader& r) { return r.be32(); }); }
-  bool be64(std::uint64_t& to) const { return get(to, [](ByteReader& r) { return r.be64(); }); }
-  bool host32(std::uint32_t& to) const { return get(to, [](ByteReader& r) { return r.host32(); }); }
+  bool u8(std::uint8_t& to) const {
+    return get(to, [](ByteReader& r) { return r.u8(); });
+  }
+  bool be16(std::uint16_t& to) const {
+    return get(to, [](ByteReader& r) { return r.be16(); });
+  }
+  bool be32(std::uint32_t& to) const {
+    return get(to, [](ByteReader& r) { return r.be32(); });
+  }
+  bool be64(std::uint64_t& to) const {
+    return get(to, [](ByteReader& r) { return r.be64(); });
+  }
+  bool host32(std::uint32_t& to) const {
+    return get(to, [](ByteReader& r) { return r.host32(); });
+  }
   bool copy(void* to, std::size_t n) const {
     if (data.size() < n) return false;
     std::memcpy(to, data.data(), n);

@@ -29,9 +29,12 @@ Result<std::unique_ptr<Dump>> NetlinkTable::dump(DumpWhat what, Family family, b
 
 TableWriter& NetlinkTable::writer(Origin origin) {
   switch (origin) {
-    case Origin::commit: return commit_;
-    case Origin::flush: return flush_;
-    default: return inject_;
+    case Origin::commit:
+      return commit_;
+    case Origin::flush:
+      return flush_;
+    default:
+      return inject_;
   }
 }
 

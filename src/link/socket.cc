@@ -47,7 +47,8 @@ bool has_other_address(const LinkOptions& options) {
   bool other = false;
   bool own = false;
   for (const auto* i = list; i != nullptr; i = i->ifa_next) {
-    if (i->ifa_addr == nullptr || i->ifa_addr->sa_family != options.family || options.interface != i->ifa_name) continue;
+    if (i->ifa_addr == nullptr || i->ifa_addr->sa_family != options.family || options.interface != i->ifa_name)
+      continue;
     sockaddr_storage address{};
     std::memcpy(&address, i->ifa_addr, options.family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
     const auto found = sender_of(address);

@@ -329,8 +329,6 @@ void TcpLink::flush() {
   watch_client();
 }
 
-bool TcpLink::congested() const {
-  return queue_.size() > queue_.maximum() / 2;
-}
+bool TcpLink::congested() const { return queue_.size() > queue_.maximum() / 2; }
 
 }  // namespace ctsync::link

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The attribute layer common to both kinds of payload (spec replication.md 2.1, 2.7). On the wire an attribute is: length
-// (header included, padding not), id, data, zero bytes up to a multiple of four.
+// The attribute layer common to both kinds of payload (spec replication.md 2.1, 2.7). On the wire an attribute is:
+// length (header included, padding not), id, data, zero bytes up to a multiple of four.
 #pragma once
 
 #include <array>
@@ -106,8 +106,8 @@ inline bool get_string(std::span<char> to, std::span<const std::uint8_t> data) {
   return true;
 }
 
-// Where the attributes of one message are. Later ones replace earlier ones, as the rules want, and the codec need not care
-// about their order.
+// Where the attributes of one message are. Later ones replace earlier ones, as the rules want, and the codec need not
+// care about their order.
 template <std::size_t kCount>
 class AttrIndex {
  public:

@@ -36,12 +36,27 @@ constexpr std::uint16_t kMaxHelperAttr = kAttrHeader + kMaxWireHelperName + 1;
 constexpr std::uint16_t kMaxFunctionAttr = kAttrHeader + kMaxWireFunctionName + 1;
 
 constexpr std::array<AttrRule, kAttrCount> kRules = {{
-    {12}, {36}, {5}, {8},  // master
-    {12}, {36}, {5}, {8},  // expected
-    {12}, {36}, {5}, {8},  // mask
-    {8},  {8},  {8},       // timeout, flags, class
-    {12}, {8},  {5}, {8},  // NAT
-    {kMaxHelperAttr, true}, {kMaxFunctionAttr, true},
+    {12},
+    {36},
+    {5},
+    {8},  // master
+    {12},
+    {36},
+    {5},
+    {8},  // expected
+    {12},
+    {36},
+    {5},
+    {8},  // mask
+    {8},
+    {8},
+    {8},  // timeout, flags, class
+    {12},
+    {8},
+    {5},
+    {8},  // NAT
+    {kMaxHelperAttr, true},
+    {kMaxFunctionAttr, true},
 }};
 
 using Attributes = AttrIndex<kAttrCount>;

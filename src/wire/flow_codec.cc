@@ -50,10 +50,39 @@ constexpr std::uint16_t kMaxHelperAttr = kAttrHeader + kMaxWireHelperName + 1;
 constexpr std::uint16_t kMaxLabelsAttr = kAttrHeader + 1024;
 
 constexpr std::array<AttrRule, kAttrCount> kRules = {{
-    {12}, {36}, {5},  {8},  {5}, {8},  {8},  {8},                     // 0 addresses, protocol, ports, state, status ...
-    {12}, {36}, {5},  {8},  {8}, {8},  {6},  {6},                     // 8 master, IPv4 NAT
-    {28}, {5},  {8},  {8},  {5}, {5},  {5},  {5},                     // 16 sequence adjustment, SCTP, DCCP, ICMP
-    {6},  {5},  {5},  {kMaxHelperAttr, true}, {kMaxLabelsAttr, true}, {20}, {20}, {16}, {6},  // 24 ICMP id ... zone
+    {12},
+    {36},
+    {5},
+    {8},
+    {5},
+    {8},
+    {8},
+    {8},  // 0 addresses, protocol, ports, state, status ...
+    {12},
+    {36},
+    {5},
+    {8},
+    {8},
+    {8},
+    {6},
+    {6},  // 8 master, IPv4 NAT
+    {28},
+    {5},
+    {8},
+    {8},
+    {5},
+    {5},
+    {5},
+    {5},  // 16 sequence adjustment, SCTP, DCCP, ICMP
+    {6},
+    {5},
+    {5},
+    {kMaxHelperAttr, true},
+    {kMaxLabelsAttr, true},
+    {20},
+    {20},
+    {16},
+    {6},  // 24 ICMP id ... zone
 }};
 
 void put_protocol_part(ByteWriter& w, const Flow& f, const FlowExtra* x, const EncodeOptions& options) {
@@ -86,7 +115,8 @@ void put_protocol_part(ByteWriter& w, const Flow& f, const FlowExtra* x, const E
       put_u8(w, kDccpState, f.proto_state);
       if (x != nullptr && f.knows(has::kDccpRole)) put_u8(w, kDccpRole, x->dccp_role);
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -212,7 +242,8 @@ void get_protocol_state(FlowRecord& r, const Attributes& a) {
         f.present |= has::kDccpRole;
       }
       break;
-    default: break;
+    default:
+      break;
   }
 }
 

@@ -13,12 +13,20 @@ bool MessageReader::next(Message& out, ReceiveStats& stats) {
     const bool over = last_ != Status::message && last_ != Status::wrong_version;
     if (over) return false;
     switch (next(out)) {
-      case Status::message: return true;
-      case Status::wrong_version: stats.count_wrong_version(); break;
-      case Status::truncated: stats.count_truncated(); return false;
-      case Status::bad_size: stats.count_bad_size(); return false;
+      case Status::message:
+        return true;
+      case Status::wrong_version:
+        stats.count_wrong_version();
+        break;
+      case Status::truncated:
+        stats.count_truncated();
+        return false;
+      case Status::bad_size:
+        stats.count_bad_size();
+        return false;
       case Status::need_more:
-      case Status::end: return false;
+      case Status::end:
+        return false;
     }
   }
 }

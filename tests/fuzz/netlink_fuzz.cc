@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Bytes as the body of a conntrack message: decoded as flow and as expectation; what is accepted is written again, and must
-// fit the room of a request and decode to the same tuple.
+// Bytes as the body of a conntrack message: decoded as flow and as expectation; what is accepted is written again, and
+// must fit the room of a request and decode to the same tuple.
 #include <cstdint>
 #include <cstdlib>
 #include <vector>

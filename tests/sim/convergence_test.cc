@@ -20,7 +20,8 @@ using std::chrono::seconds;
 #ifdef NDEBUG
 constexpr std::uint64_t kDefaultSeeds = 300;
 #else
-constexpr std::uint64_t kDefaultSeeds = 20;  // a build to debug with, or with sanitizers, is up to a hundred times slower
+constexpr std::uint64_t kDefaultSeeds =
+    20;  // a build to debug with, or with sanitizers, is up to a hundred times slower
 #endif
 
 void for_each_seed(const std::function<void(std::uint64_t)>& run) {

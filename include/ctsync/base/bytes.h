@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The one place where bytes of a packet become numbers and back. ByteReader never reads past its end: a read that does not
-// fit returns zero and sets failed(). ByteWriter never writes past its end: a write that does not fit sets failed() and
-// changes nothing. Byte order is in the name of each call: be = network order, host = order of this machine.
+// The one place where bytes of a packet become numbers and back. ByteReader never reads past its end: a read that does
+// not fit returns zero and sets failed(). ByteWriter never writes past its end: a write that does not fit sets failed()
+// and changes nothing. Byte order is in the name of each call: be = network order, host = order of this machine.
 #pragma once
 
 #include <bit>

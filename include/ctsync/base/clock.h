@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Time as the program sees it. Everything that waits or ages uses the monotonic clock, so a step of the wall clock shifts
-// nothing; wall time is only for the log and for the first sequence number. Tests implement Clock in memory.
+// Time as the program sees it. Everything that waits or ages uses the monotonic clock, so a step of the wall clock
+// shifts nothing; wall time is only for the log and for the first sequence number. Tests implement Clock in memory.
 #pragma once
 
 #include <chrono>
@@ -14,7 +14,7 @@ using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
 class Clock {
  public:
   virtual ~Clock() = default;
-  virtual TimePoint now() const = 0;             // monotonic
+  virtual TimePoint now() const = 0;              // monotonic
   virtual std::int64_t wall_seconds() const = 0;  // seconds since 1970, UTC
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The event loop: one thread, epoll. A turn of the loop is: wait; serve every ready descriptor once; fire due timers; run
-// one slice of each job; call the turn hooks. Handlers may add, change and remove descriptors, timers and jobs at any time,
-// their own included. The loop owns none of the descriptors.
+// The event loop: one thread, epoll. A turn of the loop is: wait; serve every ready descriptor once; fire due timers;
+// run one slice of each job; call the turn hooks. Handlers may add, change and remove descriptors, timers and jobs at
+// any time, their own included. The loop owns none of the descriptors.
 #pragma once
 
 #include <cstdint>
@@ -69,7 +69,8 @@ class EventLoop {
 
   Result<> open();
 
-  // One handler a descriptor (unwatch before closing it); watching a watched descriptor replaces handler and events. events = 0 pauses it.
+  // One handler a descriptor (unwatch before closing it); watching a watched descriptor replaces handler and events.
+  // events = 0 pauses it.
   void watch(int fd, std::uint32_t events, FdHandler handler);
   void change(int fd, std::uint32_t events);
   void unwatch(int fd);
@@ -86,17 +87,17 @@ class EventLoop {
   // Called at the end of every turn, in the order of registration.
   void on_turn(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
 
-  // Gathering. Under a stream of events a wake-up for each costs far more than the event. So while kStreamRate or more come
-  // in a millisecond (handlers tell through worked()), the loop sleeps until `d` after the beginning of the last turn before
-  // it looks again, and finds many at once. Whatever comes more slowly is served at once; timers and jobs are never
-  // delayed. 0 = never pause (the default).
+  // Gathering. Under a stream of events a wake-up for each costs far more than the event. So while kStreamRate or more
+  // come in a millisecond (handlers tell through worked()), the loop sleeps until `d` after the beginning of the last
+  // turn before it looks again, and finds many at once. Whatever comes more slowly is served at once; timers and jobs
+  // are never delayed. 0 = never pause (the default).
   static constexpr std::uint32_t kStreamRate = 8;
   void set_pause(Duration d) { pause_ = d; }
   void worked(std::size_t events) { work_ += events; }
   // For this turn: there is more to read than was read, do not pause.
   void hurry() { hurry_ = true; }
 
-  void run();          // until stop()
+  void run();                                       // until stop()
   void run_once(std::optional<Duration> max_wait);  // one turn
   void stop() { stopping_ = true; }
 
@@ -104,10 +105,10 @@ class EventLoop {
   TimePoint now() const { return clock_.now(); }
   // Time each job may take in a turn.
   static constexpr Duration kJobBudget = std::chrono::microseconds(900);
-  // Once jobs have worked for kJobSprint, the loop rests before the next turn, for this part of the time the jobs took, if no
-  // descriptor is ready. Without a rest a long job would starve the processes of ordinary priority on its processor (the
-  // daemon has real-time priority), and the kernel, which does not let that happen, would stop the daemon for 50 ms in every
-  // second. After a second without jobs they may sprint again.
+  // Once jobs have worked for kJobSprint, the loop rests before the next turn, for this part of the time the jobs took,
+  // if no descriptor is ready. Without a rest a long job would starve the processes of ordinary priority on its
+  // processor (the daemon has real-time priority), and the kernel, which does not let that happen, would stop the
+  // daemon for 50 ms in every second. After a second without jobs they may sprint again.
   static constexpr int kJobRestPart = 6;
   static constexpr Duration kJobSprint = std::chrono::milliseconds(400);
 

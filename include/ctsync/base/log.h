@@ -23,18 +23,26 @@ class Log {
  public:
   virtual ~Log() = default;
   virtual void write(Level level, std::string_view text) = 0;
-  // A line of its own, as conntrackd writes an entry that could not be committed: "date<TAB>text" in the file, the text at
-  // `level` in syslog.
+  // A line of its own, as conntrackd writes an entry that could not be committed: "date<TAB>text" in the file, the text
+  // at `level` in syslog.
   virtual void write_entry(Level level, std::string_view text) = 0;
 
   template <typename... A>
-  void info(fmt::format_string<A...> f, A&&... a) { write(Level::info, fmt::format(f, std::forward<A>(a)...)); }
+  void info(fmt::format_string<A...> f, A&&... a) {
+    write(Level::info, fmt::format(f, std::forward<A>(a)...));
+  }
   template <typename... A>
-  void notice(fmt::format_string<A...> f, A&&... a) { write(Level::notice, fmt::format(f, std::forward<A>(a)...)); }
+  void notice(fmt::format_string<A...> f, A&&... a) {
+    write(Level::notice, fmt::format(f, std::forward<A>(a)...));
+  }
   template <typename... A>
-  void warning(fmt::format_string<A...> f, A&&... a) { write(Level::warning, fmt::format(f, std::forward<A>(a)...)); }
+  void warning(fmt::format_string<A...> f, A&&... a) {
+    write(Level::warning, fmt::format(f, std::forward<A>(a)...));
+  }
   template <typename... A>
-  void error(fmt::format_string<A...> f, A&&... a) { write(Level::error, fmt::format(f, std::forward<A>(a)...)); }
+  void error(fmt::format_string<A...> f, A&&... a) {
+    write(Level::error, fmt::format(f, std::forward<A>(a)...));
+  }
 };
 
 // What of the log goes to the terminal: notice and info to stdout, warning and error to stderr.

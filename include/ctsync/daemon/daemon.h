@@ -8,8 +8,8 @@
 
 namespace ctsync::daemon {
 
-// Runs until -k, SIGTERM or SIGINT. With `background` the calling process exits as soon as the daemon serves requests, or
-// with the failure of its start; messages of the start reach the terminal either way. Returns the exit status.
+// Runs until -k, SIGTERM or SIGINT. With `background` the calling process exits as soon as the daemon serves requests,
+// or with the failure of its start; messages of the start reach the terminal either way. Returns the exit status.
 int run(const config::Config& config, const std::string& config_path, bool background);
 
 }  // namespace ctsync::daemon

@@ -31,17 +31,17 @@ inline constexpr std::uint32_t kZone = 1U << 14;
 }  // namespace expect_has
 
 struct Expectation {
-  Tuple master;    // original tuple of the master flow
+  Tuple master;  // original tuple of the master flow
   Tuple expected;
   Tuple mask;
-  Tuple nat;       // saved tuple
+  Tuple nat;                  // saved tuple
   std::uint32_t present = 0;  // bits of expect_has
   std::uint32_t timeout = 0;  // seconds
   std::uint32_t flags = 0;    // kernel flags: 1 permanent, 2 inactive, 4 userspace
   std::uint32_t klass = 0;
-  std::uint32_t nat_dir = 0;  // 0 original, 1 reply
-  std::array<char, kHelperNameSize> helper{};         // always terminated
-  std::array<char, kExpectFunctionSize> function{};   // always terminated
+  std::uint32_t nat_dir = 0;                         // 0 original, 1 reply
+  std::array<char, kHelperNameSize> helper{};        // always terminated
+  std::array<char, kExpectFunctionSize> function{};  // always terminated
   std::uint16_t zone = 0;
 
   bool knows(std::uint32_t bits) const { return (present & bits) == bits; }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A flow: one conntrack entry as a plain value. Flow is what every flow has; FlowExtra is what few flows have and what the
-// tables keep in a side record. Absent is not zero: each optional attribute has a presence bit. Numbers are in host byte
-// order, addresses are bytes in network order.
+// A flow: one conntrack entry as a plain value. Flow is what every flow has; FlowExtra is what few flows have and what
+// the tables keep in a side record. Absent is not zero: each optional attribute has a presence bit. Numbers are in host
+// byte order, addresses are bytes in network order.
 #pragma once
 
 #include <array>
@@ -26,8 +26,8 @@ inline constexpr std::uint8_t kIcmpv6 = 58;
 inline constexpr std::uint8_t kSctp = 132;
 inline constexpr std::uint8_t kUdpLite = 136;
 
-// One direction of a flow. The two numbers of the layer-4 protocol are: ports (TCP, UDP, SCTP, DCCP, UDP-Lite), keys (GRE),
-// or, for ICMP and ICMPv6, id in src_port and type * 256 + code in dst_port. Zero for all other protocols.
+// One direction of a flow. The two numbers of the layer-4 protocol are: ports (TCP, UDP, SCTP, DCCP, UDP-Lite), keys
+// (GRE), or, for ICMP and ICMPv6, id in src_port and type * 256 + code in dst_port. Zero for all other protocols.
 struct Tuple {
   Address src{};
   Address dst{};
@@ -73,10 +73,10 @@ inline constexpr std::uint32_t kHelper = 1U << 13;
 
 // Presence bits of Flow::present.
 namespace has {
-inline constexpr std::uint32_t kPorts = 1U << 0;    // the two layer-4 numbers of the original tuple
-inline constexpr std::uint32_t kReply = 1U << 1;    // the whole reply tuple (kernel flows)
-inline constexpr std::uint32_t kSnat = 1U << 2;     // reply_dst is the address the source is changed to (wire flows)
-inline constexpr std::uint32_t kDnat = 1U << 3;     // reply_src is the address the destination is changed to (wire flows)
+inline constexpr std::uint32_t kPorts = 1U << 0;  // the two layer-4 numbers of the original tuple
+inline constexpr std::uint32_t kReply = 1U << 1;  // the whole reply tuple (kernel flows)
+inline constexpr std::uint32_t kSnat = 1U << 2;   // reply_dst is the address the source is changed to (wire flows)
+inline constexpr std::uint32_t kDnat = 1U << 3;   // reply_src is the address the destination is changed to (wire flows)
 inline constexpr std::uint32_t kSnatPort = 1U << 4;  // reply_dst_port likewise
 inline constexpr std::uint32_t kDnatPort = 1U << 5;  // reply_src_port likewise
 inline constexpr std::uint32_t kStatus = 1U << 6;
@@ -86,15 +86,15 @@ inline constexpr std::uint32_t kId = 1U << 9;
 inline constexpr std::uint32_t kProtoState = 1U << 10;  // TCP, SCTP, DCCP
 inline constexpr std::uint32_t kWscaleOrig = 1U << 11;
 inline constexpr std::uint32_t kWscaleReply = 1U << 12;
-inline constexpr std::uint32_t kZone = 1U << 13;        // the zone holds for both directions
-inline constexpr std::uint32_t kSynproxy = 1U << 14;    // with all values zero unless kSynproxyValues
+inline constexpr std::uint32_t kZone = 1U << 13;      // the zone holds for both directions
+inline constexpr std::uint32_t kSynproxy = 1U << 14;  // with all values zero unless kSynproxyValues
 // Attributes whose values are in FlowExtra:
 inline constexpr std::uint32_t kSynproxyValues = 1U << 16;
 inline constexpr std::uint32_t kLabels = 1U << 17;
 inline constexpr std::uint32_t kHelper = 1U << 18;
 inline constexpr std::uint32_t kSeqAdjOrig = 1U << 19;
 inline constexpr std::uint32_t kSeqAdjReply = 1U << 20;
-inline constexpr std::uint32_t kMaster = 1U << 21;      // addresses and protocol of the master
+inline constexpr std::uint32_t kMaster = 1U << 21;  // addresses and protocol of the master
 inline constexpr std::uint32_t kMasterPorts = 1U << 22;
 inline constexpr std::uint32_t kSctpTags = 1U << 23;
 inline constexpr std::uint32_t kDccpRole = 1U << 24;
@@ -105,7 +105,8 @@ inline constexpr std::uint32_t kNat = kSnat | kDnat | kSnatPort | kDnatPort;
 
 struct Flow {
   Tuple orig;
-  // Reply tuple (family, protocol and zone are those of orig), or NAT values of a flow that came over the wire; see `has`.
+  // Reply tuple (family, protocol and zone are those of orig), or NAT values of a flow that came over the wire; see
+  // `has`.
   Address reply_src{};
   Address reply_dst{};
   std::uint16_t reply_src_port = 0;
@@ -114,7 +115,7 @@ struct Flow {
   std::uint32_t status = 0;   // bits of `status`
   std::uint32_t timeout = 0;  // seconds, as told by the source; ages from the moment it was told
   std::uint32_t mark = 0;
-  std::uint32_t id = 0;       // conntrack id, of kernel flows
+  std::uint32_t id = 0;          // conntrack id, of kernel flows
   std::uint8_t proto_state = 0;  // kernel state number of TCP, SCTP or DCCP
   std::uint8_t wscale_orig = 0;
   std::uint8_t wscale_reply = 0;
@@ -157,8 +158,8 @@ struct FlowExtra {
   FlowCounters counters_reply;
 };
 
-// A decoded flow on its way into a table. Of `extra` only the members announced in flow.present are set; the others hold
-// what was in memory before, so that decoding need not clear them.
+// A decoded flow on its way into a table. Of `extra` only the members announced in flow.present are set; the others
+// hold what was in memory before, so that decoding need not clear them.
 struct FlowRecord {
   FlowRecord() {}  // NOLINT: extra stays uninitialised on purpose
   Flow flow;
@@ -170,8 +171,8 @@ struct FlowRecord {
 // Copies of `from` the attributes named in `bits` (of has::kExtra) into `to`.
 void copy_extra(FlowExtra& to, const FlowExtra& from, std::uint32_t bits);
 
-// The merge rule of the caches (spec replication.md 4.2): every attribute known in `from` overwrites, all others stay; the
-// original and reply tuples stay. Extra attributes are merged by the table with copy_extra.
+// The merge rule of the caches (spec replication.md 4.2): every attribute known in `from` overwrites, all others stay;
+// the original and reply tuples stay. Extra attributes are merged by the table with copy_extra.
 void merge(Flow& to, const Flow& from);
 
 // NAT of a kernel flow, computed from the tuples as the wire format wants it (spec replication.md 2.5).

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The flow filter of spec config.md 6 (user-space semantics): protocol, address and TCP state, each a list with one action.
-// A flow passes if it agrees with every criterion for which an action was given. Thousands of networks cost one look-up per
-// distinct prefix length, not a scan.
+// The flow filter of spec config.md 6 (user-space semantics): protocol, address and TCP state, each a list with one
+// action. A flow passes if it agrees with every criterion for which an action was given. Thousands of networks cost one
+// look-up per distinct prefix length, not a scan.
 #pragma once
 
 #include <array>
@@ -58,9 +58,9 @@ class FlowFilter {
   const NetworkSet& networks() const { return networks_; }
   const TcpStates& tcp_states() const { return states_; }
 
-  // `destroyed`: the flow ended. The state criterion is not applied then, else entries would never leave the caches (spec
-  // replication.md 4.6). Addresses compared: original source and reply source; of flows without reply tuple (wire), the
-  // original destination in its place unless DNAT is known.
+  // `destroyed`: the flow ended. The state criterion is not applied then, else entries would never leave the caches
+  // (spec replication.md 4.6). Addresses compared: original source and reply source; of flows without reply tuple
+  // (wire), the original destination in its place unless DNAT is known.
   bool accepts(const Flow& f, bool destroyed = false) const;
 
  private:

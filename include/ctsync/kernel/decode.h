@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// ctnetlink messages (linux/netfilter/nfnetlink_conntrack.h) to plain values. Input is taken as hostile: every attribute is
-// checked against its bounds, unknown ones are skipped. No allocation, one pass.
+// ctnetlink messages (linux/netfilter/nfnetlink_conntrack.h) to plain values. Input is taken as hostile: every
+// attribute is checked against its bounds, unknown ones are skipped. No allocation, one pass.
 //
-// Zones: a zone of both directions (CTA_ZONE) sets orig.zone and has::kZone. A zone of one direction only is a part of that
-// tuple: the original one's sets orig.zone alone, the reply one's is not kept (spec replication.md 2.2).
+// Zones: a zone of both directions (CTA_ZONE) sets orig.zone and has::kZone. A zone of one direction only is a part of
+// that tuple: the original one's sets orig.zone alone, the reply one's is not kept (spec replication.md 2.2).
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ struct DecodeOptions {
   bool counters = false;  // traffic counters (has::kCounters); kernels send them only with nf_conntrack_acct
 };
 
-// `body` is what follows the netlink header: struct nfgenmsg and the attributes. Unless the answer is ok, `out` is in an
-// unspecified but valid state.
+// `body` is what follows the netlink header: struct nfgenmsg and the attributes. Unless the answer is ok, `out` is in
+// an unspecified but valid state.
 DecodeStatus decode_flow(std::span<const std::uint8_t> body, DecodeOptions options, FlowRecord& out);
 
 // The zone, where the kernel tells one, is also set in the master and the expected tuple.

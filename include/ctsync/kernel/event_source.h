@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Conntrack events from the kernel: a ctnetlink socket that reads many events a system call, decodes them and tells who
-// caused them (spec replication.md 4.4, 4.5). Open it before the first dump and nothing is missed: events wait in the socket
-// buffer until read() is called.
+// caused them (spec replication.md 4.4, 4.5). Open it before the first dump and nothing is missed: events wait in the
+// socket buffer until read() is called.
 #pragma once
 
 #include <array>
@@ -30,8 +30,8 @@ class EventSource {
   Result<> open(const EventOptions& options);
 
   // Lets the kernel drop what `filter` refuses, as far as compile_event_filter() can say it (what comes has still to be
-  // filtered), and with `hide_own` the events that the registered ports cause. Dropped events are not received at all, i.e.
-  // not counted. An error changes nothing.
+  // filtered), and with `hide_own` the events that the registered ports cause. Dropped events are not received at all,
+  // i.e. not counted. An error changes nothing.
   Result<> set_filter(const FlowFilter& filter, bool hide_own);
 
   // To watch for EPOLLIN; errors on it (overrun) are also served by read().

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Writes flows and expectations into the kernel (spec replication.md 5.2 to 5.5), many a system call. Only errors are
-// answered; each is matched to its entry by the sequence number, and one acknowledgement at the end of a batch tells that the
-// kernel has seen all of it. The kernel
-// works on a batch inside the system call: when finish() returns, everything is done.
+// answered; each is matched to its entry by the sequence number, and one acknowledgement at the end of a batch tells
+// that the kernel has seen all of it. The kernel works on a batch inside the system call: when finish() returns,
+// everything is done.
 #pragma once
 
 #include <cstdint>

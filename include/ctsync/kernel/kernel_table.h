@@ -21,7 +21,8 @@ enum class Origin : std::uint8_t { foreign, commit, flush, inject };
 // ---- events
 
 struct EventOptions {
-  std::uint32_t buffer_size = 0;      // receive buffer in bytes; used if not 0 and not above buffer_size_max, else kernel default
+  std::uint32_t buffer_size =
+      0;  // receive buffer in bytes; used if not 0 and not above buffer_size_max, else kernel default
   std::uint32_t buffer_size_max = 0;  // ceiling of the doubling on overrun, bytes
   bool reliable = false;              // the kernel keeps events it could not deliver, and overruns are not reported
   bool expectations = false;          // the three expectation groups as well
@@ -76,8 +77,9 @@ class DumpHandler {
   virtual void on_bad_entry(DecodeStatus) {}
 };
 
-// A dump under way. Dropping the object ends it. An entry may be handed over twice if the kernel's table changes below the
-// dump or the dump has to be started again, so what is done with an entry must be idempotent (raw dumps start only once).
+// A dump under way. Dropping the object ends it. An entry may be handed over twice if the kernel's table changes below
+// the dump or the dump has to be started again, so what is done with an entry must be idempotent (raw dumps start only
+// once).
 class Dump {
  public:
   virtual ~Dump() = default;
@@ -92,7 +94,8 @@ class Dump {
 enum class WriteOp : std::uint8_t {
   create,   // spec 5.2: create; if there is such an entry, destroy it and create once more
   update,   // spec 5.5: update; no such entry -> create; any other error -> destroy and create
-  replace,  // as create, for a caller who knows that the kernel has the entry with the same NAT: update in place, else as create
+  replace,  // as create, for a caller who knows that the kernel has the entry with the same NAT: update in place, else
+            // as create
   destroy,  // by original tuple and zone; exactly that entry if has::kId
 };
 
@@ -109,7 +112,7 @@ struct WriteResult {
   std::uint64_t cookie = 0;  // the caller's
   WriteOp op{};
   WritePhase phase{};
-  int error = 0;       // errno, 0 = done
+  int error = 0;  // errno, 0 = done
 };
 
 class WriteHandler {
@@ -119,14 +122,14 @@ class WriteHandler {
   virtual void on_written(const WriteResult& result, const FlowRecord& record) = 0;
 };
 
-// Flows go to the kernel in batches: write() collects, runs a batch when it is full (or when the same flow is already in it,
-// so that order is kept), and finish() runs the rest. Each entry gets exactly one on_written(), not necessarily in order. All
-// writes up to finish() use the same handler.
+// Flows go to the kernel in batches: write() collects, runs a batch when it is full (or when the same flow is already
+// in it, so that order is kept), and finish() runs the rest. Each entry gets exactly one on_written(), not necessarily
+// in order. All writes up to finish() use the same handler.
 class TableWriter {
  public:
   virtual ~TableWriter() = default;
-  // The timeout written is record.flow.timeout if known, else default_timeout(). Expected and dying bits are removed from the
-  // status of what is created.
+  // The timeout written is record.flow.timeout if known, else default_timeout(). Expected and dying bits are removed
+  // from the status of what is created.
   virtual void write(WriteOp op, const FlowRecord& record, std::uint64_t cookie, WriteHandler& handler) = 0;
   virtual void finish(WriteHandler& handler) = 0;
   // One expectation, at once; op is create or destroy. Call finish() first if flows are pending.

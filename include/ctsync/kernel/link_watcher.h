@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The interfaces of the host as rtnetlink tells them: index, flags and MTU by name, kept up to date. An interface that is
-// deleted and made again keeps its name and gets a new index.
+// The interfaces of the host as rtnetlink tells them: index, flags and MTU by name, kept up to date. An interface that
+// is deleted and made again keeps its name and gets a new index.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ class LinkWatcher {
   Result<> open();
 
   int fd() const { return fd_.get(); }
-  // Reads what is waiting and calls back once a change. After an overrun of the socket all interfaces are read again. Call it when fd()
-  // is readable.
+  // Reads what is waiting and calls back once a change. After an overrun of the socket all interfaces are read again.
+  // Call it when fd() is readable.
   void read(const OnChange& on_change);
 
   // nullptr if there is no such interface. Valid until the next read().

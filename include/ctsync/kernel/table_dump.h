@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// An asynchronous dump of the kernel's flows or expectations over a socket of its own: large reads, resumable, starts again
-// (three times at most) when the kernel reports an interrupted or overrun dump.
+// An asynchronous dump of the kernel's flows or expectations over a socket of its own: large reads, resumable, starts
+// again (three times at most) when the kernel reports an interrupted or overrun dump.
 #pragma once
 
 #include <cstdint>

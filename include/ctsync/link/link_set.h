@@ -51,9 +51,10 @@ class LinkSet final : public wire::DatagramSink {
   LinkSet(const LinkSet&) = delete;
   LinkSet& operator=(const LinkSet&) = delete;
 
-  // Opens all links and watches them in the loop; the handlers are called from there. As long as one link can be opened,
-  // another one whose interface, or whose own address on it, is not there yet is waited for: a warning names it, and it is
-  // opened when it can be. Any other failure is an error (see Link::open for its text), and then none stays open.
+  // Opens all links and watches them in the loop; the handlers are called from there. As long as one link can be
+  // opened, another one whose interface, or whose own address on it, is not there yet is waited for: a warning names
+  // it, and it is opened when it can be. Any other failure is an error (see Link::open for its text), and then none
+  // stays open.
   Result<> open(LinkHandlers handlers);
   void close();
 

@@ -150,7 +150,8 @@ class Engine {
 
  private:
   static constexpr Duration kBulkSpacing = std::chrono::seconds(1);
-  // Until a congested link is looked at again, if it does not wake the loop by itself; may last as long as a peer is away.
+  // Until a congested link is looked at again, if it does not wake the loop by itself; may last as long as a peer is
+  // away.
   static constexpr Duration kCongestedPause = std::chrono::milliseconds(10);
   static constexpr std::uint32_t kScanLimit = 8192;  // slots looked at in one drain
 

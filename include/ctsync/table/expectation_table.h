@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A cache of expectations, of the shape of FlowTable. The key is all of an expectation but timeout and NAT (same_key, spec
-// replication.md 4.1). An update replaces the whole value, nothing is merged.
+// A cache of expectations, of the shape of FlowTable. The key is all of an expectation but timeout and NAT (same_key,
+// spec replication.md 4.1). An update replaces the whole value, nothing is merged.
 #pragma once
 
 #include <cstdint>

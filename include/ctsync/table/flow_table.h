@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A cache of flows: a slab of fixed slots (128 bytes, one flow each) and an index from the original tuple (zone included) to
-// the slot. A FlowId stays valid until the flow is released. Ids are small numbers, so walks over the whole table go by id and
-// may be interrupted at any time. Limits: `limit` live and dead flows together; beyond it inserts fail and are counted.
+// A cache of flows: a slab of fixed slots (128 bytes, one flow each) and an index from the original tuple (zone
+// included) to the slot. A FlowId stays valid until the flow is released. Ids are small numbers, so walks over the
+// whole table go by id and may be interrupted at any time. Limits: `limit` live and dead flows together; beyond it
+// inserts fail and are counted.
 #pragma once
 
 #include <array>
@@ -29,14 +30,14 @@ struct FlowSlot {
   QueueLink link;
   FlowState state = FlowState::free;
   Queue queue = Queue::none;
-  // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number, then the live flows with
-  // another one are gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.
+  // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number, then the live flows
+  // with another one are gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.
   std::uint16_t generation = 0;
 };
 static_assert(sizeof(FlowSlot) == 128);
 
-// Keyed hash of five 64-bit words by multiplying and folding, as wyhash does: without the key nobody can make flows that
-// collide.
+// Keyed hash of five 64-bit words by multiplying and folding, as wyhash does: without the key nobody can make flows
+// that collide.
 class TupleHash {
  public:
   explicit TupleHash(std::uint64_t seed);
@@ -60,8 +61,8 @@ class TupleHash {
 
 class FlowTable {
  public:
-  // `limit`: most flows (HashLimit). `expected`: buckets of the index to start with (HashSize), 0 = grow from small; more
-  // than `limit` is of no use and cut. `seed` keys the hash; production passes random bits, tests what they like.
+  // `limit`: most flows (HashLimit). `expected`: buckets of the index to start with (HashSize), 0 = grow from small;
+  // more than `limit` is of no use and cut. `seed` keys the hash; production passes random bits, tests what they like.
   FlowTable(std::uint32_t limit, std::uint32_t expected, std::uint64_t seed);
   FlowTable(const FlowTable&) = delete;
   FlowTable& operator=(const FlowTable&) = delete;
@@ -73,9 +74,10 @@ class FlowTable {
 
   // Inserts a flow that is not in the table (state new_). kNoFlow when full or out of memory (counted in stats).
   FlowId insert(const FlowRecord& r, TimePoint now);
-  // Merges into a live flow (ctsync::merge; extra attributes overwritten when known); state becomes alive; counted as updated,
-  // or as failed if there was no memory for the extra attributes. Labels of which none is set are remembered only where
-  // some were set before, so that a sender can tell its peers that they were cleared; else has::kLabels is dropped.
+  // Merges into a live flow (ctsync::merge; extra attributes overwritten when known); state becomes alive; counted as
+  // updated, or as failed if there was no memory for the extra attributes. Labels of which none is set are remembered
+  // only where some were set before, so that a sender can tell its peers that they were cleared; else has::kLabels is
+  // dropped.
   void update(FlowId id, const FlowRecord& r, TimePoint now);
   // Marks a live flow dead; counted as destroyed. The owner releases it when no queue refers to it any more.
   void mark_dead(FlowId id);
@@ -93,7 +95,7 @@ class FlowTable {
 
   // Ids run from 0 to end_id() - 1; slots with state free are holes.
   FlowId end_id() const { return slots_.end(); }
-  std::uint32_t live() const { return live_; }          // new_ or alive
+  std::uint32_t live() const { return live_; }           // new_ or alive
   std::uint32_t total() const { return index_.size(); }  // live and dead
   std::uint32_t limit() const { return limit_; }
   std::size_t memory_bytes() const;  // slab, side records and index

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// An index from a 32-bit hash to ids: open addressing with linear probing, 8 bytes an entry, at most 7/8 full. What the hash
-// stands for is known to the caller alone, who compares. It grows without a stall: the larger array is added beside the old
-// one and every insertion moves a few entries. Nothing is left behind by an erasure, so it does not age.
+// An index from a 32-bit hash to ids: open addressing with linear probing, 8 bytes an entry, at most 7/8 full. What the
+// hash stands for is known to the caller alone, who compares. It grows without a stall: the larger array is added
+// beside the old one and every insertion moves a few entries. Nothing is left behind by an erasure, so it does not age.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Objects under small ids, in chunks that are allocated on demand and never move. Released objects are used again, the last
-// one first; memory never used is never touched. The first four bytes of a released object link the free list; the rest of
-// it stays readable.
+// Objects under small ids, in chunks that are allocated on demand and never move. Released objects are used again, the
+// last one first; memory never used is never touched. The first four bytes of a released object link the free list; the
+// rest of it stays readable.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Deadlines of very many objects, named by small ids (FlowId): a hierarchical timing wheel. schedule and cancel cost the same
-// however many there are. A deadline is met at the first advance() at or after it, in steps of kTick; never early. Memory (16
-// bytes an id, up to the largest id ever scheduled) is taken with the first use.
+// Deadlines of very many objects, named by small ids (FlowId): a hierarchical timing wheel. schedule and cancel cost
+// the same however many there are. A deadline is met at the first advance() at or after it, in steps of kTick; never
+// early. Memory (16 bytes an id, up to the largest id ever scheduled) is taken with the first use.
 #pragma once
 
 #include <array>
@@ -38,8 +38,8 @@ class TimerWheel {
     }
   }
 
-  // When to call advance() next: not later than the earliest deadline (rounded up to a tick), sometimes earlier. Nothing if
-  // no deadline is set.
+  // When to call advance() next: not later than the earliest deadline (rounded up to a tick), sometimes earlier.
+  // Nothing if no deadline is set.
   std::optional<TimePoint> next_deadline() const;
 
   std::uint32_t size() const { return size_; }
@@ -76,7 +76,7 @@ class TimerWheel {
   std::uint32_t tick_ = 0;  // everything up to here has fired
   std::uint32_t size_ = 0;
   std::array<std::uint64_t, kLevels> occupied_{};  // a bit a bucket
-  std::array<std::uint32_t, kLevels * kBuckets> heads_ = empty_heads();
+  std::array<std::uint32_t, kLevels* kBuckets> heads_ = empty_heads();
   std::vector<Node> nodes_;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The header of a replication message (spec replication.md 1.1, 1.2): eight bytes, then the payload. On the wire all numbers
-// are in network order; here they are in host order.
+// The header of a replication message (spec replication.md 1.1, 1.2): eight bytes, then the payload. On the wire all
+// numbers are in network order; here they are in host order.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@
 namespace ctsync::wire {
 
 inline constexpr std::size_t kHeaderSize = 8;
-inline constexpr std::size_t kControlRangeSize = 16;    // ACK, NACK and RESYNC: header, from, to
-inline constexpr std::size_t kMaxMessageSize = 65535;   // what the length field can say
+inline constexpr std::size_t kControlRangeSize = 16;   // ACK, NACK and RESYNC: header, from, to
+inline constexpr std::size_t kMaxMessageSize = 65535;  // what the length field can say
 inline constexpr std::uint8_t kVersion = 1;
 
 // Low nibble of byte 0. The values in between are unassigned; a received Header may hold one.

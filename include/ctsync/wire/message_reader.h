@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Walks over the messages of a datagram or of a piece of a TCP stream: checks 1 to 7 of spec replication.md 1.5, in that
-// order. What a message means, and whether its type, flags and number are acceptable, is the engine's matter (checks 8 to 11).
+// Walks over the messages of a datagram or of a piece of a TCP stream: checks 1 to 7 of spec replication.md 1.5, in
+// that order. What a message means, and whether its type, flags and number are acceptable, is the engine's matter
+// (checks 8 to 11).
 //
 //   wire::MessageReader reader(datagram);
 //   wire::Message m;
@@ -48,12 +49,13 @@ class MessageReader {
   // The next message, or why there is none. After truncated, bad_size, need_more and end it keeps saying the same.
   Status next(Message& out);
 
-  // As above, but counts errors in `stats` and steps over messages of another version. False when the walk is over; last()
-  // tells why.
+  // As above, but counts errors in `stats` and steps over messages of another version. False when the walk is over;
+  // last() tells why.
   bool next(Message& out, ReceiveStats& stats);
 
   Status last() const { return last_; }
-  // Bytes of the messages walked over so far, skipped ones included. A stream keeps what is behind them for the next round.
+  // Bytes of the messages walked over so far, skipped ones included. A stream keeps what is behind them for the next
+  // round.
   std::size_t consumed() const { return consumed_; }
 
  private:

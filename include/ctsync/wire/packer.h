@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Collects messages into datagrams (spec replication.md 1.4). A message joins the open datagram if the sum stays strictly
-// below the link's buffer size, else it opens the next one; a message that alone is too large goes alone, whole. Datagrams
-// are handed to the sink in batches, so that one system call sends many: when kBatch are complete, and with flush().
-// Messages are encoded in place; after construction nothing is allocated, but by a larger buffer size.
+// Collects messages into datagrams (spec replication.md 1.4). A message joins the open datagram if the sum stays
+// strictly below the link's buffer size, else it opens the next one; a message that alone is too large goes alone,
+// whole. Datagrams are handed to the sink in batches, so that one system call sends many: when kBatch are complete, and
+// with flush(). Messages are encoded in place; after construction nothing is allocated, but by a larger buffer size.
 #pragma once
 
 #include <array>
@@ -31,7 +31,8 @@ class Packer {
 
   void flow(MsgType type, std::uint8_t flags, std::uint32_t seq, const Flow& f, const FlowExtra* extra,
             std::uint32_t age_seconds);
-  void expectation(MsgType type, std::uint8_t flags, std::uint32_t seq, const Expectation& e, std::uint32_t age_seconds);
+  void expectation(MsgType type, std::uint8_t flags, std::uint32_t seq, const Expectation& e,
+                   std::uint32_t age_seconds);
   void control(std::uint8_t flags, std::uint32_t seq, std::uint32_t from, std::uint32_t to);
   void alive(std::uint8_t flags, std::uint32_t seq);
 

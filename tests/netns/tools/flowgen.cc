@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// flowgen: creates or deletes many connection tracking entries in the kernel of the current network namespace, at full speed
-// or at a given rate, over ctnetlink in batches. For tests and benchmarks.
+// flowgen: creates or deletes many connection tracking entries in the kernel of the current network namespace, at full
+// speed or at a given rate, over ctnetlink in batches. For tests and benchmarks.
 //
 //   flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] [--snat ADDRESS]
 //
 // Flow N goes from 10.(N >> 20).(N >> 12 & 255).(N >> 4 & 255) port 1024 + (N & 15) to 192.0.2.1 port 80. TCP flows are
-// ESTABLISHED and ASSURED. Prints one line "created|deleted N errors N seconds S"; exit status 1 if there was any error.
+// ESTABLISHED and ASSURED. Prints one line "created|deleted N errors N seconds S"; exit status 1 if there was any
+// error.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
@@ -94,8 +95,8 @@ void put_request(nlmsghdr* message, const Job& job, std::uint32_t number, bool l
   constexpr std::uint16_t kDelete = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
   message->nlmsg_type = job.create ? kCreate : kDelete;
   // Errors always come back; the acknowledgement is asked for once a batch, to know that the batch is done.
-  message->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | (job.create ? NLM_F_CREATE | NLM_F_EXCL : 0) |
-                                                    (last ? NLM_F_ACK : 0));
+  message->nlmsg_flags =
+      static_cast<std::uint16_t>(NLM_F_REQUEST | (job.create ? NLM_F_CREATE | NLM_F_EXCL : 0) | (last ? NLM_F_ACK : 0));
   message->nlmsg_seq = last ? 1 : 0;
   auto* family = static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(nfgenmsg)));
   family->nfgen_family = AF_INET;
@@ -111,7 +112,8 @@ void put_request(nlmsghdr* message, const Job& job, std::uint32_t number, bool l
   }
 }
 
-// Reads answers until the acknowledgement of the last message of a batch; returns the number of errors, -1 if the socket failed.
+// Reads answers until the acknowledgement of the last message of a batch; returns the number of errors, -1 if the
+// socket failed.
 long collect(mnl_socket* socket) {
   static std::array<char, 256 * 1024> buffer;
   long errors = 0;

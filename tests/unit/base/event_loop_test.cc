@@ -207,7 +207,8 @@ TEST_F(EventLoopTest, CancelledTimerDoesNotFire) {
 
 class CountingJob final : public Job {
  public:
-  CountingJob(std::vector<State> states, int& steps, bool& gone) : states_(std::move(states)), steps_(steps), gone_(gone) {}
+  CountingJob(std::vector<State> states, int& steps, bool& gone)
+      : states_(std::move(states)), steps_(steps), gone_(gone) {}
   ~CountingJob() override { gone_ = true; }
   State step(TimePoint) override { return states_[static_cast<std::size_t>(steps_++)]; }
 

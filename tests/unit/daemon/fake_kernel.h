@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The kernel's table in memory: dumps in parts of a given size, look-ups, and writers that answer as the kernel does, with
-// faults where a test wants them. Events are the test's own matter.
+// The kernel's table in memory: dumps in parts of a given size, look-ups, and writers that answer as the kernel does,
+// with faults where a test wants them. Events are the test's own matter.
 #pragma once
 
 #include <algorithm>
@@ -58,7 +58,8 @@ class FakeKernel final : public kernel::KernelTable, public kernel::TableWriter 
   kernel::TableWriter& writer(kernel::Origin) override { return *this; }
 
   // --- kernel::TableWriter ---
-  void write(kernel::WriteOp op, const FlowRecord& record, std::uint64_t cookie, kernel::WriteHandler& handler) override {
+  void write(kernel::WriteOp op, const FlowRecord& record, std::uint64_t cookie,
+             kernel::WriteHandler& handler) override {
     const auto same = [&](const Entry& e) { return e.record.flow.orig == record.flow.orig; };
     if (std::any_of(batch_.begin(), batch_.end(), same)) finish(handler);
     batch_.push_back({{.cookie = cookie, .op = op, .phase = {}, .error = 0}, record});
@@ -164,7 +165,8 @@ class FakeKernel final : public kernel::KernelTable, public kernel::TableWriter 
   }
   void run(kernel::WriteResult& result, const FlowRecord& r) {
     switch (result.op) {
-      case kernel::WriteOp::create: return create_after(result, kernel::WritePhase::create, r);
+      case kernel::WriteOp::create:
+        return create_after(result, kernel::WritePhase::create, r);
       case kernel::WriteOp::destroy:
         result.phase = kernel::WritePhase::destroy;
         result.error = destroy(r.flow);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A KernelFollower with its tables, an FT-FW engine whose messages are recorded as "NEW 1" (type, source port; "EXP_NEW 20":
-// expected port), and a kernel in memory.
+// A KernelFollower with its tables, an FT-FW engine whose messages are recorded as "NEW 1" (type, source port; "EXP_NEW
+// 20": expected port), and a kernel in memory.
 #pragma once
 
 #include <memory>
@@ -28,7 +28,8 @@ class FollowerTest : public testing::Test, protected replication::Events, privat
     if (with_engine) {
       replication::EngineOptions o;
       engine_ = std::make_unique<replication::FtFw>(
-          replication::EngineContext{with_cache ? &flows_ : nullptr, with_cache ? &expectations_ : nullptr, *this, stats_},
+          replication::EngineContext{with_cache ? &flows_ : nullptr, with_cache ? &expectations_ : nullptr, *this,
+                                     stats_},
           o, clock_.now());
     }
     follower_ = std::make_unique<KernelFollower>(

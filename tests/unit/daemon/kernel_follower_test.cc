@@ -160,8 +160,8 @@ TEST_F(FollowerTest, BadEventsAreCountedAndLoggedNowAndThen) {
   clock_.advance(std::chrono::seconds(11));
   follower_->on_bad_event(kernel::DecodeStatus::no_family);
   EXPECT_EQ(follower_->stats().filtered, 6U);
-  EXPECT_EQ(log_.lines, (Lines{"[ERROR] kernel event without addresses", "[ERROR] kernel event without layer 3 protocol",
-                               "[ERROR] 4 more such events"}));
+  EXPECT_EQ(log_.lines, (Lines{"[ERROR] kernel event without addresses",
+                               "[ERROR] kernel event without layer 3 protocol", "[ERROR] 4 more such events"}));
 }
 
 TEST_F(FollowerTest, OverrunIsLoggedAndTold) {
@@ -451,7 +451,8 @@ TEST_F(BypassTest, ForeignEventsAreHandedOn) {
   event(EventType::new_, kernel_flow(1));
   event(EventType::update, kernel_flow(1));
   event(EventType::destroy, kernel_flow(1));
-  for (const auto origin : {Origin::commit, Origin::flush, Origin::inject}) event(EventType::new_, kernel_flow(2), origin);
+  for (const auto origin : {Origin::commit, Origin::flush, Origin::inject})
+    event(EventType::new_, kernel_flow(2), origin);
   EXPECT_EQ(told_, (Lines{"0 1", "1 1", "2 1"}));
   EXPECT_EQ(follower_->stats().bypass_created, 1U);
   EXPECT_EQ(follower_->stats().bypass_updated, 1U);

@@ -71,8 +71,8 @@ TEST_F(ProcessTest, LivingOwnerIsNamed) {
   ASSERT_TRUE(lock);
   const auto second = LockFile::acquire(path_);
   ASSERT_FALSE(second);
-  EXPECT_EQ(second.error().text, "lockfile `" + path_ + "' exists, conntrackd already running (pid " +
-                                     std::to_string(::getpid()) + ")");
+  EXPECT_EQ(second.error().text,
+            "lockfile `" + path_ + "' exists, conntrackd already running (pid " + std::to_string(::getpid()) + ")");
   EXPECT_TRUE(exists(path_)) << "the one refused must not remove it";
 }
 
@@ -231,7 +231,8 @@ TEST_F(ProcessTest, FlowLogHasDateAndFlow) {
   EXPECT_EQ(content(path_), "") << "written once a turn";
   EXPECT_FALSE(log.write_pending());
   const auto text = content(path_);
-  EXPECT_TRUE(text.starts_with(ctime_text(1'800'000'000) + "\ttcp      6 ESTABLISHED src=10.77.1.2 dst=10.77.2.2 sport=1"));
+  EXPECT_TRUE(
+      text.starts_with(ctime_text(1'800'000'000) + "\ttcp      6 ESTABLISHED src=10.77.1.2 dst=10.77.2.2 sport=1"));
   EXPECT_NE(text.find("\n" + ctime_text(1'800'000'001) + "\t"), std::string::npos);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
 }

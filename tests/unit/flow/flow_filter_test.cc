@@ -70,16 +70,22 @@ FlowFilter::TcpStates established() {
 constexpr auto kAccept = FilterAction::accept;
 constexpr auto kIgnore = FilterAction::ignore;
 
-// Rows of the matrix and the filter the configuration makes of them; of a criterion given twice the lists are joined and the
-// last action holds.
+// Rows of the matrix and the filter the configuration makes of them; of a criterion given twice the lists are joined
+// and the last action holds.
 const std::map<std::string, std::function<void(FlowFilter&)>> kRows{
     {"no filter", [](FlowFilter&) {}},
     {"Filter {} empty", [](FlowFilter&) {}},
     {"Protocol Accept {TCP}", [](FlowFilter& f) { f.set_protocols(kAccept, {kTcp}); }},
     {"Protocol Ignore {TCP}", [](FlowFilter& f) { f.set_protocols(kIgnore, {kTcp}); }},
     {"Protocol Accept {}", [](FlowFilter& f) { f.set_protocols(kAccept, {}); }},
-    {"Protocol Accept{TCP} + Protocol Ignore{UDP}", [](FlowFilter& f) { f.set_protocols(kIgnore, {kTcp, kUdp}); }},
-    {"Protocol Ignore{UDP} + Protocol Accept{TCP}", [](FlowFilter& f) { f.set_protocols(kAccept, {kTcp, kUdp}); }},
+    {"Protocol Accept{TCP} + Protocol Ignore{UDP}",
+     [](FlowFilter& f) {
+       f.set_protocols(kIgnore, {kTcp, kUdp});
+     }},
+    {"Protocol Ignore{UDP} + Protocol Accept{TCP}",
+     [](FlowFilter& f) {
+       f.set_protocols(kAccept, {kTcp, kUdp});
+     }},
     {"Address Ignore {10.1.0.1}", [](FlowFilter& f) { f.set_addresses(kIgnore, networks("10.1.0.1", 32)); }},
     {"Address Ignore {10.2.0.1} (dst)", [](FlowFilter& f) { f.set_addresses(kIgnore, networks("10.2.0.1", 32)); }},
     {"Address Ignore {203.0.113.5} (pre-DNAT dst)",

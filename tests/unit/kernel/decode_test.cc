@@ -60,12 +60,10 @@ Bytes family(std::uint8_t f) { return {f, 0, 0, 0}; }
 Bytes text(std::string_view s) { return Bytes(s.begin(), s.end()) + Bytes{0}; }
 
 Bytes ip4() { return attr(CTA_TUPLE_IP, attr(CTA_IP_V4_SRC, {10, 0, 0, 1}) + attr(CTA_IP_V4_DST, {10, 0, 0, 2})); }
-Bytes ip4_back() {
-  return attr(CTA_TUPLE_IP, attr(CTA_IP_V4_SRC, {10, 0, 0, 2}) + attr(CTA_IP_V4_DST, {10, 0, 0, 1}));
-}
+Bytes ip4_back() { return attr(CTA_TUPLE_IP, attr(CTA_IP_V4_SRC, {10, 0, 0, 2}) + attr(CTA_IP_V4_DST, {10, 0, 0, 1})); }
 Bytes proto(std::uint8_t l4, unsigned src = 1000, unsigned dst = 2000) {
-  return attr(CTA_TUPLE_PROTO, attr(CTA_PROTO_NUM, {l4}) + attr(CTA_PROTO_SRC_PORT, be(src, 2)) +
-                                   attr(CTA_PROTO_DST_PORT, be(dst, 2)));
+  return attr(CTA_TUPLE_PROTO,
+              attr(CTA_PROTO_NUM, {l4}) + attr(CTA_PROTO_SRC_PORT, be(src, 2)) + attr(CTA_PROTO_DST_PORT, be(dst, 2)));
 }
 Bytes orig(std::uint8_t l4 = kTcp) { return attr(CTA_TUPLE_ORIG, ip4() + proto(l4)); }
 Bytes reply(std::uint8_t l4 = kTcp) { return attr(CTA_TUPLE_REPLY, ip4_back() + proto(l4, 2000, 1000)); }
@@ -188,9 +186,10 @@ TEST(DecodeFlow, CountersHave64Bits) {
 }
 
 TEST(DecodeFlow, WindowScales) {
-  const auto r = decode(flow(attr(CTA_PROTOINFO, attr(CTA_PROTOINFO_TCP, attr(CTA_PROTOINFO_TCP_STATE, {1}) +
-                                                                            attr(CTA_PROTOINFO_TCP_WSCALE_ORIGINAL, {7}) +
-                                                                            attr(CTA_PROTOINFO_TCP_WSCALE_REPLY, {9})))));
+  const auto r =
+      decode(flow(attr(CTA_PROTOINFO, attr(CTA_PROTOINFO_TCP, attr(CTA_PROTOINFO_TCP_STATE, {1}) +
+                                                                  attr(CTA_PROTOINFO_TCP_WSCALE_ORIGINAL, {7}) +
+                                                                  attr(CTA_PROTOINFO_TCP_WSCALE_REPLY, {9})))));
   EXPECT_EQ(1, r.flow.proto_state);
   EXPECT_EQ(7, r.flow.wscale_orig);
   EXPECT_EQ(9, r.flow.wscale_reply);
@@ -198,10 +197,9 @@ TEST(DecodeFlow, WindowScales) {
 }
 
 TEST(DecodeFlow, Dccp) {
-  const auto r = decode(flow(
-      attr(CTA_PROTOINFO, attr(CTA_PROTOINFO_DCCP,
-                               attr(CTA_PROTOINFO_DCCP_STATE, {4}) + attr(CTA_PROTOINFO_DCCP_ROLE, {1}))),
-      kDccp));
+  const auto r = decode(flow(attr(CTA_PROTOINFO, attr(CTA_PROTOINFO_DCCP, attr(CTA_PROTOINFO_DCCP_STATE, {4}) +
+                                                                              attr(CTA_PROTOINFO_DCCP_ROLE, {1}))),
+                             kDccp));
   EXPECT_EQ(4, r.flow.proto_state);
   EXPECT_TRUE(r.flow.knows(has::kProtoState | has::kDccpRole | has::kPorts));
   EXPECT_EQ(1, r.extra.dccp_role);
@@ -308,8 +306,8 @@ TEST(DecodeExpectation, FtpWithNat) {
   Expectation e;
   ASSERT_EQ(DecodeStatus::ok, decode_expectation(body_of(kExpectNew), e));
   using namespace expect_has;
-  EXPECT_EQ(kMaster | kMasterPorts | kExpected | kExpectedPorts | kMask | kMaskPorts | kTimeout | kFlags | kClass | kNat |
-                kNatPorts | kNatDir | kHelper | kFunction,
+  EXPECT_EQ(kMaster | kMasterPorts | kExpected | kExpectedPorts | kMask | kMaskPorts | kTimeout | kFlags | kClass |
+                kNat | kNatPorts | kNatDir | kHelper | kFunction,
             e.present);
   EXPECT_EQ(Family::ipv4, e.expected.family);
   EXPECT_EQ((Address{10, 0, 0, 1}), e.master.src);
@@ -345,8 +343,8 @@ TEST(DecodeExpectation, ZoneAndRefusals) {
             decode_expectation(family(2) + tuple(CTA_EXPECT_TUPLE) + attr(CTA_EXPECT_CLASS, {1}), e));
 }
 
-// A cut message is refused, or, cut between two attributes, a shorter flow with the same tuple. The buffer has the exact
-// size, so that a sanitizer sees any read beyond it.
+// A cut message is refused, or, cut between two attributes, a shorter flow with the same tuple. The buffer has the
+// exact size, so that a sanitizer sees any read beyond it.
 TEST(DecodeHostile, CutAtEveryByte) {
   for (const auto* message : {kRelatedNew, kRelatedDump, kSctpNew, kPingDestroy}) {
     const auto whole = body_of(message);

@@ -116,20 +116,20 @@ TEST(EncodeCreate, ByteForByte) {
   r.flow.reply_dst_port = 4000;
   r.flow.present |= has::kSnat | has::kSnatPort;
   const Bytes expected{
-      172, 0, 0, 0, 0, 1, 1, 6, 42, 0, 0, 0, 0, 0, 0, 0,                          // header
-      2, 0, 0, 0,                                                                 // nfgenmsg
-      52, 0, 1, 0x80,                                                             // original tuple
-      20, 0, 1, 0x80, 8, 0, 1, 0, 10, 0, 0, 1, 8, 0, 2, 0, 10, 0, 1, 2,           //
-      28, 0, 2, 0x80, 5, 0, 1, 0, 17, 0, 0, 0, 6, 0, 2, 0, 0x12, 0x34, 0, 0,      //
-      6, 0, 3, 0, 0, 80, 0, 0,                                                    //
-      52, 0, 2, 0x80,                                                             // reply tuple: the inverse, without NAT
-      20, 0, 1, 0x80, 8, 0, 1, 0, 10, 0, 1, 2, 8, 0, 2, 0, 10, 0, 0, 1,           //
-      28, 0, 2, 0x80, 5, 0, 1, 0, 17, 0, 0, 0, 6, 0, 2, 0, 0, 80, 0, 0,           //
-      6, 0, 3, 0, 0x12, 0x34, 0, 0,                                               //
-      8, 0, 3, 0, 0, 0, 0, 0x3a,                                                  // status: confirmed; not expected, not dying
-      32, 0, 6, 0x80, 8, 0, 1, 0, 192, 0, 2, 1,                                   // source NAT: minimum only
-      20, 0, 3, 0x80, 6, 0, 1, 0, 0x0f, 0xa0, 0, 0, 6, 0, 2, 0, 0x0f, 0xa0, 0, 0,  // port range min = max
-      8, 0, 7, 0, 0, 0, 0, 77};                                                   // timeout
+      172, 0, 0, 0,    0,    1,    1, 6,    42,   0,    0, 0, 0, 0, 0, 0,                    // header
+      2,   0, 0, 0,                                                                          // nfgenmsg
+      52,  0, 1, 0x80,                                                                       // original tuple
+      20,  0, 1, 0x80, 8,    0,    1, 0,    10,   0,    0, 1, 8, 0, 2, 0, 10,   0,    1, 2,  //
+      28,  0, 2, 0x80, 5,    0,    1, 0,    17,   0,    0, 0, 6, 0, 2, 0, 0x12, 0x34, 0, 0,  //
+      6,   0, 3, 0,    0,    80,   0, 0,                                                     //
+      52,  0, 2, 0x80,  // reply tuple: the inverse, without NAT
+      20,  0, 1, 0x80, 8,    0,    1, 0,    10,   0,    1, 2, 8, 0, 2, 0, 10,   0,    0, 1,  //
+      28,  0, 2, 0x80, 5,    0,    1, 0,    17,   0,    0, 0, 6, 0, 2, 0, 0,    80,   0, 0,  //
+      6,   0, 3, 0,    0x12, 0x34, 0, 0,                                                     //
+      8,   0, 3, 0,    0,    0,    0, 0x3a,                    // status: confirmed; not expected, not dying
+      32,  0, 6, 0x80, 8,    0,    1, 0,    192,  0,    2, 1,  // source NAT: minimum only
+      20,  0, 3, 0x80, 6,    0,    1, 0,    0x0f, 0xa0, 0, 0, 6, 0, 2, 0, 0x0f, 0xa0, 0, 0,  // port range min = max
+      8,   0, 7, 0,    0,    0,    0, 77};                                                   // timeout
   if constexpr (std::endian::native == std::endian::little) {
     EXPECT_EQ(expected, create(r));
   }
@@ -166,7 +166,8 @@ TEST(EncodeCreate, LiberalFlagsForTcpAlone) {
   const auto tcp = create(wire_flow(kTcp));
   EXPECT_EQ(liberal, attr_of(tcp, {CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL}));
   EXPECT_EQ(liberal, attr_of(tcp, {CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_FLAGS_REPLY}));
-  EXPECT_FALSE(has_attr(create(wire_flow(kTcp), false), {CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_FLAGS_REPLY}));
+  EXPECT_FALSE(
+      has_attr(create(wire_flow(kTcp), false), {CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_FLAGS_REPLY}));
   EXPECT_FALSE(has_attr(create(wire_flow(kUdp)), {CTA_PROTOINFO}));
   auto sctp = wire_flow(kSctp);
   EXPECT_FALSE(has_attr(create(sctp), {CTA_PROTOINFO}));  // without tags the kernel would refuse it

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The compiled event filter says the same as FlowFilter: programs run in the kernel, on a datagram socket of our own, over
-// event messages that are recorded or built here.
+// The compiled event filter says the same as FlowFilter: programs run in the kernel, on a datagram socket of our own,
+// over event messages that are recorded or built here.
 #include "ctsync/kernel/event_filter.h"
 
 #include <gtest/gtest.h>
@@ -82,8 +82,8 @@ struct Event {
 Bytes message(const Event& e) {
   Bytes bytes(1024);
   ByteWriter w(bytes);
-  const auto start = begin_message(w, e.destroyed ? kFlowDelete : kFlowNew, NLM_F_CREATE, 0,
-                                   static_cast<std::uint8_t>(e.family));
+  const auto start =
+      begin_message(w, e.destroyed ? kFlowDelete : kFlowNew, NLM_F_CREATE, 0, static_cast<std::uint8_t>(e.family));
   put_tuple(w, CTA_TUPLE_ORIG, e.family, e.l4, e.src, e.dst);
   put_tuple(w, CTA_TUPLE_REPLY, e.family, e.l4, e.reply_src, e.src);
   put_be32(w, CTA_STATUS, 8);
@@ -122,7 +122,8 @@ class Random {
   Address address(Family family) {
     static constexpr std::uint8_t kBytes[] = {0, 1, 127, 128, 254, 255};
     Address a{};
-    for (const unsigned i : family == Family::ipv4 ? std::vector<unsigned>{0, 1, 2, 3} : std::vector<unsigned>{0, 3, 4, 7, 8, 15}) {
+    for (const unsigned i :
+         family == Family::ipv4 ? std::vector<unsigned>{0, 1, 2, 3} : std::vector<unsigned>{0, 3, 4, 7, 8, 15}) {
       a[i] = kBytes[below(6)];
     }
     return a;
@@ -189,8 +190,8 @@ TEST(EventFilter, SaysWhatTheUserSpaceFilterSays) {
 }
 
 TEST(EventFilter, JudgesRecordedMessages) {
-  const std::pair<const char*, bool> kRecorded[] = {{kRelatedNew, true},     {kRelatedDestroy, true}, {kMasterNew, true},
-                                                    {kSctpNew, false},       {kPingNew, false},       {kOrigZone, false},
+  const std::pair<const char*, bool> kRecorded[] = {{kRelatedNew, true},  {kRelatedDestroy, true}, {kMasterNew, true},
+                                                    {kSctpNew, false},    {kPingNew, false},       {kOrigZone, false},
                                                     {kPingDestroy, false}};
   FlowFilter tcp;
   tcp.set_protocols(FilterAction::accept, {kTcp});
@@ -234,7 +235,8 @@ TEST(EventFilter, ManyNetworksFitAndStayExact) {
   std::mt19937 random(3);
   FlowFilter f;
   NetworkSet set;
-  for (std::uint32_t i = 0; i < 400; ++i) set.add(Family::ipv4, v4(0x0a000000U | static_cast<std::uint32_t>(random() & 0xfffff) << 2), 30);
+  for (std::uint32_t i = 0; i < 400; ++i)
+    set.add(Family::ipv4, v4(0x0a000000U | static_cast<std::uint32_t>(random() & 0xfffff) << 2), 30);
   f.set_addresses(FilterAction::ignore, set);
   const auto code = compile_event_filter(f);
   ASSERT_LE(code.size(), std::size_t{BPF_MAXINSNS});
@@ -253,7 +255,8 @@ TEST(EventFilter, ManyNetworksFitAndStayExact) {
   EXPECT_GT(dropped, 3);
 }
 
-// What does not fit is left to user space: the program drops nothing that FlowFilter would keep, and still judges the rest.
+// What does not fit is left to user space: the program drops nothing that FlowFilter would keep, and still judges the
+// rest.
 TEST(EventFilter, TooManyNetworksAreLeftToUserSpace) {
   FlowFilter f;
   NetworkSet set;

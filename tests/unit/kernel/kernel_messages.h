@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Messages of a Linux 6.18 kernel, as read from the socket, in hexadecimal (netlink header included; little-endian host).
+// Messages of a Linux 6.18 kernel, as read from the socket, in hexadecimal (netlink header included; little-endian
+// host).
 #pragma once
 
 namespace ctsync::kernel::test {

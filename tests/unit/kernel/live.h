@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the tests against the running kernel share: a private network namespace for each test, flows to write, and handlers
-// that keep what they are told.
+// What the tests against the running kernel share: a private network namespace for each test, flows to write, and
+// handlers that keep what they are told.
 #pragma once
 
 #include <gtest/gtest.h>

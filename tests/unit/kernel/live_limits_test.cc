@@ -232,8 +232,10 @@ TEST_F(LiveLimits, TwoHundredThousandFlows) {
   auto& writer = table.writer(Origin::commit);
   std::vector<FlowRecord> flows;
   for (std::uint32_t i = 0; i < kFlows; ++i) flows.push_back(make_tcp(i));
-  for (const auto& [name, op] : {std::pair{"create, empty kernel", WriteOp::create}, {"create, all exist", WriteOp::create},
-                                 {"replace in place", WriteOp::replace}, {"destroy", WriteOp::destroy},
+  for (const auto& [name, op] : {std::pair{"create, empty kernel", WriteOp::create},
+                                 {"create, all exist", WriteOp::create},
+                                 {"replace in place", WriteOp::replace},
+                                 {"destroy", WriteOp::destroy},
                                  {"create, empty kernel again", WriteOp::create}}) {
     Counting counting;
     const auto start = std::chrono::steady_clock::now();

@@ -362,8 +362,8 @@ TEST_F(Live, EventsOfAnotherProcessAreNotBelieved) {
     event.push_back(static_cast<std::uint8_t>(std::stoi(std::string(kPingNew + i, 2), nullptr, 16)));
   }
   address.nl_groups = 0;
-  ASSERT_EQ(static_cast<ssize_t>(event.size()),
-            ::sendto(forger.get(), event.data(), event.size(), 0, reinterpret_cast<sockaddr*>(&address), sizeof address));
+  ASSERT_EQ(static_cast<ssize_t>(event.size()), ::sendto(forger.get(), event.data(), event.size(), 0,
+                                                         reinterpret_cast<sockaddr*>(&address), sizeof address));
   const auto r = make_tcp(1);
   EXPECT_EQ(0, write_one(table, WriteOp::create, r).error);
   Events events;

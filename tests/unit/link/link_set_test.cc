@@ -171,7 +171,7 @@ TEST_F(LinkSetTest, an_interface_that_is_missing_at_the_start_is_waited_for) {
   EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::down);
   a->send({message(1)});
   EXPECT_EQ(a->links->statistics(0).send_errors, 1U);
-  EXPECT_TRUE(a->failures.empty());  // a warning a second would say nothing new
+  EXPECT_TRUE(a->failures.empty());                            // a warning a second would say nothing new
   ASSERT_TRUE(run([&] { return a->links->current() == 1; }));  // once it is clear that the default link does not come
 
   a->ip("link set sync0 down");

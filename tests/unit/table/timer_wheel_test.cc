@@ -30,9 +30,9 @@ TEST(TimerWheel, NothingScheduledNothingFires) {
 }
 
 TEST(TimerWheel, NeverEarlyAndAtMostOneTickLate) {
-  for (const Duration after : {Duration(1), Duration(milliseconds(99)), Duration(milliseconds(100)),
-                               Duration(milliseconds(101)), Duration(seconds(6)), Duration(seconds(7)),
-                               Duration(hours(120)), Duration(hours(30'000))}) {
+  for (const Duration after :
+       {Duration(1), Duration(milliseconds(99)), Duration(milliseconds(100)), Duration(milliseconds(101)),
+        Duration(seconds(6)), Duration(seconds(7)), Duration(hours(120)), Duration(hours(30'000))}) {
     TimerWheel wheel(kStart);
     wheel.schedule(3, kStart + after);
     EXPECT_TRUE(wheel.scheduled(3));

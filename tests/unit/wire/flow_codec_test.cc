@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Flow messages: kernel flows against what stock wrote for the same flow, and each rule of spec replication.md 2.5 and 2.7.
+// Flow messages: kernel flows against what stock wrote for the same flow, and each rule of spec replication.md 2.5
+// and 2.7.
 #include "ctsync/wire/flow_codec.h"
 
 #include <gtest/gtest.h>
@@ -216,7 +217,8 @@ TEST(EncodeFlow, ClearedLabelsGoOutAsZeroWords) {
   r.flow.present |= has::kLabels;
   r.extra.labels = {};
   const auto message = encode(r);
-  EXPECT_EQ(Bytes(message.end() - 20, message.end()), hex("00 14 00 1c 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00"));
+  EXPECT_EQ(Bytes(message.end() - 20, message.end()),
+            hex("00 14 00 1c 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00"));
 }
 
 TEST(EncodeFlow, LongHelperNameIsLeftOut) {
@@ -371,7 +373,7 @@ TEST(DecodeFlow, Rule3UnknownAttributeRejectsTheMessage) {
 }
 
 TEST(DecodeFlow, Rule4FixedSizesAreExact) {
-  const std::array<std::size_t, 33> sizes{8, 32, 1, 4, 1, 4, 4, 4, 8, 32, 1, 4,  4,  4, 2, 2, 24,
+  const std::array<std::size_t, 33> sizes{8, 32, 1, 4, 1, 4, 4, 4, 8, 32, 1, 4, 4,  4,  2,  2, 24,
                                           1, 4,  4, 1, 1, 1, 1, 2, 1, 1,  0, 0, 16, 16, 12, 2};
   for (std::size_t id = 0; id < sizes.size(); ++id) {
     if (id == 27 || id == 28) continue;
@@ -473,8 +475,7 @@ TEST(DecodeFlow, UnterminatedHelperNameIsTerminated) {
 }
 
 TEST(DecodeFlow, LabelBitsBeyondThoseOfTheKernelAreDropped) {
-  const auto r = decoded(kTuple +
-                         "00 18 00 1c 00 00 00 01 00 00 00 02 00 00 00 03 00 00 00 04 00 00 00 05 ");
+  const auto r = decoded(kTuple + "00 18 00 1c 00 00 00 01 00 00 00 02 00 00 00 03 00 00 00 04 00 00 00 05 ");
   EXPECT_EQ(r.extra.labels, (std::array<std::uint32_t, 4>{1, 2, 3, 4}));
   const auto s = decoded(kTuple + "00 08 00 1c 00 00 00 01");
   EXPECT_EQ(s.extra.labels, (std::array<std::uint32_t, 4>{1, 0, 0, 0}));

@@ -73,7 +73,7 @@ TEST(Packer, ControlMessagesAreTheWorkedExamples) {
   packer.flush();
   EXPECT_TRUE(packer.empty());
   ASSERT_EQ(sink.datagrams.size(), 1U);
-  EXPECT_EQ(sink.datagrams[0], (Bytes{0x1a, 0x30, 0, 8,    0x6b, 2,    0xf5, 0x11, 0x1a, 0x68, 0,    16,
+  EXPECT_EQ(sink.datagrams[0], (Bytes{0x1a, 0x30, 0,    8,    0x6b, 2, 0xf5, 0x11, 0x1a, 0x68, 0,    16,
                                       0x6b, 2,    0xf5, 0x14, 0x6b, 2, 0xf5, 0x14, 0x6b, 2,    0xf5, 0x14}));
 }
 
