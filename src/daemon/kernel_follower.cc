@@ -297,12 +297,14 @@ void KernelFollower::on_bad_event(kernel::DecodeStatus why) {
 void KernelFollower::on_overrun(kernel::BufferGrowth growth, std::uint32_t buffer_size) {
   if (growth == kernel::BufferGrowth::doubled) {
     c_.log.notice("netlink event socket buffer size has been doubled to {} bytes", buffer_size);
-  } else if (!std::exchange(growth_refused_told_, true)) {
+  } else if (overrun_limit_.allow(c_.clock.now())) {
     c_.log.warning(
-        "netlink event socket buffer size cannot be doubled further since it will exceed NetlinkBufferSizeMaxGrowth. "
-        "We "
+        "netlink event socket buffer size cannot be doubled further since it will exceed NetlinkBufferSizeMaxGrowth. We "
         "are likely to be losing events, this may lead to unsynchronized replicas. Please, consider increasing netlink "
         "socket buffer size via NetlinkBufferSize and NetlinkBufferSizeMaxGrowth clauses in conntrackd.conf");
+    if (overrun_limit_.held_back() != 0) {
+      c_.log.warning("kernel events were lost {} more times since the last warning", overrun_limit_.held_back());
+    }
   }
   if (overrun) overrun();
 }

@@ -127,7 +127,7 @@ class KernelFollower final : public kernel::EventHandler {
 
   Context c_;
   Stats stats_;
-  bool growth_refused_told_ = false;
+  RateLimit overrun_limit_{std::chrono::seconds(60)};
   RateLimit bad_event_limit_{std::chrono::seconds(10)};
   std::uint16_t generation_ = 0;
   unsigned loads_ = 0;  // dumps under way

@@ -174,6 +174,12 @@ TEST_F(FollowerTest, OverrunIsLoggedAndTold) {
   ASSERT_EQ(log_.lines.size(), 2U);
   EXPECT_EQ(log_.lines[0], "[notice] netlink event socket buffer size has been doubled to 425984 bytes");
   EXPECT_TRUE(log_.lines[1].starts_with("[warning] netlink event socket buffer size cannot be doubled further"));
+  // Not once for ever, but not for each overrun either.
+  clock_.advance(std::chrono::seconds(61));
+  follower_->on_overrun(kernel::BufferGrowth::refused, 425984);
+  ASSERT_EQ(log_.lines.size(), 4U);
+  EXPECT_EQ(log_.lines[2], log_.lines[1]);
+  EXPECT_EQ(log_.lines[3], "[warning] kernel events were lost 1 more times since the last warning");
 }
 
 // --- Tuples that are used again ---
