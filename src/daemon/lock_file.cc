@@ -38,7 +38,8 @@ Result<LockFile> LockFile::acquire(const std::string& path) {
     if (!fd) return fail_errno(fmt::format("can't open lockfile `{}'", path));
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) < 0) {
       if (errno != EWOULDBLOCK) return fail_errno(fmt::format("can't lock lockfile `{}'", path));
-      return fail(fmt::format("lockfile `{}' exists, conntrackd already running ({})", path, owner_of(fd.get())));
+      return fail(
+          fmt::format("lockfile `{}' exists, perhaps conntrackd already running? ({})", path, owner_of(fd.get())));
     }
     if (!still_named(fd.get(), path)) continue;
     const auto pid = fmt::format("{}\n", ::getpid());

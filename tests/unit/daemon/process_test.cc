@@ -71,8 +71,8 @@ TEST_F(ProcessTest, LivingOwnerIsNamed) {
   ASSERT_TRUE(lock);
   const auto second = LockFile::acquire(path_);
   ASSERT_FALSE(second);
-  EXPECT_EQ(second.error().text,
-            "lockfile `" + path_ + "' exists, conntrackd already running (pid " + std::to_string(::getpid()) + ")");
+  EXPECT_EQ(second.error().text, "lockfile `" + path_ + "' exists, perhaps conntrackd already running? (pid " +
+                                     std::to_string(::getpid()) + ")");
   EXPECT_TRUE(exists(path_)) << "the one refused must not remove it";
 }
 
