@@ -10,8 +10,6 @@ namespace {
 // Between two looks at the clock and at the client's buffer.
 constexpr std::uint32_t kIdsAtOnce = 32;
 
-bool is_live(table::FlowState state) { return state == table::FlowState::new_ || state == table::FlowState::alive; }
-
 // "active since" is the age of the cache entry.
 RenderOptions options_of(bool xml, std::uint32_t now_seconds, std::uint32_t created) {
   RenderOptions o;

@@ -33,8 +33,6 @@ std::optional<kernel::EventType> change_of(const kernel::WriteResult& r) {
   return r.phase == kernel::WritePhase::update ? kernel::EventType::update : kernel::EventType::new_;
 }
 
-bool is_live(table::FlowState s) { return s == table::FlowState::new_ || s == table::FlowState::alive; }
-
 }  // namespace
 
 std::uint32_t commit_timeout(std::uint32_t configured, std::uint32_t timeout, std::uint32_t age) {

@@ -19,8 +19,6 @@ bool sweeps(KernelFollower::Load load) {
   return load == KernelFollower::Load::mend || load == KernelFollower::Load::repeat;
 }
 
-bool is_live(FlowState s) { return s == FlowState::new_ || s == FlowState::alive; }
-
 Announce announce_of(Origin o) { return o == Origin::foreign ? Announce::yes : Announce::no; }
 
 // Two flows with the same tuple, one after the other.

@@ -9,6 +9,7 @@ namespace ctsync::table {
 
 // new_: inserted, never updated since. alive: updated. dead: destroyed, kept only while an engine's queue refers to it.
 enum class FlowState : std::uint8_t { free, new_, alive, dead };
+constexpr bool is_live(FlowState s) { return s == FlowState::new_ || s == FlowState::alive; }
 
 // What an engine keeps beside a queued element: an intrusive list and the sequence number. Belongs to the engine; the
 // table only guarantees that a fresh flow is in no queue. `next` and `prev` are the engine's node references.
