@@ -147,7 +147,7 @@ void KernelSession::mend(KernelFollower::Load load) {
   mending_ = true;
   ++resyncs_;
   const KernelLoadJob::Scope scope{.flows = true, .expectations = caches_.expectations != nullptr};
-  c_.loop.add_job(std::make_unique<KernelLoadJob>(table_, *follower_, load, scope, [this](const Error* error) {
+  c_.loop.jobs().add(std::make_unique<KernelLoadJob>(table_, *follower_, load, scope, [this](const Error* error) {
     log_load_error(error);
     mending_ = false;
     if (std::exchange(mend_again_, false)) resync_timer_.arm_in({});
@@ -165,7 +165,7 @@ void KernelSession::poll() {
 
 void KernelSession::resync(KernelLoadJob::Scope scope, std::function<void()> on_done) {
   ++resyncs_;
-  c_.loop.add_job(std::make_unique<KernelLoadJob>(table_, *follower_, KernelFollower::Load::merge, scope,
+  c_.loop.jobs().add(std::make_unique<KernelLoadJob>(table_, *follower_, KernelFollower::Load::merge, scope,
                                                   [this, on_done = std::move(on_done)](const Error* error) {
                                                     log_load_error(error);
                                                     on_done();
@@ -178,7 +178,7 @@ void KernelSession::flush(std::function<void()> on_done) {
     on_done();
     return;
   }
-  flush_ = c_.loop.add_job(std::make_unique<KernelFlushJob>(
+  flush_ = c_.loop.jobs().add(std::make_unique<KernelFlushJob>(
       table_, filter_, deleted(), [this, on_done = std::move(on_done)](const Error* error) {
         log_load_error(error);
         flush_ = nullptr;
@@ -188,7 +188,7 @@ void KernelSession::flush(std::function<void()> on_done) {
 }
 
 void KernelSession::stop_flush() {
-  if (flush_ != nullptr) c_.loop.cancel_job(std::exchange(flush_, nullptr));
+  if (flush_ != nullptr) c_.loop.jobs().cancel(std::exchange(flush_, nullptr));
 }
 
 std::function<void(kernel::EventType, FlowRecord&)> KernelSession::written(kernel::Origin origin) {

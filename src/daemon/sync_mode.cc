@@ -290,7 +290,7 @@ void SyncMode::kernel_bulk_wanted() {
       if (session_.follower().wanted(e)) notrack_->send_event(packer_, wire::MsgType::expect_new, e);
     };
   }
-  kernel_bulk_ = c_.loop.add_job(std::make_unique<KernelBulkJob>(
+  kernel_bulk_ = c_.loop.jobs().add(std::make_unique<KernelBulkJob>(
       c_.loop, session_.table(), session_.filter(),
       [this](const FlowRecord& r) { notrack_->send_event(packer_, wire::MsgType::flow_new, r); },
       std::move(send_expectation), [this] { kernel_bulk_ = nullptr; }));
@@ -415,7 +415,7 @@ void SyncMode::commit(CommitJob::Scope scope, const control::Client& client) {
                                    c_.config.commit_timeout,
                                    session_.written(kernel::Origin::commit),
                                    session_.expectation_written(kernel::Origin::commit)};
-  c_.loop.add_job(std::make_unique<CommitJob>(context, scope, [this, c]() mutable {
+  c_.loop.jobs().add(std::make_unique<CommitJob>(context, scope, [this, c]() mutable {
     committing_ = false;
     c.finish();
   }));
@@ -477,16 +477,16 @@ void SyncMode::resync_kernel(Request request, const control::Client& client) {
 void SyncMode::dump(Request request, const control::Client& client) {
   auto c = client;
   const auto flows = [&](const table::FlowTable& table, control::FlowDumpOptions options) {
-    c_.loop.add_job(std::make_unique<control::FlowDumpJob>(table, c_.clock, client, std::move(options)));
+    c_.loop.jobs().add(std::make_unique<control::FlowDumpJob>(table, c_.clock, client, std::move(options)));
   };
   const auto expectations = [&](const table::ExpectationTable& table, bool xml) {
-    c_.loop.add_job(std::make_unique<control::ExpectationDumpJob>(table, c_.clock, client, xml));
+    c_.loop.jobs().add(std::make_unique<control::ExpectationDumpJob>(table, c_.clock, client, xml));
   };
   switch (request) {
     case Request::dump_internal_ct:
     case Request::dump_internal_ct_xml:
       if (c_.config.disable_internal_cache) {
-        c_.loop.add_job(std::make_unique<KernelDumpJob>(session_.table(), session_.filter(), client));
+        c_.loop.jobs().add(std::make_unique<KernelDumpJob>(session_.table(), session_.filter(), client));
         return;
       }
       return flows(internal_, {.xml = request == Request::dump_internal_ct_xml, .expires_in = {}});
