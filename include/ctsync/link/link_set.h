@@ -58,7 +58,7 @@ class LinkSet final : public wire::DatagramSink {
   // Sends on the current link, in order, many datagrams with one system call. Each must be shorter than buffer_size(),
   // except a single message that does not fit: that goes out alone.
   void send(std::span<const Datagram> datagrams) override;
-  bool congested() const;
+  bool congested() const override;
   // Of the current link; changes with the MTU of its interface and with the current link.
   std::size_t buffer_size() const;
 

@@ -28,14 +28,19 @@ class TimerWheel {
   void cancel(std::uint32_t id);
   bool scheduled(std::uint32_t id) const { return id < nodes_.size() && nodes_[id].bucket != kNoBucket; }
 
-  // Calls fire(id) for each deadline up to `now`; the id has no deadline any more then. `fire` may schedule and cancel
-  // anything, its own id included.
+  // Calls fire(id) for each deadline up to `now`, `most` of them at the most: those left over fire in the next call, and
+  // next_deadline() lies in the past until then. The id has no deadline any more when it fires. `fire` may schedule and
+  // cancel anything, its own id included.
   template <typename Fire>
-  void advance(TimePoint now, Fire&& fire) {
+  void advance(TimePoint now, std::size_t most, Fire&& fire) {
     const auto target = tick_before(now);
-    while (to_next_tick(target)) {
-      for (std::uint32_t id = pop_due(); id != kNoId; id = pop_due()) fire(id);
-    }
+    do {
+      if (!spread_some(most)) return;
+      for (std::uint32_t id = pop_due(); id != kNoId; id = pop_due()) {
+        fire(id);
+        if (--most == 0) return;
+      }
+    } while (to_next_tick(target));
   }
 
   // When to call advance() next: not later than the earliest deadline (rounded up to a tick), sometimes earlier.
@@ -68,13 +73,14 @@ class TimerWheel {
   // When the next bucket begins that holds something.
   std::optional<std::uint32_t> next_tick() const;
   bool to_next_tick(std::uint32_t target);
-  void spread(std::uint32_t bucket);
+  bool spread_some(std::size_t& most);
   std::uint32_t pop_due();
   static std::array<std::uint32_t, kLevels * kBuckets> empty_heads();
 
   TimePoint start_;
   std::uint32_t tick_ = 0;  // everything up to here has fired
   std::uint32_t size_ = 0;
+  std::uint16_t spreading_ = kNoBucket;  // has begun, and its deadlines are being handed to the levels below
   std::array<std::uint64_t, kLevels> occupied_{};  // a bit a bucket
   std::array<std::uint32_t, kLevels* kBuckets> heads_ = empty_heads();
   std::vector<Node> nodes_;
