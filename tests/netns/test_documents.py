@@ -50,6 +50,16 @@ def test_there_are_examples_of_every_mode():
     assert modes == {"FTFW", "ALARM", "NOTRACK", "Stats"}
 
 
+def test_kernel_settings_exist_and_lower_no_limit():
+    """A site copies the file as it is: what the kernel has sized by its memory is not to shrink."""
+    names = re.findall(r"^(net\.\S+) = \d+$", read("conf/sysctl.conf"), re.MULTILINE)
+    assert len(names) >= 4 and [name for name in names if name.endswith(("_max", "_buckets", "_mem"))] == []
+    with lab.Net("n") as net:
+        net.nft("table ip t { chain c { type filter hook input priority 0; ct state new accept; }; }")
+        for name in names:
+            net.run("test", "-e", "/proc/sys/" + name.replace(".", "/"))
+
+
 @pytest.mark.parametrize("page", ["ctsyncd.8", "ctsyncd.conf.5"])
 def test_manual_page_renders(page):
     if not shutil.which("groff"):
