@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -58,6 +59,23 @@ def test_kernel_settings_exist_and_lower_no_limit():
         net.nft("table ip t { chain c { type filter hook input priority 0; ct state new accept; }; }")
         for name in names:
             net.run("test", "-e", "/proc/sys/" + name.replace(".", "/"))
+
+
+def rules_of_the_demonstration():
+    sys.path.insert(0, os.path.join(lab.ROOT, "tests/lab"))
+    import failover  # pylint: disable=import-outside-toplevel,import-error
+    return failover.RULES
+
+
+@pytest.mark.parametrize("rules", [lambda: read("conf/nftables.conf"), rules_of_the_demonstration], ids=["conf", "demo"])
+def test_rule_set_loads_without_protocol_names(rules):
+    """A minimal Debian has no /etc/protocols."""
+    hidden = "! test -e /etc/protocols || mount --bind /dev/null /etc/protocols; "
+    with lab.Net("n") as net:
+        def load(text):
+            return net.run("unshare", "--mount", "sh", "-c", hidden + "nft -f -", input=text, check=False).stderr
+        assert load(rules()) == ""
+        assert "vrrp" in load("table ip t { chain c { ip protocol vrrp accept; }; }"), "the names are not hidden"
 
 
 @pytest.mark.parametrize("page", ["ctsyncd.8", "ctsyncd.conf.5"])
