@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The statements of `Filter` (spec config.md 6).
 #include <fmt/format.h>
-#include <netdb.h>
 
 #include <algorithm>
 
 #include "builder.h"
+#include "known_protocols.h"
 
 namespace ctsync::config {
 namespace {
@@ -43,22 +43,16 @@ void Builder::filter_states(Position where, FilterAction action) {
 }
 
 void Builder::filter_protocol(Position where, std::string_view name) {
-  protoent entry{};
-  protoent* found = nullptr;
-  char buffer[4096];
-  const int status = getprotobyname_r(std::string(name).c_str(), &entry, buffer, sizeof buffer, &found);
-  if (status != 0 || found == nullptr || found->p_proto < 0 || found->p_proto > 255) {
-    // The two protocols that have keywords of their own do not depend on a file.
-    if (name == "tcp" || name == "udp") {
-      entry.p_proto = name == "tcp" ? IPPROTO_TCP : IPPROTO_UDP;
-    } else {
-      report_.warning(where,
-                      fmt::format("getprotobyname() cannot find protocol `{}' in /etc/protocols", printable(name)));
-      return;
-    }
+  const std::optional<std::uint8_t> number = protocol_number(std::string(name));
+  if (!number) {
+    const std::string_view similar = similar_protocol(name);
+    report_.warning(where,
+                    fmt::format("getprotobyname() cannot find protocol `{}' in /etc/protocols, leaving it out of the "
+                                "filter{}",
+                                printable(name), similar.empty() ? "" : fmt::format("; did you mean `{}'?", similar)));
+    return;
   }
-  const auto number = static_cast<std::uint8_t>(entry.p_proto);
-  if (seen_protocols_.insert(number).second) config.filter.protocols.push_back(number);
+  if (seen_protocols_.insert(*number).second) config.filter.protocols.push_back(*number);
 }
 
 void Builder::filter_address(Position where, Family family, std::string_view text) {

@@ -86,10 +86,13 @@ Process::~Process() {
 }
 
 int Process::run() {
+  bool refused = false;
   for (const auto& d : config::check_start(config_, config_path_)) {
-    log_.write(d.severity == config::Severity::error ? Level::error : Level::warning, d.to_string());
-    if (d.severity == config::Severity::error) return 1;
+    const bool is_error = d.severity == config::Severity::error;
+    log_.write(is_error ? Level::error : Level::warning, d.to_string());
+    refused |= is_error;
   }
+  if (refused) return 1;
   if (background_wanted_) {
     auto entered = Background::enter([this](pid_t child) { notify_.send(fmt::format("MAINPID={}", child)); });
     if (!entered) {

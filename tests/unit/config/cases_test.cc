@@ -79,6 +79,11 @@ std::string all_diagnostics(const ParseResult& result) {
   return all;
 }
 
+bool may_start(const Config& config) {
+  return std::ranges::none_of(check_start(config, "test.conf"),
+                              [](const Diagnostic& d) { return d.severity == Severity::error; });
+}
+
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
   for (const char* file : {"/outputs/config-cases.txt", "/../netns/config_cases_own.txt"}) {
@@ -162,7 +167,7 @@ TEST(ConfigCases, LinksThatConntrackdCannotOpenForWantOfStatementsAreFoundBefore
     SCOPED_TRACE(one.name);
     const ParseResult result = parse_text(one.text, "test.conf");
     EXPECT_TRUE(result.ok());
-    EXPECT_FALSE(check_start(result.config, "test.conf").empty());
+    EXPECT_FALSE(may_start(result.config));
     EXPECT_EQ(one.exit_status, 1);
   }
 }
@@ -173,7 +178,7 @@ TEST(ConfigCases, EveryFileThatRunsOnConntrackdPassesTheStartCheck) {
     SCOPED_TRACE(one.name + "\n" + one.text);
     const ParseResult result = parse_text(one.text, "test.conf");
     if (!result.ok()) continue;  // MeetTheFateTheyMeetInConntrackd looks at these
-    EXPECT_TRUE(check_start(result.config, "test.conf").empty());
+    EXPECT_TRUE(may_start(result.config));
   }
 }
 

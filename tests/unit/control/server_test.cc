@@ -498,9 +498,9 @@ TEST_F(ServerTest, ClientWithoutADaemon) {
   std::ofstream(path_) << "no socket";
   EXPECT_EQ(run_client(path_, Request::stats, log), 1);
   ASSERT_EQ(log.lines.size(), 2U);
-  for (const auto& line : log.lines) {
-    EXPECT_EQ(line, "ERROR can't connect: is conntrackd running? appropriate permissions?");
-  }
+  const std::string words = "ERROR can't connect: is conntrackd running? appropriate permissions? (" + path_;
+  EXPECT_EQ(log.lines[0], words + ": No such file or directory)");
+  EXPECT_EQ(log.lines[1], words + ": Connection refused)");
 }
 
 }  // namespace
