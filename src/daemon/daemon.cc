@@ -83,7 +83,7 @@ class Process final : private control::RequestHandler {
 // Jobs go before the mode they work for. The clients go last: who asked the daemon to stop is answered when everything
 // is given up, lock included, and may start another one at once.
 Process::~Process() {
-  loop_.cancel_jobs();
+  loop_.jobs().cancel_all();
   server_.stop_listening();
 }
 

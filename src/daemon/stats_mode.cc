@@ -65,7 +65,7 @@ bool StatsMode::on_request(Request request, const control::Client& client) {
       break;
     case Request::dump_internal_ct:
     case Request::dump_internal_ct_xml:
-      c_.loop.add_job(std::make_unique<control::FlowDumpJob>(
+      c_.loop.jobs().add(std::make_unique<control::FlowDumpJob>(
           flows_, c_.clock, client,
           control::FlowDumpOptions{.xml = request == Request::dump_internal_ct_xml, .expires_in = {}}));
       return true;

@@ -32,7 +32,7 @@ class DumpJobTest : public ServerTest {
   void serve(FlowDumpOptions options = {}) {
     ASSERT_TRUE(server_.open(path_));
     answer = [this, options](Request, Client c) {
-      loop_.add_job(std::make_unique<FlowDumpJob>(table_, clock_, c, options));
+      loop_.jobs().add(std::make_unique<FlowDumpJob>(table_, clock_, c, options));
     };
   }
   void fill(std::uint32_t from, std::uint32_t to) {
@@ -236,7 +236,7 @@ TEST_F(DumpJobTest, Expectations) {
   ASSERT_TRUE(server_.open(path_));
   answer = [&](Request r, Client c) {
     const bool xml = r == Request::dump_internal_expect_xml;
-    loop_.add_job(std::make_unique<ExpectationDumpJob>(expectations, clock_, c, xml));
+    loop_.jobs().add(std::make_unique<ExpectationDumpJob>(expectations, clock_, c, xml));
   };
   TestPeer text(path_);
   text.send(40);
