@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Turns statements into a Config, one method a statement, and complains about values. Which statements may stand
-// where is the grammar's business; the messages are conntrackd's (spec config.md 14), so that whoever looks for them
-// in a log still finds them.
+// Turns statements into a Config, one method per statement, and complains about values. Which statements may stand
+// where is the grammar's business; the messages are conntrackd's (spec config.md 14), so that whoever looks for them in
+// a log still finds them.
 #pragma once
 
 #include <map>

@@ -8,8 +8,8 @@
 namespace ctsync::table {
 
 // A deadline lies on the level of the highest group of bits in which its tick differs from the current one, so on every
-// level the occupied buckets are those behind the current one, and the first of the lowest occupied level is the next
-// to act on.
+// level the occupied buckets come after the current one, and the first of the lowest occupied level is the next to act
+// on.
 
 std::array<std::uint32_t, TimerWheel::kLevels * TimerWheel::kBuckets> TimerWheel::empty_heads() {
   std::array<std::uint32_t, kLevels * kBuckets> heads;

@@ -13,7 +13,7 @@ namespace ctsync {
 
 class TupleHash {
  public:
-  // Production passes random bits, tests what they like.
+  // Production passes random bits, tests whatever they like.
   explicit TupleHash(std::uint64_t seed);
   std::uint32_t operator()(const Tuple& t) const {
     std::array<std::uint64_t, 5> w;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A cache of flows: a slab of fixed slots (128 bytes, one flow each) and an index from the original tuple (zone
 // included) to the slot. A FlowId stays valid until the flow is released. Ids are small numbers, so walks over the
-// whole table go by id and may be interrupted at any time. Limits: `limit` live and dead flows together; beyond it
-// inserts fail and are counted.
+// whole table go by id and may be interrupted at any time. It holds at most `limit` flows, live and dead together;
+// beyond that, inserts fail and are counted.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct FlowSlot {
   QueueLink link;
   FlowState state = FlowState::free;
   Queue queue = Queue::none;
-  // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number, then the live flows
-  // with another one are gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.
+  // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number; the live flows with
+  // another number are then gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.
   std::uint16_t generation = 0;
 };
 static_assert(sizeof(FlowSlot) == 128);
@@ -38,7 +38,8 @@ static_assert(sizeof(FlowSlot) == 128);
 class FlowTable {
  public:
   // `limit`: most flows (HashLimit). `expected`: buckets of the index to start with (HashSize), 0 = grow from small;
-  // more than `limit` is of no use and cut. `seed` keys the hash; production passes random bits, tests what they like.
+  // more than `limit` is no use and is cut. `seed` keys the hash; production passes random bits, tests whatever they
+  // like.
   FlowTable(std::uint32_t limit, std::uint32_t expected, std::uint64_t seed);
   FlowTable(const FlowTable&) = delete;
   FlowTable& operator=(const FlowTable&) = delete;
@@ -51,8 +52,8 @@ class FlowTable {
   // Inserts a flow that is not in the table (state new_). kNoFlow when full or out of memory (counted in stats).
   FlowId insert(const FlowRecord& r, TimePoint now);
   // Merges into a live flow (ctsync::merge; extra attributes overwritten when known); state becomes alive; counted as
-  // updated, or as failed if there was no memory for the extra attributes. Labels of which none is set are remembered
-  // only where some were set before, so that a sender can tell its peers that they were cleared; else has::kLabels is
+  // updated, or as failed if there was no memory for the extra attributes. Labels with no bit set are remembered only
+  // where some were set before, so that a sender can tell its peers that they were cleared; otherwise has::kLabels is
   // dropped.
   void update(FlowId id, const FlowRecord& r, TimePoint now);
   // Marks a live flow dead; counted as destroyed. The owner releases it when no queue refers to it any more.

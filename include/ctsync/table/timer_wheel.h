@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Deadlines of very many objects, named by small ids (FlowId): a hierarchical timing wheel. schedule and cancel cost
-// the same however many there are. A deadline is met at the first advance() at or after it, in steps of kTick; never
-// early. Memory (16 bytes an id, up to the largest id ever scheduled) is taken with the first use.
+// the same however many there are. A deadline fires at the first advance() at or after it, in steps of kTick, never
+// early. Memory (16 bytes per id, up to the largest id ever scheduled) is allocated at the first use.
 #pragma once
 
 #include <array>
@@ -51,7 +51,7 @@ class TimerWheel {
   std::size_t memory_bytes() const { return nodes_.capacity() * sizeof(Node); }
 
  private:
-  // Level 0 has a bucket a tick; each bucket of a higher level spans all those of the level below.
+  // Level 0 has one bucket per tick; each bucket of a higher level spans all those of the level below.
   static constexpr unsigned kBits = 6;
   static constexpr unsigned kLevels = 6;  // all of 32 bits: 13 years
   static constexpr std::uint32_t kBuckets = 1U << kBits;
@@ -70,7 +70,7 @@ class TimerWheel {
   std::uint32_t tick_after(TimePoint t) const;
   void link(std::uint32_t id);
   void unlink(std::uint32_t id);
-  // When the next bucket begins that holds something.
+  // When the next bucket that holds something begins.
   std::optional<std::uint32_t> next_tick() const;
   bool to_next_tick(std::uint32_t target);
   bool spread_some(std::size_t& most);
@@ -81,7 +81,7 @@ class TimerWheel {
   std::uint32_t tick_ = 0;  // everything up to here has fired
   std::uint32_t size_ = 0;
   std::uint16_t spreading_ = kNoBucket;  // has begun, and its deadlines are being handed to the levels below
-  std::array<std::uint64_t, kLevels> occupied_{};  // a bit a bucket
+  std::array<std::uint64_t, kLevels> occupied_{};  // one bit per bucket
   std::array<std::uint32_t, kLevels* kBuckets> heads_ = empty_heads();
   std::vector<Node> nodes_;
 };

@@ -34,7 +34,7 @@ const std::map<std::string, Difference> kDifferences = {
     {"text-path-with-nul", {Verdict::refuse, "no file can have this name; conntrackd cuts it"}},
 };
 
-// Warnings of conntrackd that we have no reason for.
+// Warnings of conntrackd that we have no reason to give.
 const std::map<std::string, const char*> kOmittedWarnings = {
     {"mcast-ipv6-iface-then-addr", "the order of Interface and IPv6_address makes no difference here"},
     {"filter-address-network-huge", "the text names the number as written, not its low 32 bits"},

@@ -129,7 +129,7 @@ TEST(FlowTable, UpdateBringsTheSideRecordAndMergesIt) {
   EXPECT_STREQ(copy.extra.helper.data(), "ftp");
 }
 
-// A sender must be able to tell that labels were cleared; a flow that never had any must not carry that about.
+// A sender must be able to tell that labels were cleared; a flow that never had any must not carry such a note.
 TEST(FlowTable, ClearedLabelsAreKnownOnlyWhereThereWereSome) {
   FlowTable table(10, 0, 1);
   const auto without = table.insert(labelled(tuple(1), 0), at(0));
@@ -204,7 +204,7 @@ TEST(FlowTable, SlotsStayWhereTheyAre) {
   EXPECT_EQ(&table.slot(id), before);
 }
 
-// The budget of the design: 145 bytes a flow.
+// The budget of the design: 145 bytes per flow.
 TEST(FlowTable, HundredThousandIpv4FlowsFitTheMemoryBudget) {
   for (const std::uint32_t buckets : {0U, 32768U, 131072U}) {
     FlowTable table(262'144, buckets, 42);
