@@ -4,8 +4,8 @@
 #include <syslog.h>
 
 #include "cache_numbers.h"
+#include "ctsync/base/random.h"
 #include "ctsync/control/dump_job.h"
-#include "random_seed.h"
 
 namespace ctsync::daemon {
 namespace {

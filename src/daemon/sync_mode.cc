@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ctsync/base/random.h"
 #include "ctsync/control/dump_job.h"
 #include "ctsync/replication/alarm.h"
 #include "ctsync/wire/expectation_codec.h"
 #include "kernel_bulk_job.h"
 #include "kernel_dump_job.h"
-#include "random_seed.h"
 
 namespace ctsync::daemon {
 namespace {
