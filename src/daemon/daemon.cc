@@ -44,7 +44,7 @@ class Process final : private control::RequestHandler {
 
  private:
   Result<> start();
-  void serve();
+  Result<> serve();
   void stop();
   void on_request(control::Request request, control::Client client) override;
   void on_signal(int signal);
@@ -106,7 +106,10 @@ int Process::run() {
     if (lock_) log_.error("conntrackd cannot start, please review your configuration");
     return 1;
   }
-  serve();
+  if (auto ok = serve(); !ok) {
+    log_.error("the event loop failed: {}", ok.error().text);
+    return 1;
+  }
   return 0;
 }
 
@@ -142,7 +145,7 @@ Result<> Process::start() {
   return {};
 }
 
-void Process::serve() {
+Result<> Process::serve() {
   log_.notice("initialization completed");
   started_at_ = clock_.now();
   [[maybe_unused]] const int changed = ::chdir("/");
@@ -157,9 +160,10 @@ void Process::serve() {
   if (notify_.watchdog_interval()) feed_watchdog();
   if (mode_) mode_->started();
   if (notify_.wanted()) tell_status();
-  loop_.run();
+  auto ran = loop_.run();
   notify_.send("STOPPING=1");
-  log_.notice("---- shutdown received ----");
+  if (ran) log_.notice("---- shutdown received ----");
+  return ran;
 }
 
 void Process::on_signal(int signal) {

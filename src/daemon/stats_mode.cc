@@ -27,14 +27,14 @@ StatsMode::StatsMode(const ModeContext& context)
       flows_(context.config.hash_limit, context.config.hash_size, random_seed()),
       session_(context, {.flows = &flows_, .expectations = nullptr, .expectations_wanted = false}),
       flow_log_(context.config.stats_log_file, syslog_priority(context.config)),
-      retry_timer_(context.loop, [] {}) {}
+      retry_timer_(context.loop, [] {}),
+      turn_end_(context.loop, [this] { end_turn(); }) {}
 
 Result<> StatsMode::start() {
   if (auto ok = flow_log_.open(); !ok) return ok;
   if (auto ok = session_.open(nullptr); !ok) return ok;
   session_.follower().finished = [this](const FlowRecord& r) { flow_log_.add(r, c_.clock.wall_seconds()); };
   if (auto ok = session_.load(); !ok) return ok;
-  c_.loop.on_turn([this] { end_turn(); });
   return {};
 }
 

@@ -28,6 +28,7 @@ class StatsMode final : public Mode {
   KernelSession session_;
   FlowLog flow_log_;
   Timer retry_timer_;
+  TurnHook turn_end_;
   std::uint64_t lost_told_ = 0;
 };
 

@@ -82,7 +82,8 @@ SyncMode::SyncMode(const ModeContext& context)
       engine_timer_(context.loop, [this] { engine_->on_timer(c_.clock.now()); }),
       expiry_timer_(context.loop, [this] { external_cache_->on_timer(); }),
       purge_timer_(context.loop, [this] { purge(); }),
-      catch_up_timer_(context.loop, [this] { session_.follower().catch_up(); }) {}
+      catch_up_timer_(context.loop, [this] { session_.follower().catch_up(); }),
+      turn_end_(context.loop, [this] { end_turn(); }) {}
 
 SyncMode::~SyncMode() = default;
 
@@ -115,7 +116,6 @@ Result<> SyncMode::start() {
     store_ = external_cache_.get();
   }
   if (auto ok = session_.load(); !ok) return ok;
-  c_.loop.on_turn([this] { end_turn(); });
   return {};
 }
 

@@ -91,6 +91,7 @@ class SyncMode final : public Mode, private replication::Events {
   Timer expiry_timer_;
   Timer purge_timer_;
   Timer catch_up_timer_;
+  TurnHook turn_end_;
   bool committing_ = false;
   bool purging_ = false;
   bool resync_wanted_ = false;  // as soon as a peer is heard
