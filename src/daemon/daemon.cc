@@ -63,12 +63,20 @@ class Process final : private control::RequestHandler {
   std::unique_ptr<Mode> mode_;
   Timer watchdog_{loop_, [this] { feed_watchdog(); }};
   Timer status_timer_{loop_, [this] { tell_status(); }};
+  Timer log_timer_{loop_, [this] { flush_log(); }};
+  TurnHook turn_end_{loop_, [this] {
+                       if (log_.pending() && !log_timer_.deadline()) flush_log();
+                     }};
   std::string status_;  // told last
   TimePoint started_at_;
 
   void feed_watchdog() {
     notify_.send("WATCHDOG=1");
     watchdog_.arm_in(*notify_.watchdog_interval());
+  }
+
+  void flush_log() {
+    if (const auto wait = retry_delay(log_.flush())) log_timer_.arm_in(*wait);
   }
 
   void tell_status() {

@@ -14,10 +14,10 @@ using control::Request;
 
 // Flow lines go to syslog if Stats has a Syslog, as the manual page of conntrackd promises, and with General's facility
 // if that has one. General's Syslog also serves if there is no log file at all (spec config.md 11).
-std::optional<int> syslog_priority(const config::Config& config) {
+std::optional<int> syslog_facility(const config::Config& config) {
   const bool only_place = config.syslog_facility && !config.stats_log_file && !config.log_file;
   if (!config.stats_syslog_facility && !only_place) return std::nullopt;
-  return config.syslog_facility.value_or(config.stats_syslog_facility.value_or(LOG_DAEMON)) | LOG_INFO;
+  return config.syslog_facility.value_or(config.stats_syslog_facility.value_or(LOG_DAEMON));
 }
 
 }  // namespace
@@ -26,7 +26,7 @@ StatsMode::StatsMode(const ModeContext& context)
     : c_(context),
       flows_(context.config.hash_limit, context.config.hash_size, random_seed()),
       session_(context, {.flows = &flows_, .expectations = nullptr, .expectations_wanted = false}),
-      flow_log_(context.config.stats_log_file, syslog_priority(context.config)),
+      flow_log_(context.config.stats_log_file, syslog_facility(context.config)),
       retry_timer_(context.loop, [] {}),
       turn_end_(context.loop, [this] { end_turn(); }) {}
 
@@ -39,14 +39,11 @@ Result<> StatsMode::start() {
 }
 
 void StatsMode::end_turn() {
-  if (flow_log_.write_pending()) retry_timer_.arm_in(std::chrono::milliseconds(50));
-  if (flow_log_.lost_lines() == lost_told_) return;
-  if (lost_told_ == 0) c_.log.error("the flow log takes no more, finished flows are not logged");
-  lost_told_ = flow_log_.lost_lines();
+  if (const auto wait = retry_delay(flow_log_.flush())) retry_timer_.arm_in(*wait);
+  flow_log_.tell_losses(c_.log, c_.clock.now());
 }
 
 void StatsMode::reopen_logs() {
-  flow_log_.write_pending();
   if (auto ok = flow_log_.open(); !ok) c_.log.error("{}", ok.error().text);
 }
 

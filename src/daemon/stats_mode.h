@@ -29,7 +29,6 @@ class StatsMode final : public Mode {
   FlowLog flow_log_;
   Timer retry_timer_;
   TurnHook turn_end_;
-  std::uint64_t lost_told_ = 0;
 };
 
 }  // namespace ctsync::daemon
