@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstring>
 #include <memory>
@@ -29,6 +30,19 @@ void set_scheduler(const config::SchedulerConfig& config, Log& log) {
   const int policy = config.policy == config::SchedulerPolicy::fifo ? SCHED_FIFO : SCHED_RR;
   if (::sched_setscheduler(0, policy, &parameters) == 0) return;
   log.warning("scheduler configuration failed: {}. Continuing with system default scheduler.", std::strerror(errno));
+}
+
+// What the loop handles.
+constexpr std::array kSignals{SIGTERM, SIGINT, SIGHUP};
+
+// From here on such a signal waits for the loop: a process that is stopped while it starts removes what it has made.
+sigset_t block_signals() {
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int s : kSignals) sigaddset(&set, s);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return set;
 }
 
 // The process around a mode.
@@ -96,12 +110,13 @@ Process::~Process() {
 }
 
 int Process::run() {
+  const auto signals = block_signals();
   for (const auto& d : config::check_start(config_, config_path_)) {
     log_.write(d.severity == config::Severity::error ? Level::error : Level::warning, d.to_string());
     if (d.severity == config::Severity::error) return 1;
   }
   if (background_wanted_) {
-    auto entered = Background::enter([this](pid_t child) { notify_.send(fmt::format("MAINPID={}", child)); });
+    auto entered = Background::enter(signals, [this](pid_t child) { notify_.send(fmt::format("MAINPID={}", child)); });
     if (!entered) {
       log_.error("{}", entered.error().text);
       return 1;
@@ -126,13 +141,13 @@ Result<> Process::start() {
                            .syslog_facility = config_.syslog_facility,
                            .terminal = background_wanted_ ? Terminal::problems : Terminal::all};
   if (auto ok = log_.open(targets); !ok) return ok;
+  if (auto ok = loop_.open(); !ok) return ok;
+  if (auto ok = loop_.watch_signals({kSignals.begin(), kSignals.end()}, [this](int s) { on_signal(s); }); !ok)
+    return ok;
   auto lock = LockFile::acquire(config_.lock_file);
   if (!lock) return std::unexpected(lock.error());
   lock_.emplace(std::move(*lock));
   set_scheduler(config_.scheduler, log_);
-  if (auto ok = loop_.open(); !ok) return ok;
-  ::signal(SIGPIPE, SIG_IGN);
-  if (auto ok = loop_.watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); }); !ok) return ok;
   if (!config_.unix_path.empty()) {
     if (auto ok = server_.open(config_.unix_path); !ok) return ok;
   } else {

@@ -5,6 +5,7 @@ import ctypes
 import fcntl
 import os
 import platform
+import random
 import re
 import select
 import signal
@@ -206,6 +207,47 @@ def test_statistics_with_a_syslog_that_hangs():
                 assert len(file.readlines()) == total
             ends(node)
         node.close()
+
+
+# The start
+
+
+def stop_at(node, made, delay, *option):
+    """Starts, sends SIGTERM `delay` seconds after the program was executed and `made` exists; returns the status."""
+    with open(f"{node.dir}/console", "a", encoding="utf-8") as console:
+        started = node.popen(node.binary, "-C", node.config_path, *option, stdout=console, stderr=console)
+    while os.path.basename(os.readlink(f"/proc/{started.pid}/exe")) != os.path.basename(node.binary):
+        time.sleep(0.0002)
+    deadline = time.monotonic() + 10
+    while not os.path.exists(made) and time.monotonic() < deadline:
+        pass  # no sleep: what is to be hit is a matter of microseconds
+    time.sleep(delay)
+    started.send_signal(signal.SIGTERM)
+    status = started.wait(timeout=10)
+    node.children.remove(started)
+    return status
+
+
+@pytest.mark.parametrize("option", [[], ["-d"]], ids=["console", "background"])
+def test_stop_in_the_first_milliseconds_leaves_nothing_behind(node, option):
+    """Now and then the lock file stayed; with -d the start went on."""
+    chance = random.Random(1)
+    for number in range(200):
+        # From the very first on, from the first file on, and right after the lock.
+        made, most = (("/", 0.02), (node.log_path, 0.005), (node.lock_path, 0))[number % 3]
+        delay = chance.uniform(0, most)
+        status = stop_at(node, made, delay, *option)
+        when = f"{delay} after {made}"
+        if option and status == 0:  # the command may have been through already: then the daemon serves
+            lab.wait_for(lambda: not node.pids() or node.client("-k", check=False).returncode == 0, 5, when)
+        lab.wait_for(lambda: not node.pids(), 5, when)
+        left = [path for path in (node.lock_path, node.control_path) if os.path.exists(path)]
+        assert not left, f"{left} {when}, status {status}"
+        if made == "/" and status == -signal.SIGTERM:
+            assert not os.path.exists(node.log_path), "it had begun"
+        else:
+            assert status == 0, f"{status} {when}: {node.console()}"
+            os.unlink(node.log_path)
 
 
 # The loop

@@ -131,11 +131,33 @@ TEST_F(ProcessTest, OfManyStartersOneHasTheLock) {
 
 // --- Background ---
 
+// As the process does before.
+sigset_t blocked() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return set;
+}
+
+// Who stops the command must not be left with a daemon that starts all the same.
+TEST_F(ProcessTest, SignalToTheParentThatWaitsReachesTheChild) {
+  const int status = in_child([] {
+    auto background = Background::enter(blocked(), [](pid_t) { std::abort(); });
+    if (!background) return 9;
+    const auto signals = blocked();
+    ::kill(::getppid(), SIGTERM);
+    const timespec limit{.tv_sec = 5, .tv_nsec = 0};
+    return ::sigtimedwait(&signals, nullptr, &limit) == SIGTERM ? 5 : 8;
+  });
+  EXPECT_EQ(status, 5);
+}
+
 TEST_F(ProcessTest, ParentEndsWellWhenTheChildIsReady) {
   const auto seen = directory_ + "/seen";
   const int status = in_child([&] {
     ::signal(SIGPIPE, SIG_IGN);
-    auto background = Background::enter([&](pid_t child) { std::ofstream(seen) << child; });
+    auto background = Background::enter(blocked(), [&](pid_t child) { std::ofstream(seen) << child; });
     if (!background) return 9;
     // The child: of its own session, and the parent still waits.
     if (::getsid(0) != ::getpid() || exists(seen)) return 8;
@@ -152,7 +174,7 @@ TEST_F(ProcessTest, ParentEndsAsTheChildThatFails) {
   const auto never = [](pid_t) { std::abort(); };
   const auto start = [&](const std::function<int()>& child) {
     return in_child([&] {
-      auto background = Background::enter(never);
+      auto background = Background::enter(blocked(), never);
       return background ? child() : 99;
     });
   };
