@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "builder.h"
-#include "ip_text.h"
 
 namespace ctsync::config {
 namespace {
@@ -62,10 +61,10 @@ void Builder::filter_protocol(Position where, std::string_view name) {
   if (seen_protocols_.insert(number).second) config.filter.protocols.push_back(number);
 }
 
-void Builder::filter_address(Position where, int family, std::string_view text) {
+void Builder::filter_address(Position where, Family family, std::string_view text) {
   const std::size_t slash = text.find('/');
   const std::string_view ip = text.substr(0, slash);
-  const unsigned longest = family == AF_INET ? 32 : 128;
+  const unsigned longest = family == Family::ipv4 ? 32 : 128;
   unsigned prefix = longest;
   if (slash != std::string_view::npos) {
     const Number given = make_number(text.substr(slash + 1), where);
@@ -77,14 +76,13 @@ void Builder::filter_address(Position where, int family, std::string_view text) 
   }
   std::optional<IpAddress> address = parse_ip(family, ip);
   if (!address) {
-    report_.warning(where,
-                    fmt::format("{} is not a valid {}, ignoring", printable(ip), family == AF_INET ? "IPv4" : "IPv6"));
+    report_.warning(where, fmt::format("{} is not a valid {}, ignoring", printable(ip), to_string(family)));
     return;
   }
   mask(*address, prefix);
   if (seen_addresses_.emplace(*address, prefix).second) {
     config.filter.addresses.push_back({*address, prefix});
-  } else if (family == AF_INET && prefix != longest) {
+  } else if (family == Family::ipv4 && prefix != longest) {
     report_.warning(where, fmt::format("netmask {} is repeated in the ignore pool", printable(ip)));
   }
 }

@@ -7,18 +7,6 @@
 
 namespace ctsync::config {
 
-const char* to_string(LinkKind kind) {
-  switch (kind) {
-    case LinkKind::multicast:
-      return "Multicast";
-    case LinkKind::udp:
-      return "UDP";
-    case LinkKind::tcp:
-      return "TCP";
-  }
-  return "";
-}
-
 std::size_t Config::first_link() const {
   for (std::size_t i = links.size(); i > 0; --i) {
     if (links[i - 1].is_default) return i - 1;
@@ -39,7 +27,7 @@ std::vector<Diagnostic> check_start(const Config& config, const std::string& fil
                           .text = fmt::format("{} link {}", to_string(link.kind), what)});
     };
     if (link.interface.empty()) complain("has no `Interface'");
-    if (link.family == AF_UNSPEC || (link.kind == LinkKind::multicast && !link.address.is_set())) {
+    if (link.family == Family::none || (link.kind == LinkKind::multicast && !link.address.is_set())) {
       complain("has no valid address");
     } else if (link.address.is_set() && link.address.family != link.family) {
       complain("mixes IPv4 and IPv6 addresses");

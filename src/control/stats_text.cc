@@ -13,29 +13,7 @@ void add(std::string& out, fmt::format_string<A...> f, A&&... a) {
   fmt::format_to(std::back_inserter(out), f, std::forward<A>(a)...);
 }
 
-std::string_view name_of(LinkNumbers::Kind kind) {
-  switch (kind) {
-    case LinkNumbers::Kind::multicast:
-      return "multicast";
-    case LinkNumbers::Kind::udp:
-      return "UDP";
-    case LinkNumbers::Kind::tcp:
-      return "TCP";
-  }
-  return "";
-}
-
-std::string_view name_of(LinkNumbers::Status status) {
-  switch (status) {
-    case LinkNumbers::Status::running:
-      return "RUNNING";
-    case LinkNumbers::Status::no_carrier:
-      return "NO-CARRIER";
-    case LinkNumbers::Status::down:
-      return "DOWN";
-  }
-  return "";
-}
+std::string_view name_of(LinkKind kind) { return kind == LinkKind::multicast ? "multicast" : to_string(kind); }
 
 std::string_view connection_word(bool connected) { return connected ? "connected" : "disconnected"; }
 
@@ -97,7 +75,7 @@ void append_traffic(std::string& out, std::uint64_t bytes, std::uint64_t packets
 
 void append_active_link(std::string& out, const LinkNumbers& n) {
   add(out, "{} traffic (active device={})", name_of(n.kind), n.device);
-  if (n.kind == LinkNumbers::Kind::tcp) {
+  if (n.kind == LinkKind::tcp) {
     add(out, " server={} client={}", connection_word(n.server_connected), connection_word(n.client_connected));
   }
   add(out, ":\n");
@@ -105,7 +83,7 @@ void append_active_link(std::string& out, const LinkNumbers& n) {
 }
 
 void append_link(std::string& out, const LinkNumbers& n) {
-  add(out, "{} traffic device={} status={} role={}:\n", name_of(n.kind), n.device, name_of(n.status),
+  add(out, "{} traffic device={} status={} role={}:\n", name_of(n.kind), n.device, to_string(n.status),
       n.active ? "ACTIVE" : "BACKUP");
   add_link_counters(out, n);
 }

@@ -56,11 +56,11 @@ bool HelperFilter::accepts(const Expectation& e) const {
   });
 }
 
-std::size_t KernelFollower::HashTuple::operator()(const Tuple& t) const {
-  return std::hash<std::string_view>()({reinterpret_cast<const char*>(&t), sizeof t});
-}
-
-KernelFollower::KernelFollower(const Context& context) : c_(context) {}
+KernelFollower::KernelFollower(const Context& context)
+    : c_(context),
+      ended_(0, TupleHash(context.hash_seed)),
+      died_expected_(0, TupleHash(context.hash_seed)),
+      masters_(0, TupleHash(context.hash_seed)) {}
 
 void KernelFollower::on_flow(EventType type, FlowRecord& record, Origin origin) {
   if (origin == Origin::inject) return;
@@ -172,7 +172,7 @@ void KernelFollower::look_again_at(const Tuple& master) {
 }
 
 void KernelFollower::catch_up() {
-  for (const auto& master : std::exchange(masters_, {})) refresh(master);
+  for (const auto& master : std::exchange(masters_, Tuples(0, masters_.hash_function()))) refresh(master);
   for (const auto& [e, origin] : std::exchange(waiting_, {})) {
     if (master_known(e)) take_expectation(EventType::new_, e, origin);
   }
@@ -297,7 +297,8 @@ void KernelFollower::on_overrun(kernel::BufferGrowth growth, std::uint32_t buffe
     c_.log.notice("netlink event socket buffer size has been doubled to {} bytes", buffer_size);
   } else if (overrun_limit_.allow(c_.clock.now())) {
     c_.log.warning(
-        "netlink event socket buffer size cannot be doubled further since it will exceed NetlinkBufferSizeMaxGrowth. We "
+        "netlink event socket buffer size cannot be doubled further since it will exceed NetlinkBufferSizeMaxGrowth. "
+        "We "
         "are likely to be losing events, this may lead to unsynchronized replicas. Please, consider increasing netlink "
         "socket buffer size via NetlinkBufferSize and NetlinkBufferSizeMaxGrowth clauses in conntrackd.conf");
     if (overrun_limit_.held_back() != 0) {

@@ -15,6 +15,7 @@
 
 #include "ctsync/base/log.h"
 #include "ctsync/flow/flow_filter.h"
+#include "ctsync/flow/tuple_hash.h"
 #include "ctsync/kernel/kernel_table.h"
 #include "ctsync/replication/engine.h"
 #include "ctsync/table/expectation_table.h"
@@ -51,6 +52,7 @@ class KernelFollower final : public kernel::EventHandler {
     table::FlowTable* flows;                // nullptr: no internal cache
     table::ExpectationTable* expectations;  // nullptr: not synchronised, or no internal cache
     replication::Engine* engine;            // nullptr: statistics mode
+    std::uint64_t hash_seed = 0;            // random bits
   };
   struct Stats {
     std::uint64_t filtered = 0;
@@ -131,13 +133,10 @@ class KernelFollower final : public kernel::EventHandler {
   RateLimit bad_event_limit_{std::chrono::seconds(10)};
   std::uint16_t generation_ = 0;
   unsigned loads_ = 0;  // dumps under way
-  struct HashTuple {
-    std::size_t operator()(const Tuple& t) const;
-  };
-  using Tuples = std::unordered_set<Tuple, HashTuple>;
+  using Tuples = std::unordered_set<Tuple, TupleHash>;
   // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older
   // events still wait. Until caught_up().
-  std::unordered_map<Tuple, std::uint32_t, HashTuple> ended_;
+  std::unordered_map<Tuple, std::uint32_t, TupleHash> ended_;
   Tuples died_expected_;  // expected tuples
   struct Waiting {
     Expectation expectation;

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include "kernel_flush_job.h"
+#include "random_seed.h"
 
 namespace ctsync::daemon {
 namespace {
@@ -14,13 +15,10 @@ constexpr std::uint64_t kEventMemory = 1500;   // bytes of the socket buffer tha
 constexpr std::uint64_t kBurstRate = 500'000;  // events a second that must not overrun the buffer during a pause
 constexpr Duration kLongestPause = std::chrono::microseconds(500);
 
-FilterAction action_of(config::FilterAction a) {
-  return a == config::FilterAction::accept ? FilterAction::accept : FilterAction::ignore;
-}
-
 kernel::InjectorOptions injector_options(const config::Config& config) {
   kernel::InjectorOptions o;
   o.be_liberal = !config.tcp_window_tracking;
+  o.hash_seed = random_seed();
   return o;
 }
 
@@ -28,16 +26,15 @@ kernel::InjectorOptions injector_options(const config::Config& config) {
 
 FlowFilter make_filter(const config::FilterConfig& config) {
   FlowFilter filter;
-  if (config.protocol_action) filter.set_protocols(action_of(*config.protocol_action), config.protocols);
+  if (config.protocol_action) filter.set_protocols(*config.protocol_action, config.protocols);
   if (config.address_action) {
     NetworkSet networks;
     for (const auto& a : config.addresses) {
-      const auto family = a.address.family == AF_INET ? Family::ipv4 : Family::ipv6;
-      networks.add(family, a.address.bytes, static_cast<std::uint8_t>(a.prefix));
+      networks.add(a.address.family, a.address.bytes, static_cast<std::uint8_t>(a.prefix));
     }
-    filter.set_addresses(action_of(*config.address_action), std::move(networks));
+    filter.set_addresses(*config.address_action, std::move(networks));
   }
-  if (config.state_action) filter.set_tcp_states(action_of(*config.state_action), config.tcp_states);
+  if (config.state_action) filter.set_tcp_states(*config.state_action, config.tcp_states);
   return filter;
 }
 
@@ -57,8 +54,8 @@ KernelSession::~KernelSession() {
 Result<> KernelSession::open(replication::Engine* engine) {
   const auto& config = c_.config;
   if (auto ok = table_.open(); !ok) return ok;
-  follower_ = std::make_unique<KernelFollower>(KernelFollower::Context{c_.clock, c_.log, table_, filter_, helpers_,
-                                                                       caches_.flows, caches_.expectations, engine});
+  follower_ = std::make_unique<KernelFollower>(KernelFollower::Context{
+      c_.clock, c_.log, table_, filter_, helpers_, caches_.flows, caches_.expectations, engine, random_seed()});
   follower_->overrun = [this] { after_overrun(); };
   const bool in_kernel = filter_.active() && config.filter.from_kernelspace;
   if (filter_.active()) c_.log.notice("using {}-space event filtering", in_kernel ? "kernel" : "user");

@@ -18,18 +18,6 @@ namespace {
 
 using control::Request;
 
-link::LinkKind kind_of(config::LinkKind k) {
-  switch (k) {
-    case config::LinkKind::multicast:
-      return link::LinkKind::multicast;
-    case config::LinkKind::udp:
-      return link::LinkKind::udp;
-    case config::LinkKind::tcp:
-      return link::LinkKind::tcp;
-  }
-  return link::LinkKind::udp;
-}
-
 link::LinkSetOptions link_options(const config::Config& config) {
   link::LinkSetOptions set;
   set.error_queue_length = config.error_queue_length;
@@ -37,12 +25,11 @@ link::LinkSetOptions link_options(const config::Config& config) {
   for (std::size_t i = 0; i < config.links.size(); ++i) {
     const auto& from = config.links[i];
     link::LinkOptions o;
-    o.kind = kind_of(from.kind);
+    o.kind = from.kind;
     o.interface = from.interface;
-    o.family = from.family;
-    o.address = from.address.bytes;
-    o.destination = from.destination.bytes;
-    o.ipv4_interface = from.ipv4_interface.bytes;
+    o.address = from.address;
+    o.destination = from.destination;
+    o.ipv4_interface = from.ipv4_interface;
     o.port = from.port;
     o.send_buffer = from.send_buffer;
     o.receive_buffer = from.receive_buffer;
@@ -153,7 +140,7 @@ void SyncMode::make_engine() {
 Result<> SyncMode::open_links() {
   if (auto ok = watcher_.open(); !ok) return ok;
   link::LinkHandlers handlers;
-  handlers.on_datagram = [this](std::size_t link, const link::Sender& from, link::Datagram bytes) {
+  handlers.on_datagram = [this](std::size_t link, const IpAddress& from, link::Datagram bytes) {
     on_datagram(link, from, bytes);
   };
   handlers.on_error = [this](std::size_t link, std::string_view what, int code) {
@@ -180,7 +167,7 @@ Result<> SyncMode::open_links() {
 void SyncMode::started() {
   if (c_.config.startup_resync && c_.config.mode != config::SyncMode::alarm) {
     // Over TCP a peer that is not connected to us yet could only queue its answer, and drop what does not fit.
-    if (c_.config.links.front().kind == config::LinkKind::tcp) {
+    if (c_.config.links.front().kind == LinkKind::tcp) {
       resync_wanted_ = true;
     } else {
       request_resync();
@@ -191,10 +178,8 @@ void SyncMode::started() {
 
 // --- The link ---
 
-void SyncMode::on_datagram(std::size_t link, const link::Sender& from, link::Datagram bytes) {
-  const replication::PeerAddress peer{.link = static_cast<std::uint8_t>(link),
-                                      .family = from.family == AF_INET ? Family::ipv4 : Family::ipv6,
-                                      .address = from.address};
+void SyncMode::on_datagram(std::size_t link, const IpAddress& from, link::Datagram bytes) {
+  const replication::PeerAddress peer{.link = static_cast<std::uint8_t>(link), .address = from};
   const auto now = c_.clock.now();
   c_.loop.worked(1);
   wire::MessageReader reader(bytes);
@@ -273,7 +258,7 @@ void SyncMode::arm_engine_timer() {
 std::string SyncMode::peer_name(replication::PeerId peer) const {
   const auto& places = engine_->peers()[peer].places;
   for (const auto& p : places) {
-    if (p.known) return link::to_string({p.family == Family::ipv4 ? AF_INET : AF_INET6, p.address});
+    if (p.is_set()) return to_string(p);
   }
   return "?";
 }

@@ -44,7 +44,7 @@ class SyncMode final : public Mode, private replication::Events {
 
   void make_engine();
   Result<> open_links();
-  void on_datagram(std::size_t link, const link::Sender& from, link::Datagram bytes);
+  void on_datagram(std::size_t link, const IpAddress& from, link::Datagram bytes);
   void heard(std::size_t link);
   void request_resync();
   void take(const wire::Message& m);

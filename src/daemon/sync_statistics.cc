@@ -135,28 +135,8 @@ control::LinkNumbers SyncMode::link_numbers(std::size_t i) const {
   const auto& o = links_.options(i);
   const auto& s = links_.statistics(i);
   const auto connection = links_.connection(i);
-  switch (o.kind) {
-    case link::LinkKind::multicast:
-      n.kind = control::LinkNumbers::Kind::multicast;
-      break;
-    case link::LinkKind::udp:
-      n.kind = control::LinkNumbers::Kind::udp;
-      break;
-    case link::LinkKind::tcp:
-      n.kind = control::LinkNumbers::Kind::tcp;
-      break;
-  }
-  switch (links_.interface_status(i)) {
-    case link::InterfaceStatus::running:
-      n.status = control::LinkNumbers::Status::running;
-      break;
-    case link::InterfaceStatus::no_carrier:
-      n.status = control::LinkNumbers::Status::no_carrier;
-      break;
-    case link::InterfaceStatus::down:
-      n.status = control::LinkNumbers::Status::down;
-      break;
-  }
+  n.kind = o.kind;
+  n.status = links_.interface_state(i);
   n.device = o.interface;
   n.active = i == links_.current();
   n.server_connected = connection.server;

@@ -8,11 +8,10 @@
 #include <optional>
 #include <vector>
 
-#include "ctsync/config/ip_address.h"
+#include "ctsync/flow/flow_filter.h"
+#include "ctsync/flow/ip_address.h"
 
 namespace ctsync::config {
-
-enum class FilterAction { accept, ignore };
 
 struct AddressEntry {
   IpAddress address;    // host bits below `prefix` are zero

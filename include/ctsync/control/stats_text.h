@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "ctsync/flow/link_kind.h"
+
 namespace ctsync::control {
 
 // 7.1 and 7.2. Of a table of flows or of expectations.
@@ -54,11 +56,9 @@ void append_external_inject(std::string& out, const InjectNumbers& n);
 void append_traffic(std::string& out, std::uint64_t bytes, std::uint64_t packets);
 
 struct LinkNumbers {
-  enum class Kind { multicast, udp, tcp };
-  enum class Status { running, no_carrier, down };
-  Kind kind = Kind::udp;
+  LinkKind kind = LinkKind::udp;
   std::string_view device;
-  Status status = Status::running;
+  LinkState status = LinkState::running;
   bool active = false;
   bool server_connected = false;  // TCP: the peer has connected to us
   bool client_connected = false;  // TCP: we to the peer

@@ -8,13 +8,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ctsync/flow/ip_address.h"
+
 namespace ctsync {
-
-// Values of AF_INET and AF_INET6, which are also conntrack's layer-3 numbers.
-enum class Family : std::uint8_t { none = 0, ipv4 = 2, ipv6 = 10 };
-
-// An IPv4 address occupies the first four bytes, the others are zero. Which family it is, the tuple tells.
-using Address = std::array<std::uint8_t, 16>;
 
 // Layer-4 protocol numbers that need a rule of their own.
 inline constexpr std::uint8_t kIcmp = 1;

@@ -5,13 +5,12 @@
 // inserts fail and are counted.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 
 #include "ctsync/base/clock.h"
 #include "ctsync/flow/flow.h"
+#include "ctsync/flow/tuple_hash.h"
 #include "ctsync/table/cache_stats.h"
 #include "ctsync/table/hash_index.h"
 #include "ctsync/table/queue_link.h"
@@ -35,29 +34,6 @@ struct FlowSlot {
   std::uint16_t generation = 0;
 };
 static_assert(sizeof(FlowSlot) == 128);
-
-// Keyed hash of five 64-bit words by multiplying and folding, as wyhash does: without the key nobody can make flows
-// that collide.
-class TupleHash {
- public:
-  explicit TupleHash(std::uint64_t seed);
-  std::uint32_t operator()(const Tuple& t) const {
-    std::array<std::uint64_t, 5> w;
-    static_assert(sizeof w == sizeof t);
-    std::memcpy(w.data(), &t, sizeof t);
-    const auto a = fold(w[0] ^ key_[0], w[1] ^ key_[1]) ^ fold(w[2] ^ key_[2], w[3] ^ key_[3]);
-    const auto h = fold(a ^ key_[4], w[4] ^ key_[5]);
-    return static_cast<std::uint32_t>(h ^ h >> 32);
-  }
-
- private:
-  static std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
-    __extension__ using Wide = unsigned __int128;
-    const auto m = static_cast<Wide>(a) * b;
-    return static_cast<std::uint64_t>(m) ^ static_cast<std::uint64_t>(m >> 64);
-  }
-  std::array<std::uint64_t, 6> key_;
-};
 
 class FlowTable {
  public:

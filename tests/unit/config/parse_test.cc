@@ -36,8 +36,8 @@ std::string errors_of(const std::string& text) {
 
 IpAddress ip(const char* text) {
   IpAddress address;
-  address.family = std::string_view(text).find(':') == std::string_view::npos ? AF_INET : AF_INET6;
-  EXPECT_EQ(inet_pton(address.family, text, address.bytes.data()), 1);
+  address.family = std::string_view(text).find(':') == std::string_view::npos ? Family::ipv4 : Family::ipv6;
+  EXPECT_EQ(inet_pton(socket_family(address.family), text, address.bytes.data()), 1);
   return address;
 }
 
@@ -172,7 +172,7 @@ TEST(Config, UdpLink) {
   const LinkConfig& link = config.links.at(0);
   EXPECT_TRUE(link.is_default);
   EXPECT_EQ(link.interface, "lo");
-  EXPECT_EQ(link.family, AF_INET6);
+  EXPECT_EQ(link.family, Family::ipv6);
   EXPECT_EQ(link.address, ip("fd00::1"));
   EXPECT_EQ(link.destination, ip("fd00::2"));
   EXPECT_EQ(link.port, 3780);
@@ -188,7 +188,7 @@ TEST(Config, MulticastLink) {
     IPv4_address 225.0.0.50 Group 3780 IPv4_interface 192.0.2.1 Interface "lo" } })");
   const LinkConfig& link = config.links.at(0);
   EXPECT_EQ(link.kind, LinkKind::multicast);
-  EXPECT_EQ(link.family, AF_INET);
+  EXPECT_EQ(link.family, Family::ipv4);
   EXPECT_EQ(link.address, ip("225.0.0.50"));
   EXPECT_EQ(link.ipv4_interface, ip("192.0.2.1"));
   EXPECT_EQ(link.port, 3780);
@@ -206,11 +206,11 @@ TEST(Config, QuotesMakeAnyInterfaceNameWritable) {
 
 TEST(Config, TheLastAddressDecidesTheFamilyOfAUdpLink) {
   const Config config = good("Sync { UDP { IPv4_address 192.0.2.1 IPv6_Destination_Address fd00::2 } }");
-  EXPECT_EQ(config.links.at(0).family, AF_INET6);
+  EXPECT_EQ(config.links.at(0).family, Family::ipv6);
   EXPECT_FALSE(check_start(config, "f").empty());
   // The peer is of no use then, but the daemon can start.
   const Config other = good("Sync { UDP { IPv6_Destination_Address fd00::2 IPv4_address 192.0.2.1 Interface lo } }");
-  EXPECT_EQ(other.links.at(0).family, AF_INET);
+  EXPECT_EQ(other.links.at(0).family, Family::ipv4);
   EXPECT_FALSE(other.links.at(0).destination.is_set());
   EXPECT_TRUE(check_start(other, "f").empty());
 }

@@ -34,9 +34,9 @@ std::string between(std::string_view text, std::string_view from, std::string_vi
   return std::string(text.substr(at, text.find(to, at) - at));
 }
 
-LinkNumbers::Kind kind_of(std::string_view head) {
-  if (head.starts_with("UDP")) return LinkNumbers::Kind::udp;
-  return head.starts_with("TCP") ? LinkNumbers::Kind::tcp : LinkNumbers::Kind::multicast;
+LinkKind kind_of(std::string_view head) {
+  if (head.starts_with("UDP")) return LinkKind::udp;
+  return head.starts_with("TCP") ? LinkKind::tcp : LinkKind::multicast;
 }
 
 LinkNumbers link_of(std::string_view head, const std::vector<std::uint64_t>& n) {
@@ -102,9 +102,9 @@ std::string again(const std::string& block) {
     l.device = device;
     l.active = head.ends_with("role=ACTIVE:");
     const auto status = between(head, "status=", " ");
-    l.status = status == "RUNNING"      ? LinkNumbers::Status::running
-               : status == "NO-CARRIER" ? LinkNumbers::Status::no_carrier
-                                        : LinkNumbers::Status::down;
+    l.status = status == "RUNNING"      ? LinkState::running
+               : status == "NO-CARRIER" ? LinkState::no_carrier
+                                        : LinkState::down;
     append_link(out, l);
   } else if (head == "message tracking:") {
     append_message_tracking(out, n.at(0), n.at(1));
@@ -184,7 +184,7 @@ TEST(StatsText, Uptime) {
 
 TEST(StatsText, LinkStates) {
   std::string out;
-  append_link(out, {.kind = LinkNumbers::Kind::multicast, .device = "eth2", .status = LinkNumbers::Status::no_carrier});
+  append_link(out, {.kind = LinkKind::multicast, .device = "eth2", .status = LinkState::no_carrier});
   EXPECT_TRUE(out.starts_with("multicast traffic device=eth2 status=NO-CARRIER role=BACKUP:\n"));
 }
 

@@ -55,7 +55,7 @@ class FollowerTest : public testing::Test, protected replication::Events, privat
     m.header.seq = ++peer_seq_;
     m.from = 0;
     m.to = last_seq_;
-    const replication::PeerAddress peer{0, Family::ipv4, Address{192, 168, 0, 2}};
+    const replication::PeerAddress peer{0, {Family::ipv4, {192, 168, 0, 2}}};
     EXPECT_EQ(engine_->on_message(peer, m, clock_.now()), replication::Verdict::consumed);
   }
 

@@ -226,23 +226,6 @@ TEST(FlowTable, MemoryDoesNotGrowWhenFlowsComeAndGo) {
   EXPECT_EQ(table.end_id(), 500U);
 }
 
-// Flows of one host and neighbouring ports, and the same under another key, spread alike.
-TEST(TupleHash, SpreadsNeighboursAndDependsOnTheKey) {
-  const TupleHash one(1);
-  const TupleHash two(2);
-  std::vector<int> buckets(1024);
-  int same = 0;
-  for (std::uint32_t n = 0; n < 32 * 1024; ++n) {
-    ++buckets[one(tuple(n)) % buckets.size()];
-    same += one(tuple(n)) == two(tuple(n));
-  }
-  for (const int count : buckets) {
-    EXPECT_GT(count, 0);
-    EXPECT_LT(count, 80);  // 32 expected
-  }
-  EXPECT_LE(same, 1);
-}
-
 // What the table should hold, kept the plain way.
 struct Model {
   struct Entry {
