@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstring>
 #include <memory>
@@ -29,6 +30,19 @@ void set_scheduler(const config::SchedulerConfig& config, Log& log) {
   log.warning("scheduler configuration failed: {}. Continuing with system default scheduler.", std::strerror(errno));
 }
 
+// What the loop handles.
+constexpr std::array kSignals{SIGTERM, SIGINT, SIGHUP};
+
+// From here on such a signal waits for the loop: a process that is stopped while it starts removes what it has made.
+sigset_t block_signals() {
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int s : kSignals) sigaddset(&set, s);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return set;
+}
+
 // The process around a mode.
 class Process final : private control::CommandHandler {
  public:
@@ -42,7 +56,7 @@ class Process final : private control::CommandHandler {
 
  private:
   Result<> start();
-  void serve();
+  Result<> serve();
   void stop();
   void on_command(const node::Command& command, const node::Client& client) override;
   void on_signal(int signal);
@@ -61,12 +75,20 @@ class Process final : private control::CommandHandler {
   std::optional<NodeRunner> node_;  // not with neither Sync nor Stats
   Timer watchdog_{loop_, [this] { feed_watchdog(); }};
   Timer status_timer_{loop_, [this] { tell_status(); }};
+  Timer log_timer_{loop_, [this] { flush_log(); }};
+  TurnHook turn_end_{loop_, [this] {
+                       if (log_.pending() && !log_timer_.deadline()) flush_log();
+                     }};
   std::string status_;  // told last
   TimePoint started_at_;
 
   void feed_watchdog() {
     notify_.send("WATCHDOG=1");
     watchdog_.arm_in(*notify_.watchdog_interval());
+  }
+
+  void flush_log() {
+    if (const auto wait = retry_delay(log_.flush())) log_timer_.arm_in(*wait);
   }
 
   void tell_status() {
@@ -86,6 +108,7 @@ Process::~Process() {
 }
 
 int Process::run() {
+  const auto signals = block_signals();
   bool refused = false;
   for (const auto& d : config::check_start(config_, config_path_)) {
     const bool is_error = d.severity == config::Severity::error;
@@ -94,7 +117,7 @@ int Process::run() {
   }
   if (refused) return 1;
   if (background_wanted_) {
-    auto entered = Background::enter([this](pid_t child) { notify_.send(fmt::format("MAINPID={}", child)); });
+    auto entered = Background::enter(signals, [this](pid_t child) { notify_.send(fmt::format("MAINPID={}", child)); });
     if (!entered) {
       log_.error("{}", entered.error().text);
       return 1;
@@ -107,7 +130,10 @@ int Process::run() {
     if (lock_) log_.error("conntrackd cannot start, please review your configuration");
     return 1;
   }
-  serve();
+  if (auto ok = serve(); !ok) {
+    log_.error("the event loop failed: {}", ok.error().text);
+    return 1;
+  }
   return 0;
 }
 
@@ -116,13 +142,13 @@ Result<> Process::start() {
                            .syslog_facility = config_.syslog_facility,
                            .terminal = background_wanted_ ? Terminal::problems : Terminal::all};
   if (auto ok = log_.open(targets); !ok) return ok;
+  if (auto ok = loop_.open(); !ok) return ok;
+  if (auto ok = loop_.watch_signals({kSignals.begin(), kSignals.end()}, [this](int s) { on_signal(s); }); !ok)
+    return ok;
   auto lock = LockFile::acquire(config_.lock_file);
   if (!lock) return std::unexpected(lock.error());
   lock_.emplace(std::move(*lock));
   set_scheduler(config_.scheduler, log_);
-  if (auto ok = loop_.open(); !ok) return ok;
-  ::signal(SIGPIPE, SIG_IGN);
-  if (auto ok = loop_.watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); }); !ok) return ok;
   if (!config_.unix_path.empty()) {
     if (auto ok = server_.open(config_.unix_path); !ok) return ok;
   } else {
@@ -136,7 +162,7 @@ Result<> Process::start() {
   return node_->start();
 }
 
-void Process::serve() {
+Result<> Process::serve() {
   log_.notice("initialization completed");
   started_at_ = clock_.now();
   [[maybe_unused]] const int changed = ::chdir("/");
@@ -151,9 +177,10 @@ void Process::serve() {
   if (notify_.watchdog_interval()) feed_watchdog();
   if (node_) node_->started();
   if (notify_.wanted()) tell_status();
-  loop_.run();
+  auto ran = loop_.run();
   notify_.send("STOPPING=1");
-  log_.notice("---- shutdown received ----");
+  if (ran) log_.notice("---- shutdown received ----");
+  return ran;
 }
 
 void Process::on_signal(int signal) {

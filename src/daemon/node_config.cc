@@ -119,10 +119,10 @@ kernel::InjectorOptions injector_options(const config::Config& config) {
 
 // Flow lines go to syslog if Stats has a Syslog, as the manual page of conntrackd promises, and with General's facility if
 // that has one. General's Syslog also serves if there is no log file at all.
-std::optional<int> flow_log_priority(const config::Config& config) {
+std::optional<int> flow_log_facility(const config::Config& config) {
   const bool only_place = config.syslog_facility && !config.stats_log_file && !config.log_file;
   if (!config.stats_syslog_facility && !only_place) return std::nullopt;
-  return config.syslog_facility.value_or(config.stats_syslog_facility.value_or(LOG_DAEMON)) | LOG_INFO;
+  return config.syslog_facility.value_or(config.stats_syslog_facility.value_or(LOG_DAEMON));
 }
 
 }  // namespace ctsync::daemon

@@ -17,7 +17,7 @@ namespace ctsync::daemon {
 node::NodeOptions node_options(const config::Config& config);
 link::LinkSetOptions link_options(const config::Config& config);
 kernel::InjectorOptions injector_options(const config::Config& config);
-// Priority and facility of the flow log's lines for syslog(3); nothing: they do not go there (spec config.md 11).
-std::optional<int> flow_log_priority(const config::Config& config);
+// Facility of the flow log's lines in syslog; nothing: they do not go there (spec config.md 11).
+std::optional<int> flow_log_facility(const config::Config& config);
 
 }  // namespace ctsync::daemon

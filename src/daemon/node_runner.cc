@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ctsync/base/random.h"
 #include "node_config.h"
-#include "random_seed.h"
 
 namespace ctsync::daemon {
 namespace {
@@ -48,9 +48,10 @@ NodeRunner::NodeRunner(const config::Config& config, EventLoop& loop, SystemLog&
       clock_(clock),
       kernel_(clock, injector_options(config)),
       flow_log_(config.has_stats ? config.stats_log_file : std::nullopt,
-                config.has_stats ? flow_log_priority(config) : std::nullopt),
+                config.has_stats ? flow_log_facility(config) : std::nullopt),
       timer_(loop, [this] { node_->on_timer(); }),
-      flow_log_timer_(loop, [] {}) {
+      flow_log_timer_(loop, [] {}),
+      turn_end_(loop, [this] { end_turn(); }) {
   auto options = node_options(config);
   options.seed = random_seed();
   if (config.has_stats) {
@@ -85,7 +86,6 @@ Result<> NodeRunner::start() {
                       (kEventMemory * kBurstRate);
     loop_.set_pause(std::min<Duration>(room, kLongestPause));
   }
-  loop_.on_turn([this] { end_turn(); });
   return {};
 }
 
@@ -146,15 +146,12 @@ void NodeRunner::end_turn() {
 }
 
 void NodeRunner::write_flow_log() {
-  if (flow_log_.write_pending()) flow_log_timer_.arm_in(std::chrono::milliseconds(50));
-  if (flow_log_.lost_lines() == lost_told_) return;
-  if (lost_told_ == 0) log_.error("the flow log takes no more, finished flows are not logged");
-  lost_told_ = flow_log_.lost_lines();
+  if (const auto wait = retry_delay(flow_log_.flush())) flow_log_timer_.arm_in(*wait);
+  flow_log_.tell_losses(log_, clock_.now());
 }
 
 void NodeRunner::reopen_logs() {
   if (links_) return;
-  flow_log_.write_pending();
   if (auto ok = flow_log_.open(); !ok) log_.error("{}", ok.error().text);
 }
 

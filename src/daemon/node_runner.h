@@ -59,7 +59,7 @@ class NodeRunner {
   std::unique_ptr<node::Node> node_;
   Timer timer_;
   Timer flow_log_timer_;
-  std::uint64_t lost_told_ = 0;
+  TurnHook turn_end_;
   RateLimit link_error_limit_{std::chrono::seconds(10)};
 };
 

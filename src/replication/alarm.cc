@@ -6,7 +6,7 @@
 namespace ctsync::replication {
 
 Alarm::Alarm(const EngineContext& context, const EngineOptions& options, TimePoint now)
-    : Engine(context, options, now), random_state_(options.seed), flow_wheel_(now), expect_wheel_(now) {
+    : Engine(context, options, now), random_(options.seed), flow_wheel_(now), expect_wheel_(now) {
   options_.refresh_time = std::max<std::uint32_t>(options_.refresh_time, 1);
 }
 
@@ -43,17 +43,9 @@ void Alarm::refresh(table::TimerWheel& wheel, Kind kind, TimePoint now) {
 
 // Whole seconds in 1..RefreshTime, plus one to five fifths of a second less a microsecond.
 Duration Alarm::refresh_delay() {
-  const auto seconds = std::chrono::seconds(1 + random() % options_.refresh_time);
-  const auto fifths = std::chrono::milliseconds(200 * (1 + random() % 5));
+  const auto seconds = std::chrono::seconds(1 + random_.next() % options_.refresh_time);
+  const auto fifths = std::chrono::milliseconds(200 * (1 + random_.next() % 5));
   return seconds + fifths - std::chrono::microseconds(1);
-}
-
-// SplitMix64: no more is needed to spread refreshes.
-std::uint64_t Alarm::random() {
-  std::uint64_t z = random_state_ += 0x9e3779b97f4a7c15U;
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
-  z = (z ^ z >> 27) * 0x94d049bb133111ebU;
-  return z ^ z >> 31;
 }
 
 }  // namespace ctsync::replication

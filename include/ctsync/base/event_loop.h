@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -15,6 +16,8 @@
 #include "ctsync/base/jobs.h"
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
+
+struct epoll_event;
 
 namespace ctsync {
 
@@ -40,6 +43,21 @@ class Timer {
   std::optional<TimePoint> at_;
 };
 
+// Called at the end of every turn as long as it lives, in the order of creation. May be created and destroyed by any
+// handler, its own included. Must not outlive the loop.
+class TurnHook {
+ public:
+  TurnHook(EventLoop& loop, std::function<void()> hook);
+  ~TurnHook();
+  TurnHook(const TurnHook&) = delete;
+  TurnHook& operator=(const TurnHook&) = delete;
+
+ private:
+  friend class EventLoop;
+  EventLoop& loop_;
+  std::shared_ptr<std::function<void()>> hook_;
+};
+
 class EventLoop {
  public:
   // `events` of epoll: EPOLLIN, EPOLLOUT ...; errors and hang-ups are always reported.
@@ -53,7 +71,8 @@ class EventLoop {
   Result<> open();
 
   // One handler a descriptor (unwatch before closing it); watching a watched descriptor replaces handler and events.
-  // events = 0 pauses it.
+  // events = 0 pauses it. A descriptor that the kernel does not take ends run() with its error: a daemon that is deaf
+  // to one of its descriptors must not go on as if all were well.
   void watch(int fd, std::uint32_t events, FdHandler handler);
   void change(int fd, std::uint32_t events);
   void unwatch(int fd);
@@ -63,9 +82,6 @@ class EventLoop {
 
   // What the loop steps in each turn. To be emptied (cancel_all) before what the jobs work on goes.
   Jobs& jobs() { return jobs_; }
-
-  // Called at the end of every turn, in the order of registration.
-  void on_turn(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
 
   // Gathering. Under a stream of events a wake-up for each costs far more than the event. So while kStreamRate or more
   // come in a millisecond (handlers tell through worked()), the loop sleeps until `d` after the beginning of the last
@@ -77,8 +93,8 @@ class EventLoop {
   // For this turn: there is more to read than was read, do not pause.
   void hurry() { hurry_ = true; }
 
-  void run();                                       // until stop()
-  void run_once(std::optional<Duration> max_wait);  // one turn
+  Result<> run();                                   // until stop(), or an error after which the loop is deaf
+  void run_once(std::optional<Duration> max_wait);  // one turn; none after such an error
   void stop() { stopping_ = true; }
 
   const Clock& clock() const { return clock_; }
@@ -86,6 +102,7 @@ class EventLoop {
 
  private:
   friend class Timer;
+  friend class TurnHook;
   struct Watch {
     FdHandler handler;
     std::uint32_t events = 0;
@@ -95,9 +112,12 @@ class EventLoop {
   std::optional<Duration> wait_time(std::optional<Duration> max_wait) const;
   std::optional<TimePoint> first_timer() const;
   void gather();
+  void fail_with(const char* call);
   bool control(int operation, int fd, const Watch& w);
+  int wait(std::span<epoll_event> ready, std::optional<Duration> time);
   void serve(std::uint64_t key, std::uint32_t events);
   void fire_timers();
+  void call_hooks();
 
   const Clock& clock_;
   UniqueFd epoll_;
@@ -106,8 +126,10 @@ class EventLoop {
   std::uint32_t last_serial_ = 0;
   std::vector<Timer*> timers_;
   Jobs jobs_;
-  std::vector<std::function<void()>> hooks_;
+  std::vector<TurnHook*> hooks_;  // nullptr: gone during this turn
   bool stopping_ = false;
+  bool fine_wait_ = true;         // epoll_pwait2 is allowed
+  std::optional<Error> failure_;  // the first one
   Duration pause_{};
   void watch_rate(TimePoint t);
 
