@@ -5,7 +5,7 @@
 
 #include <string_view>
 
-#include "ctsync/kernel/injector.h"
+#include "ctsync/flow/default_timeout.h"
 #include "netlink_message.h"
 
 namespace ctsync::kernel {

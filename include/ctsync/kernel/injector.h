@@ -20,9 +20,6 @@ struct InjectorOptions {
   std::uint32_t batch = 256;  // entries a system call; 1 to 256
 };
 
-// Seconds an entry lives whose timeout nobody told: the kernel's usual defaults, by protocol and state.
-std::uint32_t default_timeout(const Flow& flow);
-
 class Injector final : public TableWriter {
  public:
   explicit Injector(const InjectorOptions& options);

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "ctsync/kernel/decode.h"
-#include "ctsync/kernel/injector.h"
 #include "netlink_message.h"
 
 namespace ctsync::kernel::test {
@@ -258,21 +257,10 @@ TEST(EncodeExpectation, MinimalLeavesOutWhatConntrackdLeavesOut) {
   EXPECT_EQ(kExpectDelete, parse(destroy).type);
 }
 
-TEST(DefaultTimeout, ByProtocolAndState) {
-  auto r = wire_flow(kTcp);
-  EXPECT_EQ(432000U, default_timeout(r.flow));
-  r.flow.proto_state = 1;
-  EXPECT_EQ(120U, default_timeout(r.flow));
-  r.flow.proto_state = 200;
-  EXPECT_EQ(60U, default_timeout(r.flow));
-  r = wire_flow(kUdp);
-  EXPECT_EQ(30U, default_timeout(r.flow));
-  r.flow.status |= status::kAssured;
-  EXPECT_EQ(120U, default_timeout(r.flow));
-  EXPECT_EQ(30U, default_timeout(wire_flow(kIcmp).flow));
-  EXPECT_EQ(600U, default_timeout(wire_flow(50).flow));
+TEST(EncodeCreate, WithoutTimeoutWritesTheDefault) {
+  auto r = wire_flow(kUdp);
   r.flow.present &= ~has::kTimeout;
-  EXPECT_EQ((Bytes{0, 0, 0, 120}), attr_of(create(r), {CTA_TIMEOUT}));
+  EXPECT_EQ((Bytes{0, 0, 0, 30}), attr_of(create(r), {CTA_TIMEOUT}));
 }
 
 }  // namespace
