@@ -27,7 +27,7 @@ std::uint32_t default_timeout(const Flow& f) {
   const bool stream = f.knows(has::kStatus) && (f.status & status::kAssured);
   switch (f.orig.l4) {
     case kTcp:
-      return tcp_timeout(f.proto_state);
+      return tcp_timeout(established_untold(f) ? kTcpEstablished : f.proto_state);
     case kUdp:
     case kUdpLite:
       return stream ? 120 : 30;

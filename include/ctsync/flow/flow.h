@@ -69,6 +69,10 @@ inline constexpr std::uint32_t kSrcNatDone = 1U << 7;
 inline constexpr std::uint32_t kDstNatDone = 1U << 8;
 inline constexpr std::uint32_t kDying = 1U << 9;
 inline constexpr std::uint32_t kHelper = 1U << 13;
+inline constexpr std::uint32_t kOffload = 1U << 14;    // forwarded by a flow table
+inline constexpr std::uint32_t kHwOffload = 1U << 15;  // the same, in hardware
+// What holds for one kernel alone: neither told to peers nor written to a kernel.
+inline constexpr std::uint32_t kLocal = kOffload | kHwOffload;
 }  // namespace status
 
 // Presence bits of Flow::present.
@@ -167,6 +171,14 @@ struct FlowRecord {
     FlowExtra extra;
   };
 };
+
+inline constexpr std::uint8_t kTcpEstablished = 3;  // kernel state number
+
+// Of a flow that a flow table forwards the kernel tells neither state nor timeout. Only established flows get there, so
+// an assured TCP flow without a state is one.
+inline bool established_untold(const Flow& f) {
+  return f.orig.l4 == kTcp && !f.knows(has::kProtoState) && f.knows(has::kStatus) && (f.status & status::kAssured) != 0;
+}
 
 // Copies of `from` the attributes named in `bits` (of has::kExtra) into `to`.
 void copy_extra(FlowExtra& to, const FlowExtra& from, std::uint32_t bits);

@@ -23,6 +23,14 @@ TEST(DefaultTimeout, OfTcpByState) {
   EXPECT_EQ(60U, default_timeout(flow_of(kTcp, 200)));
 }
 
+TEST(DefaultTimeout, OfOffloadedTcpIsThatOfEstablished) {
+  auto f = flow_of(kTcp, 0, status::kAssured | status::kOffload);
+  f.present &= ~has::kProtoState;
+  EXPECT_EQ(432000U, default_timeout(f));
+  f.status &= ~status::kAssured;
+  EXPECT_EQ(60U, default_timeout(f));
+}
+
 TEST(DefaultTimeout, OfOthersByStateOrAssurance) {
   EXPECT_EQ(210U, default_timeout(flow_of(kSctp, 4)));
   EXPECT_EQ(10U, default_timeout(flow_of(kSctp, 200)));
