@@ -197,6 +197,10 @@ struct NatView {
 // For flows with has::kReply from the tuples and the set-up bits; for wire flows from the presence bits.
 NatView nat_of(const Flow& f);
 
+// Whether two flows with the same original tuple are translated alike. Numbers of ICMP are not compared (spec
+// replication.md 2.5).
+bool same_nat(const Flow& a, const Flow& b);
+
 // Complete = protocol, addresses and ports known: such a flow is committed after its master (spec replication.md 5.1).
 inline bool has_complete_master(const Flow& f) { return f.knows(has::kMaster | has::kMasterPorts); }
 
