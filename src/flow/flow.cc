@@ -139,6 +139,18 @@ NatView nat_of(const Flow& f) {
   return v;
 }
 
+bool same_nat(const Flow& a, const Flow& b) {
+  const auto v = nat_of(a);
+  const auto w = nat_of(b);
+  if (v.snat != w.snat || v.dnat != w.dnat) return false;
+  if (v.snat && a.reply_dst != b.reply_dst) return false;
+  if (v.dnat && a.reply_src != b.reply_src) return false;
+  if (is_icmp(a.orig.l4)) return true;
+  if (v.snat_port != w.snat_port || v.dnat_port != w.dnat_port) return false;
+  return (!v.snat_port || a.reply_dst_port == b.reply_dst_port) &&
+         (!v.dnat_port || a.reply_src_port == b.reply_src_port);
+}
+
 bool same_key(const Expectation& a, const Expectation& b) {
   return a.master == b.master && a.expected == b.expected && a.mask == b.mask && a.flags == b.flags &&
          a.klass == b.klass && a.zone == b.zone && std::strcmp(a.helper.data(), b.helper.data()) == 0 &&

@@ -13,21 +13,9 @@ namespace {
 constexpr std::uint64_t kDetailedFailures = 20;
 constexpr std::uint32_t kLeastTimeout = 60;  // seconds, for entries whose time has run out
 
-// Whether the kernel entry `k` translates as the wire flow `w` asks; then it can be updated in place.
-bool same_nat(const Flow& k, const Flow& w) {
-  const auto a = nat_of(k);
-  const auto b = nat_of(w);
-  if (a.snat != b.snat || a.dnat != b.dnat) return false;
-  if (a.snat && k.reply_dst != w.reply_dst) return false;
-  if (a.dnat && k.reply_src != w.reply_src) return false;
-  if (is_icmp(k.orig.l4)) return true;
-  if (a.snat_port != b.snat_port || a.dnat_port != b.dnat_port) return false;
-  return (!a.snat_port || k.reply_dst_port == w.reply_dst_port) &&
-         (!a.dnat_port || k.reply_src_port == w.reply_src_port);
-}
-
 // What a write has done to the kernel's entry; nothing if it failed and left all as it was.
 std::optional<kernel::EventType> change_of(const kernel::WriteResult& r) {
+  if (r.phase == kernel::WritePhase::kept) return std::nullopt;
   const bool again = r.phase == kernel::WritePhase::create_again;
   if (r.error != 0) return again ? std::optional(kernel::EventType::destroy) : std::nullopt;
   return r.phase == kernel::WritePhase::update ? kernel::EventType::update : kernel::EventType::new_;

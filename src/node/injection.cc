@@ -45,8 +45,9 @@ void Injection::on_written(const kernel::WriteResult& r, const FlowRecord& recor
   if (no_master && !retrying_) return keep_orphan(r.op, record);
   const bool destroyed = r.op == kernel::WriteOp::destroy;
   if (destroyed && r.error == ENOENT) return;
-  // What was merely updated is whatever it was before: a copy, or a live flow of this node.
-  const bool made = !destroyed && r.phase != kernel::WritePhase::update;
+  // What was merely updated, or left as it is, is whatever it was before: a copy, or a live flow of this node.
+  const bool stayed = r.phase == kernel::WritePhase::update || r.phase == kernel::WritePhase::kept;
+  const bool made = !destroyed && !stayed;
   if (on_copy && r.error == 0 && (destroyed || made)) on_copy(record.flow.orig, made);
   const char* text = count(r);
   if (r.error == 0 || !limit_.allow(clock_.now())) return;

@@ -301,7 +301,7 @@ void encode_flow(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t 
   const auto begin = w.size();
   encode_header(w, {type, flags, 0, seq});
   put_addresses(w, kOrigIpv4, kOrigIpv6, f.orig);
-  put_be32(w, kStatus, f.knows(has::kStatus) ? f.status : 0);
+  put_be32(w, kStatus, f.knows(has::kStatus) ? f.status & ~status::kLocal : 0);
   put_u8(w, kL4Proto, f.orig.l4);
   put_protocol_part(w, f, extra, options);
   if (options.send_timeout && f.knows(has::kTimeout)) put_be32(w, kTimeout, aged_timeout(f.timeout, age_seconds));

@@ -65,6 +65,10 @@ inline constexpr std::uint32_t kSrcNatDone = 1U << 7;
 inline constexpr std::uint32_t kDstNatDone = 1U << 8;
 inline constexpr std::uint32_t kDying = 1U << 9;
 inline constexpr std::uint32_t kHelper = 1U << 13;
+inline constexpr std::uint32_t kOffload = 1U << 14;    // forwarded by a flow table
+inline constexpr std::uint32_t kHwOffload = 1U << 15;  // the same, in hardware
+// What holds for one kernel alone: neither told to peers nor written to a kernel.
+inline constexpr std::uint32_t kLocal = kOffload | kHwOffload;
 }  // namespace status
 
 // Presence bits of Flow::present.
@@ -164,6 +168,14 @@ struct FlowRecord {
   };
 };
 
+inline constexpr std::uint8_t kTcpEstablished = 3;  // kernel state number
+
+// Of a flow that a flow table forwards the kernel tells neither state nor timeout. Only established flows get there, so
+// an assured TCP flow without a state is one.
+inline bool established_untold(const Flow& f) {
+  return f.orig.l4 == kTcp && !f.knows(has::kProtoState) && f.knows(has::kStatus) && (f.status & status::kAssured) != 0;
+}
+
 // Copies the attributes that `bits` names (within has::kExtra) from `from` to `to`.
 void copy_extra(FlowExtra& to, const FlowExtra& from, std::uint32_t bits);
 
@@ -180,6 +192,10 @@ struct NatView {
 };
 // Flows with has::kReply: from the tuples and the set-up bits. Wire flows: from the presence bits.
 NatView nat_of(const Flow& f);
+
+// Whether two flows with the same original tuple are translated alike. Numbers of ICMP are not compared (spec
+// replication.md 2.5).
+bool same_nat(const Flow& a, const Flow& b);
 
 // Complete = protocol, addresses and ports known: such a flow is committed after its master (spec replication.md 5.1).
 inline bool has_complete_master(const Flow& f) { return f.knows(has::kMaster | has::kMasterPorts); }

@@ -21,9 +21,6 @@ struct InjectorOptions {
   std::uint64_t hash_seed = 0;  // random bits
 };
 
-// Seconds an entry lives whose timeout nobody told: the kernel's usual defaults, by protocol and state.
-std::uint32_t default_timeout(const Flow& flow);
-
 class Injector final : public TableWriter {
  public:
   explicit Injector(const InjectorOptions& options);

@@ -91,6 +91,22 @@ TEST_F(CommitTest, MastersFirstThenRelatedThenExpectations) {
   EXPECT_EQ(done_, 1);
 }
 
+// Done, not failed, and nothing has changed: no event is made up, nothing is logged but the count.
+TEST_F(CommitTest, EntryThatIsFurtherOnInTheKernelIsLeftAlone) {
+  auto live = kernel_flow(1);
+  live.flow.status |= status::kSeenReply | status::kAssured;
+  live.flow.mark = 7;
+  kernel_.put(live);
+  auto older = wire_flow(1);
+  older.flow.status &= ~status::kAssured;
+  peer_has(older);
+  commit();
+  EXPECT_EQ(kernel_.flows.at(live.flow.orig).flow.mark, 7U);
+  EXPECT_TRUE(told_.empty());
+  EXPECT_EQ(log_without_time(),
+            (std::vector<std::string>{"[notice] Committed 1 new entries", "[notice] commit has taken T seconds"}));
+}
+
 TEST_F(CommitTest, ScopeIsKept) {
   peer_has(wire_flow(1));
   kernel_.put(kernel_flow(2));

@@ -207,6 +207,20 @@ TEST_F(InjectionTest, MessagesBecomeEntries) {
   EXPECT_TRUE(log_.lines.empty());
 }
 
+TEST_F(InjectionTest, EntryThatIsFurtherOnInTheKernelIsLeftAlone) {
+  auto live = wire_flow(1);
+  live.flow.status |= status::kSeenReply | status::kAssured;
+  live.flow.mark = 7;
+  kernel_.put(live);
+  auto older = wire_flow(1);
+  older.flow.status &= ~status::kAssured;
+  injection_.take(MsgType::flow_new, older);
+  injection_.take(MsgType::flow_update, older);
+  injection_.end_turn();
+  EXPECT_EQ(kernel_.flows.at(live.flow.orig).flow.mark, 7U);
+  EXPECT_TRUE(log_.lines.empty());
+}
+
 TEST_F(InjectionTest, OneBatchATurn) {
   for (std::uint16_t n = 1; n <= 100; ++n) injection_.take(MsgType::flow_new, wire_flow(n));
   injection_.end_turn();

@@ -327,6 +327,16 @@ TEST(RenderFlow, ZoneOfTheOriginalDirectionOnly) {
 }
 
 // Not all protocols have their numbers on the wire (spec replication.md 2.5).
+// As conntrackd prints them: the mark of a flow table takes the place of the assurance.
+TEST(RenderFlow, OffloadedFlowsAreMarked) {
+  auto f = example();
+  f.present &= ~has::kProtoState;
+  f.status |= status::kOffload;
+  EXPECT_EQ(rendered(f), "tcp      6 src=10.0.0.1 dst=10.0.0.2 sport=1000 dport=80 [OFFLOAD]");
+  f.status |= status::kHwOffload;
+  EXPECT_EQ(rendered(f), "tcp      6 src=10.0.0.1 dst=10.0.0.2 sport=1000 dport=80 [HW_OFFLOAD]");
+}
+
 TEST(RenderFlow, PortsThatAreNotKnown) {
   auto f = example();
   f.orig.l4 = kGre;

@@ -273,6 +273,13 @@ TEST(EncodeFlow, WithoutStatusZeroIsSentAndNatIsTakenFromTheTuples) {
                            "00 05 00 02 11 00 00 00 00 08 00 03 00 01 00 02 00 08 00 0c 01 02 03 04"));
 }
 
+// Bits 14 and 15 tell of this kernel's flow tables and hardware.
+TEST(EncodeFlow, OffloadBitsStayHere) {
+  const auto plain = kernel_flow(kTcp, 40001, 8001, 0x18e, 300);
+  EXPECT_EQ(encode(kernel_flow(kTcp, 40001, 8001, 0xc18e, 300)), encode(plain));
+  EXPECT_EQ(encode(kernel_flow(kTcp, 40001, 8001, 0x418e, 300)), encode(plain));
+}
+
 TEST(EncodeFlow, NatNeedsItsSetUpBits) {
   auto r = kernel_flow(kUdp, 1, 2, 0x8, 30);
   r.flow.reply_dst = {1, 2, 3, 4};
