@@ -136,7 +136,7 @@ void Node::bulk_from_kernel() {
 void Node::bulk_done(const Error* error) {
   bulk_ = nullptr;
   if (error != nullptr) log_.error("{}: the bulk update is not complete", error->text);
-  peer_side_->engine().kernel_bulk_done(clock_.now());
+  peer_side_->engine().kernel_bulk_done();
 }
 
 // --- Commands ---
