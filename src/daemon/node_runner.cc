@@ -94,7 +94,8 @@ Result<> NodeRunner::open_links() {
   link::LinkHandlers handlers;
   handlers.on_datagram = [this](std::size_t link, const IpAddress& from, link::Datagram bytes) {
     loop_.worked(1);
-    if (node_->on_datagram({.link = static_cast<std::uint8_t>(link), .address = from}, bytes)) links_->note_accepted(link);
+    if (node_->on_datagram({.link = static_cast<std::uint8_t>(link), .address = from}, bytes))
+      links_->note_accepted(link);
   };
   handlers.on_error = [this](std::size_t link, std::string_view what, int code) { on_link_error(link, what, code); };
   handlers.on_buffer_size = [this] { node_->set_buffer_size(links_->buffer_size()); };
@@ -160,10 +161,8 @@ text::Snapshot NodeRunner::snapshot() const {
   if (!links_) return s;
   for (std::size_t i = 0; i < links_->size(); ++i) s.links.push_back(numbers_of(*links_, i));
   const auto errors = links_->error_queue();
-  s.queues.insert(s.queues.begin() + 1, {.name = "errorq",
-                                         .elements = errors.length,
-                                         .maximum = errors.maximum,
-                                         .no_space = errors.dropped});
+  s.queues.insert(s.queues.begin() + 1,
+                  {.name = "errorq", .elements = errors.length, .maximum = errors.maximum, .no_space = errors.dropped});
   return s;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `-i` with the internal cache disabled: the kernel's table through the filter, in the form of `conntrack -L` (spec cli.md
-// 8.1). As fast as the client reads, in slices. A list that could not be read to its end says so in its last line, and in the
-// log.
+// `-i` with the internal cache disabled: the kernel's table through the filter, in the form of `conntrack -L` (spec
+// cli.md 8.1). As fast as the client reads, in slices. A list that could not be read to its end says so in its last
+// line, and in the log.
 #pragma once
 
 #include <memory>

@@ -61,8 +61,8 @@ Result<> KernelSide::start() {
 Result<> KernelSide::open_events() {
   const auto& options = c_.options.events;
   if (auto ok = c_.kernel.open_events(options); !ok) return ok;
-  // What our own writers change, the jobs tell the follower: no event is needed for it. (Statistics mode wants the events,
-  // for their counters.) The follower filters in any case: without the kernel's help it is only slower.
+  // What our own writers change, the jobs tell the follower: no event is needed for it. (Statistics mode wants the
+  // events, for their counters.) The follower filters in any case: without the kernel's help it is only slower.
   const bool in_kernel = filter().active() && c_.options.filter_in_kernel;
   const bool hide_own = c_.options.mode != Mode::statistics;
   if (in_kernel || hide_own) {
@@ -75,7 +75,8 @@ Result<> KernelSide::open_events() {
   if (options.reliable) c_.log.notice("reliable ctnetlink event delivery is ENABLED.");
   if (options.buffer_size == 0 || options.buffer_size > options.buffer_size_max) {
     c_.log.notice(
-        "NetlinkBufferSize is either not set or is greater than NetlinkBufferSizeMaxGrowth. Using current system buffer "
+        "NetlinkBufferSize is either not set or is greater than NetlinkBufferSizeMaxGrowth. Using current system "
+        "buffer "
         "size");
   }
   c_.log.notice("netlink event socket buffer size has been set to {} bytes", c_.kernel.event_stats().buffer_size);
@@ -132,8 +133,8 @@ void KernelSide::mend(Load load) {
   }
   ++resyncs_;
   const Scope scope{.flows = true, .expectations = c_.store.keeps_expectations()};
-  mending_ = c_.jobs.add(
-      std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope, [this](const Error* error) {
+  mending_ =
+      c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope, [this](const Error* error) {
         log_error(error);
         mending_ = nullptr;
         if (std::exchange(mend_again_, false)) mend_soon();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The half of a node that looks at the kernel: filters, events, the first dump, resync after lost events, polling, and the
-// commands that concern the kernel's table and the internal store.
+// The half of a node that looks at the kernel: filters, events, the first dump, resync after lost events, polling, and
+// the commands that concern the kernel's table and the internal store.
 #pragma once
 
 #include <cstdint>
@@ -53,8 +53,8 @@ class KernelSide {
   // When no -F is under way or waits: at once, or later.
   void when_flushed(std::function<void()> then);
 
-  // For who writes to the kernel: to be called with what has become of an entry, because the events of our own writers are
-  // not received; empty if they are.
+  // For who writes to the kernel: to be called with what has become of an entry, because the events of our own writers
+  // are not received; empty if they are.
   std::function<void(kernel::EventType, FlowRecord&)> written(kernel::Origin origin);
   std::function<void(kernel::EventType, Expectation&)> expectation_written(kernel::Origin origin);
 

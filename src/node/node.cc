@@ -37,26 +37,24 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
   } else {
     make_peer_side();
   }
-  kernel_side_ = std::make_unique<KernelSide>(
-      KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_});
+  kernel_side_ = std::make_unique<KernelSide>(KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_});
 }
 
 void Node::make_peer_side() {
   const bool expectations = options_.expectations;
   const bool cached = options_.internal_cache;
-  peer_side_ = std::make_unique<PeerSide>(PeerSide::Context{.kernel = kernel_,
-                                                            .sink = sink_,
-                                                            .clock = clock_,
-                                                            .log = log_,
-                                                            .jobs = jobs_,
-                                                            .options = options_,
-                                                            .internal = cached ? &internal_ : nullptr,
-                                                            .internal_expectations =
-                                                                cached && expectations ? &internal_expectations_ : nullptr,
-                                                            .external = external_,
-                                                            .external_expectations =
-                                                                expectations ? &external_expectations_ : nullptr,
-                                                            .kernel_bulk = [this] { bulk_from_kernel(); }});
+  peer_side_ = std::make_unique<PeerSide>(
+      PeerSide::Context{.kernel = kernel_,
+                        .sink = sink_,
+                        .clock = clock_,
+                        .log = log_,
+                        .jobs = jobs_,
+                        .options = options_,
+                        .internal = cached ? &internal_ : nullptr,
+                        .internal_expectations = cached && expectations ? &internal_expectations_ : nullptr,
+                        .external = external_,
+                        .external_expectations = expectations ? &external_expectations_ : nullptr,
+                        .kernel_bulk = [this] { bulk_from_kernel(); }});
   if (cached || peer_side_->notrack() == nullptr) {
     store_ = std::make_unique<SyncCache>(internal_, expectations ? &internal_expectations_ : nullptr,
                                          peer_side_->engine(), clock_);
@@ -223,8 +221,8 @@ void Node::flush_caches(const Command& command, const Client& client) {
                              : command.side == Side::internal ? "internal cache"
                                                               : "external cache");
   const Scope scope{.flows = true, .expectations = command.expectations()};
-  // The answer comes when both are through. With the internal cache disabled there is nothing to empty; conntrackd empties
-  // the kernel's own table here, and with it kills live connections (spec replication.md 9, item 21).
+  // The answer comes when both are through. With the internal cache disabled there is nothing to empty; conntrackd
+  // empties the kernel's own table here, and with it kills live connections (spec replication.md 9, item 21).
   const auto answer = std::make_shared<Answer>(client);
   if (internal) kernel_side_->flush_store(scope, [answer] {});
   if (external) peer_side_->flush_store(scope, [answer] {});
@@ -241,9 +239,9 @@ void Node::flush_kernel(const Command& command, const Client& client) {
 }
 
 void Node::resync_kernel(const Command& command, const Client& client) {
-  const Scope scope{.flows = command.flows(),
-                    .expectations = command.what == What::expectations ||
-                                    (command.what == What::all && options_.expectations)};
+  const Scope scope{
+      .flows = command.flows(),
+      .expectations = command.what == What::expectations || (command.what == What::all && options_.expectations)};
   if (!store_->keeps_flows()) {
     if (scope.flows) log_.notice("resync is unsupported in this mode");
     if (scope.expectations) log_.notice("resync is unsupported in this mode");

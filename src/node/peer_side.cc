@@ -148,7 +148,8 @@ std::string PeerSide::name_of(replication::PeerId peer) const {
 void PeerSide::tell(RateLimit& limit, Level level, const std::string& text) {
   if (!limit.allow(c_.clock.now())) return;
   c_.log.write(level, text);
-  if (const auto n = limit.held_back(); n != 0) c_.log.write(level, fmt::format("{} more such messages were held back", n));
+  if (const auto n = limit.held_back(); n != 0)
+    c_.log.write(level, fmt::format("{} more such messages were held back", n));
 }
 
 void PeerSide::resync_requested(replication::PeerId) {
@@ -180,16 +181,18 @@ void PeerSide::cannot_repeat(replication::PeerId peer, std::uint32_t from, std::
 
 void PeerSide::freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
   tell(freed_limit_, Level::warning,
-       fmt::format("peer {} asks for messages {} to {}, which other peers have acknowledged already; it may lack flows until "
-                   "the next bulk",
-                   name_of(peer), from, to));
+       fmt::format(
+           "peer {} asks for messages {} to {}, which other peers have acknowledged already; it may lack flows until "
+           "the next bulk",
+           name_of(peer), from, to));
 }
 
 void PeerSide::freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) {
   tell(freed_limit_, Level::warning,
-       fmt::format("peer {} has started anew, which gave up messages {} to {} that peer {} had not acknowledged; that one may "
-                   "lack flows until the next bulk",
-                   name_of(by), from, to, name_of(other)));
+       fmt::format(
+           "peer {} has started anew, which gave up messages {} to {} that peer {} had not acknowledged; that one may "
+           "lack flows until the next bulk",
+           name_of(by), from, to, name_of(other)));
 }
 
 void PeerSide::peer_asks_too_much(replication::PeerId peer) {

@@ -34,6 +34,7 @@
 #include <vector>
 
 #include "ctsync/replication/engine.h"
+#include "ctsync/replication/sequence.h"
 #include "ctsync/replication/resend_queue.h"
 
 namespace ctsync::replication {
