@@ -3,8 +3,8 @@
 
 #include <sys/epoll.h>
 
+#include "ctsync/base/random.h"
 #include "kernel_flush_job.h"
-#include "random_seed.h"
 
 namespace ctsync::daemon {
 namespace {
