@@ -20,7 +20,7 @@ Timer::~Timer() { std::erase(loop_.timers_, this); }
 
 void Timer::arm_in(Duration d) { arm(loop_.now() + d); }
 
-EventLoop::EventLoop(const Clock& clock) : clock_(clock) {}
+EventLoop::EventLoop(const Clock& clock) : clock_(clock), jobs_(clock) {}
 EventLoop::~EventLoop() = default;
 
 Result<> EventLoop::open() {
@@ -77,35 +77,6 @@ Result<> EventLoop::watch_signals(const std::vector<int>& signals, std::function
   return {};
 }
 
-Job* EventLoop::add_job(std::unique_ptr<Job> job) {
-  jobs_.push_back(std::move(job));
-  return jobs_.back().get();
-}
-
-void EventLoop::cancel_job(Job* job) {
-  if (job == running_) {
-    cancelled_while_running_ = job;
-    return;
-  }
-  drop(job);
-}
-
-// The job goes after its place in the list: its destructor may add and cancel other jobs.
-void EventLoop::drop(const Job* job) {
-  const auto it = std::find_if(jobs_.begin(), jobs_.end(), [job](const auto& j) { return j.get() == job; });
-  if (it == jobs_.end()) return;
-  const auto dropped = std::move(*it);
-  jobs_.erase(it);
-}
-
-void EventLoop::cancel_jobs() {
-  while (!jobs_.empty()) drop(jobs_.back().get());
-}
-
-bool EventLoop::job_ready() const {
-  return std::any_of(jobs_.begin(), jobs_.end(), [](const auto& j) { return !j->waiting_; });
-}
-
 std::optional<TimePoint> EventLoop::first_timer() const {
   std::optional<TimePoint> first;
   for (const Timer* t : timers_) {
@@ -126,7 +97,7 @@ void EventLoop::watch_rate(TimePoint t) {
 
 void EventLoop::gather() {
   const bool hurry = std::exchange(hurry_, false);
-  if (!streaming_ || hurry || pause_ == Duration::zero() || job_ready()) return;
+  if (!streaming_ || hurry || pause_ == Duration::zero() || jobs_.ready()) return;
   auto until = turn_started_ + pause_;
   if (const auto first = first_timer()) until = std::min(until, *first);
   if (until <= clock_.now()) return;
@@ -137,7 +108,7 @@ void EventLoop::gather() {
 }
 
 std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait) const {
-  if (job_ready()) return job_rest_;
+  if (jobs_.ready()) return jobs_.rest();
   const auto first = first_timer();
   if (!first) return max_wait;
   const auto until = std::max(*first - clock_.now(), Duration::zero());
@@ -161,7 +132,7 @@ void EventLoop::run_once(std::optional<Duration> max_wait) {
     serve(ev.data.u64, ev.events);
   }
   fire_timers();
-  step_jobs();
+  jobs_.step();
   for (std::size_t i = 0; i < hooks_.size(); ++i) hooks_[i]();
 }
 
@@ -174,35 +145,6 @@ void EventLoop::fire_timers() {
     const auto keep = timer->on_expiry_;  // the handler may destroy its timer
     (*keep)();
   }
-}
-
-void EventLoop::step_jobs() {
-  job_rest_ = Duration::zero();
-  if (!job_ready()) return;
-  const auto start = clock_.now();
-  for (std::size_t i = 0; i < jobs_.size();) {
-    Job* job = jobs_[i].get();
-    if (job->waiting_) {
-      ++i;
-      continue;
-    }
-    running_ = job;
-    job->waiting_ = true;  // so that a wake() during the step counts
-    const auto state = job->step(clock_.now() + kJobBudget);
-    running_ = nullptr;
-    const bool cancelled = std::exchange(cancelled_while_running_, nullptr) == job;
-    if (state == Job::State::done || cancelled) {
-      drop(job);
-      continue;
-    }
-    if (state == Job::State::more) job->waiting_ = false;
-    ++i;
-  }
-  const auto end = clock_.now();
-  if (start - job_worked_ > std::chrono::seconds(1)) job_work_ = Duration::zero();
-  job_worked_ = end;
-  job_work_ += end - start;
-  if (job_work_ > kJobSprint) job_rest_ = (end - start) / kJobRestPart;
 }
 
 void EventLoop::run() {

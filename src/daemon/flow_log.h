@@ -12,7 +12,7 @@
 #include "ctsync/base/clock.h"
 #include "ctsync/base/log.h"
 #include "ctsync/base/unique_fd.h"
-#include "ctsync/control/render_flow.h"
+#include "ctsync/text/render_flow.h"
 
 namespace ctsync::daemon {
 
@@ -39,7 +39,7 @@ class FlowLog {
   std::string date_;
   std::string line_;
   std::uint64_t lost_lines_ = 0;
-  control::FlowRenderer renderer_;
+  text::FlowRenderer renderer_;
 };
 
 }  // namespace ctsync::daemon

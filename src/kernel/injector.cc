@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <vector>
 
+#include "ctsync/flow/tuple_hash.h"
 #include "encode.h"
 #include "netlink_message.h"
 #include "netlink_socket.h"
@@ -85,15 +85,6 @@ std::uint32_t dccp_timeout(std::uint8_t state) {
   // none, request, respond, partopen, open, close request, closing, time wait
   constexpr std::array<std::uint32_t, 8> kByState{240, 240, 480, 480, 43200, 64, 64, 240};
   return state < kByState.size() ? kByState[state] : 240;
-}
-
-std::size_t hash_of(const Tuple& t) {
-  constexpr std::size_t kWords = sizeof(Tuple) / sizeof(std::uint64_t);
-  std::array<std::uint64_t, kWords> words;
-  std::memcpy(words.data(), &t, sizeof t);
-  std::uint64_t h = 0;
-  for (const auto word : words) h = std::rotl(h ^ word, 29) * 0x9e3779b97f4a7c15U;
-  return static_cast<std::size_t>(h >> 32);
 }
 
 // The kernel's answers, read many a call. Of each only the head matters: the rest (the request, extended errors) is cut
@@ -179,6 +170,7 @@ class Injector::Batch {
  public:
   explicit Batch(const InjectorOptions& options)
       : be_liberal_(options.be_liberal),
+        hash_(options.hash_seed),
         entries_(std::clamp(options.batch, 1U, kMaxBatch)),
         bytes_(entries_.size() * 2 * kMaxRequest) {}
 
@@ -201,6 +193,7 @@ class Injector::Batch {
   void store_answer(Request& r, int error);
 
   const bool be_liberal_;
+  const TupleHash hash_;
   UniqueFd fd_;
   std::uint32_t seq_ = 1;
   std::vector<Entry> entries_;
@@ -226,7 +219,7 @@ Result<std::uint32_t> Injector::Batch::open() {
 }
 
 bool Injector::Batch::contains(const Tuple& t) const {
-  for (auto i = hash_of(t) % slots_.size(); slots_[i] != 0; i = (i + 1) % slots_.size()) {
+  for (auto i = hash_(t) % slots_.size(); slots_[i] != 0; i = (i + 1) % slots_.size()) {
     if (entries_[slots_[i] - 1U].record.flow.orig == t) return true;
   }
   return false;
@@ -239,7 +232,7 @@ void Injector::Batch::add(WriteOp op, const FlowRecord& r, std::uint64_t cookie)
   e.record.flow = r.flow;
   copy_extra(e.record.extra, r.extra, r.flow.present);
   ++count_;
-  auto i = hash_of(r.flow.orig) % slots_.size();
+  auto i = hash_(r.flow.orig) % slots_.size();
   while (slots_[i] != 0) i = (i + 1) % slots_.size();
   slots_[i] = static_cast<std::uint16_t>(count_);
 }

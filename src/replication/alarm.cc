@@ -35,7 +35,8 @@ void Alarm::on_timer(TimePoint now) {
 }
 
 void Alarm::refresh(table::TimerWheel& wheel, Kind kind, TimePoint now) {
-  wheel.advance(now, [&](std::uint32_t id) {
+  constexpr std::size_t kMost = 2000;  // in one turn
+  wheel.advance(now, kMost, [&](std::uint32_t id) {
     queue_object({kind, id});
     wheel.schedule(id, now + refresh_delay());
   });

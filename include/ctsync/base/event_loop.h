@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ctsync/base/clock.h"
+#include "ctsync/base/jobs.h"
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
 
@@ -39,24 +40,6 @@ class Timer {
   std::optional<TimePoint> at_;
 };
 
-// Long work in small steps. step() works until `budget_end` at most and tells whether it wants another turn.
-class Job {
- public:
-  enum class State : std::uint8_t {
-    more,     // call again in the next turn
-    waiting,  // call again after wake()
-    done,     // remove me
-  };
-  virtual ~Job() = default;
-  virtual State step(TimePoint budget_end) = 0;
-  // After State::waiting: step again in the next turn. Counts too when called during the step that returns waiting.
-  void wake() { waiting_ = false; }
-
- private:
-  friend class EventLoop;
-  bool waiting_ = false;
-};
-
 class EventLoop {
  public:
   // `events` of epoll: EPOLLIN, EPOLLOUT ...; errors and hang-ups are always reported.
@@ -78,11 +61,8 @@ class EventLoop {
   // Signals to handle in the loop; they are blocked in the process and delivered through a descriptor.
   Result<> watch_signals(const std::vector<int>& signals, std::function<void(int signal)> handler);
 
-  // The loop owns the job from here and drops it when it is done or cancelled.
-  Job* add_job(std::unique_ptr<Job> job);
-  void cancel_job(Job* job);
-  // Drops all jobs. For the shut-down: to be called before what they work on goes, not by a job.
-  void cancel_jobs();
+  // What the loop steps in each turn. To be emptied (cancel_all) before what the jobs work on goes.
+  Jobs& jobs() { return jobs_; }
 
   // Called at the end of every turn, in the order of registration.
   void on_turn(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
@@ -103,14 +83,6 @@ class EventLoop {
 
   const Clock& clock() const { return clock_; }
   TimePoint now() const { return clock_.now(); }
-  // Time each job may take in a turn.
-  static constexpr Duration kJobBudget = std::chrono::microseconds(900);
-  // Once jobs have worked for kJobSprint, the loop rests before the next turn, for this part of the time the jobs took,
-  // if no descriptor is ready. Without a rest a long job would starve the processes of ordinary priority on its
-  // processor (the daemon has real-time priority), and the kernel, which does not let that happen, would stop the
-  // daemon for 50 ms in every second. After a second without jobs they may sprint again.
-  static constexpr int kJobRestPart = 6;
-  static constexpr Duration kJobSprint = std::chrono::milliseconds(400);
 
  private:
   friend class Timer;
@@ -122,13 +94,10 @@ class EventLoop {
 
   std::optional<Duration> wait_time(std::optional<Duration> max_wait) const;
   std::optional<TimePoint> first_timer() const;
-  bool job_ready() const;
-  void drop(const Job* job);
   void gather();
   bool control(int operation, int fd, const Watch& w);
   void serve(std::uint64_t key, std::uint32_t events);
   void fire_timers();
-  void step_jobs();
 
   const Clock& clock_;
   UniqueFd epoll_;
@@ -136,14 +105,9 @@ class EventLoop {
   std::unordered_map<int, std::shared_ptr<Watch>> watches_;
   std::uint32_t last_serial_ = 0;
   std::vector<Timer*> timers_;
-  std::vector<std::unique_ptr<Job>> jobs_;
+  Jobs jobs_;
   std::vector<std::function<void()>> hooks_;
-  Job* cancelled_while_running_ = nullptr;
-  Job* running_ = nullptr;
   bool stopping_ = false;
-  Duration job_rest_{};
-  Duration job_work_{};     // since jobs began to sprint
-  TimePoint job_worked_{};  // last time
   Duration pause_{};
   void watch_rate(TimePoint t);
 

@@ -205,47 +205,6 @@ TEST_F(EventLoopTest, CancelledTimerDoesNotFire) {
   EXPECT_EQ(calls, 0);
 }
 
-class CountingJob final : public Job {
- public:
-  CountingJob(std::vector<State> states, int& steps, bool& gone)
-      : states_(std::move(states)), steps_(steps), gone_(gone) {}
-  ~CountingJob() override { gone_ = true; }
-  State step(TimePoint) override { return states_[static_cast<std::size_t>(steps_++)]; }
-
- private:
-  std::vector<State> states_;
-  int& steps_;
-  bool& gone_;
-};
-
-TEST_F(EventLoopTest, JobIsSteppedOnceATurnUntilDone) {
-  int steps = 0;
-  bool gone = false;
-  using enum Job::State;
-  loop_.add_job(std::make_unique<CountingJob>(std::vector{more, more, done}, steps, gone));
-  turn();
-  EXPECT_EQ(steps, 1);
-  turn();
-  EXPECT_FALSE(gone);
-  turn();
-  turn();
-  EXPECT_EQ(steps, 3);
-  EXPECT_TRUE(gone);
-}
-
-TEST_F(EventLoopTest, WaitingJobIsSteppedAfterItsWake) {
-  int steps = 0;
-  bool gone = false;
-  using enum Job::State;
-  auto* job = loop_.add_job(std::make_unique<CountingJob>(std::vector{waiting, done}, steps, gone));
-  for (int i = 0; i < 3; ++i) turn();
-  EXPECT_EQ(steps, 1);
-  job->wake();
-  turn();
-  EXPECT_EQ(steps, 2);
-  EXPECT_TRUE(gone);
-}
-
 class FunctionJob final : public Job {
  public:
   explicit FunctionJob(std::function<State(FunctionJob&)> f) : f_(std::move(f)) {}
@@ -255,105 +214,13 @@ class FunctionJob final : public Job {
   std::function<State(FunctionJob&)> f_;
 };
 
-// What a job waits for may have come while it was still deciding to wait.
-TEST_F(EventLoopTest, WakeDuringTheStepIsNotLost) {
-  int steps = 0;
-  loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob& self) {
-    ++steps;
-    if (steps > 1) return Job::State::done;
-    self.wake();
-    return Job::State::waiting;
-  }));
-  turn();
-  turn();
-  EXPECT_EQ(steps, 2);
-}
-
-TEST_F(EventLoopTest, JobMayCancelItselfAndOthers) {
-  int steps = 0;
-  int other_steps = 0;
-  bool other_gone = false;
-  using enum Job::State;
-  auto* other = loop_.add_job(std::make_unique<CountingJob>(std::vector(10, more), other_steps, other_gone));
-  Job* self = nullptr;
-  self = loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
-    ++steps;
-    loop_.cancel_job(other);
-    loop_.cancel_job(self);
-    return more;
-  }));
-  for (int i = 0; i < 3; ++i) turn();
-  EXPECT_EQ(steps, 1);
-  EXPECT_EQ(other_steps, 1);
-  EXPECT_TRUE(other_gone);
-}
-
-TEST_F(EventLoopTest, JobMayAddJobs) {
-  int steps = 0;
-  loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
-    for (int i = 0; i < 20; ++i) {
-      loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
-        ++steps;
-        return Job::State::done;
-      }));
-    }
-    return Job::State::done;
-  }));
-  turn();
-  turn();
-  EXPECT_EQ(steps, 20);
-}
-
-TEST_F(EventLoopTest, JobMayAddAndCancelJobsWhenItGoes) {
-  // Calls `f` when it goes.
-  class LastWords final : public Job {
-   public:
-    explicit LastWords(std::function<void()> f) : f_(std::move(f)) {}
-    ~LastWords() override { f_(); }
-    State step(TimePoint) override { return State::done; }
-
-   private:
-    std::function<void()> f_;
-  };
-  int steps = 0;
-  bool gone = false;
-  Job* idle = nullptr;
-  loop_.add_job(std::make_unique<LastWords>([&] {
-    loop_.cancel_job(idle);
-    for (int i = 0; i < 100; ++i) {
-      loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
-        ++steps;
-        return Job::State::done;
-      }));
-    }
-  }));
-  int idle_steps = 0;
-  idle = loop_.add_job(std::make_unique<CountingJob>(std::vector(10, Job::State::more), idle_steps, gone));
-  turn();
-  turn();
-  EXPECT_TRUE(gone);
-  EXPECT_EQ(steps, 100);
-}
-
-TEST_F(EventLoopTest, AllJobsCanBeDropped) {
-  int steps = 0;
-  std::array<bool, 3> gone{};
-  for (auto& g : gone) {
-    loop_.add_job(std::make_unique<CountingJob>(std::vector(10, Job::State::more), steps, g));
-  }
-  loop_.cancel_jobs();
-  EXPECT_EQ(gone, (std::array{true, true, true}));
-  turn();
-  EXPECT_EQ(steps, 0);
-}
-
 TEST_F(EventLoopTest, OrderOfATurnIsDescriptorsTimersJobsHooks) {
   std::string order;
   const Pair p;
   Timer timer(loop_, [&] { order += 't'; });
   loop_.on_turn([&] { order += 'h'; });
   loop_.on_turn([&] { order += 'H'; });
-  loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
+  loop_.jobs().add(std::make_unique<FunctionJob>([&](FunctionJob&) {
     order += 'j';
     return Job::State::done;
   }));
@@ -399,7 +266,7 @@ TEST(EventLoopJobs, RestOnceTheyHaveSprinted) {
   const SystemClock clock;
   EventLoop loop(clock);
   ASSERT_TRUE(loop.open());
-  loop.add_job(std::make_unique<Busy>(clock));
+  loop.jobs().add(std::make_unique<Busy>(clock));
   const auto shortest_turn = [&](int turns) {
     Duration least = seconds(9);
     for (int i = 0; i < turns; ++i) {

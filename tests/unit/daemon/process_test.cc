@@ -19,8 +19,10 @@
 #include "lock_file.h"
 #include "service_notify.h"
 
-namespace ctsync::daemon::test {
+namespace ctsync::daemon {
 namespace {
+
+using node::test::kernel_flow;
 
 class ProcessTest : public testing::Test {
  protected:
@@ -281,4 +283,4 @@ TEST_F(ProcessTest, FlowLogThatCannotBeOpenedSaysWhy) {
 }
 
 }  // namespace
-}  // namespace ctsync::daemon::test
+}  // namespace ctsync::daemon
