@@ -93,9 +93,8 @@ class Engine {
   // Send everything (-B): flows, then expectations, dead ones that wait for their acknowledgement too. A bulk that is
   // still under way is followed by another. ALARM does nothing.
   virtual void start_bulk(TimePoint now) = 0;
-
-  // The kernel dump that Events::kernel_bulk_wanted() asked for has ended, whole or not. Until then that bulk is under
-  // way.
+  // Without internal cache: the bulk that Events::kernel_bulk_wanted() asked for has ended, whole or not. Until then it
+  // is under way: who asks for another one gets it afterwards.
   void kernel_bulk_done() { bulk_.active = false; }
 
   // --- Time and sending ---

@@ -34,8 +34,8 @@
 #include <vector>
 
 #include "ctsync/replication/engine.h"
-#include "ctsync/replication/sequence.h"
 #include "ctsync/replication/resend_queue.h"
+#include "ctsync/replication/sequence.h"
 
 namespace ctsync::replication {
 
@@ -73,16 +73,9 @@ class FtFw final : public Engine {
   std::uint32_t resend_length() const { return resend_.length() - resend_.count_before(settled_); }
   std::uint32_t resend_maximum() const { return options_.resend_queue_size; }
   std::uint64_t resend_no_space() const { return no_space_; }
-  // Elements in order. f(bool control, std::uint32_t seq, std::uint8_t flags); flags of control messages, else 0.
-  template <typename F>
-  void each_unacknowledged(F&& f) {
-    for (NodeRef n = resend_.first_from(settled_); n; n = resend_.next(n)) {
-      const bool control = n.kind() == Kind::control;
-      f(control, resend_.seq(n), control ? nodes_.control(n).flags : std::uint8_t{0});
-    }
-  }
-  // The next `most` of them from `next` on (empty: from the first), for who cannot walk over all at a stretch; moves `next`
-  // behind them. How many there were.
+  // The next `most` elements in order from `next` on (empty: from the first), so that nobody has to walk over all of
+  // them in one go; moves `next` behind them. How many there were. f(bool control, std::uint32_t seq, std::uint8_t
+  // flags); flags of control messages, else 0.
   template <typename F>
   std::uint32_t list_unacknowledged(std::optional<std::uint32_t>& next, std::uint32_t most, F&& f) {
     std::uint32_t listed = 0;

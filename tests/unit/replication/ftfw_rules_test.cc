@@ -235,9 +235,11 @@ TEST_F(FtFwRules, ListsWhatIsUnacknowledged) {
   n.engine.request_resync(n.now);
   n.drain();
   Lines all;
-  n.engine.each_unacknowledged([&](bool control, std::uint32_t seq, std::uint8_t flags) {
+  std::optional<std::uint32_t> next;
+  while (n.engine.list_unacknowledged(next, 1, [&](bool control, std::uint32_t seq, std::uint8_t flags) {
     all.push_back(fmt::format("{} {:x} {:x}", control, seq, flags));
-  });
+  }) != 0) {
+  }
   EXPECT_EQ(all, (Lines{"true 13 2", "false 14 0"}));
 }
 
@@ -382,9 +384,8 @@ TEST_F(FtFwFullQueue, AnAckForEverythingFreesInPiecesAndCountsAtOnce) {
 TEST_F(FtFwFullQueue, AHelloFreesInPiecesWhatItMadeObsolete) {
   n.hear("ALIVE|HELLO 5000");
   EXPECT_EQ(n.engine.resend_length(), 0U);
-  int shown = 0;
-  n.engine.each_unacknowledged([&](bool, std::uint32_t, std::uint8_t) { ++shown; });
-  EXPECT_EQ(shown, 0);
+  std::optional<std::uint32_t> next;
+  EXPECT_EQ(n.engine.list_unacknowledged(next, 10, [](bool, std::uint32_t, std::uint8_t) {}), 0U);
   n.hear(fmt::format("NACK 5001 {:x}..{:x}", kFirst, kFirst + kFlows - 1));
   EXPECT_GE(turns_until_rest(), 60);
   EXPECT_EQ(n.engine.transmit_length(), 0U);  // nothing was repeated

@@ -83,8 +83,8 @@ TEST_F(PeersTest, StrangersDoNotPushOutAPeerThatIsAlive) {
   hear(peer_at(2), ++seq);
   for (std::uint32_t i = 0; i < 1000; ++i) {
     auto stranger = peer_at(7);
-    stranger.address[1] = static_cast<std::uint8_t>(i);
-    stranger.address[2] = static_cast<std::uint8_t>(i >> 8);
+    stranger.address.bytes[1] = static_cast<std::uint8_t>(i);
+    stranger.address.bytes[2] = static_cast<std::uint8_t>(i >> 8);
     hear(stranger, 77 * i, true);
     now += ms(10);
   }
