@@ -2,25 +2,22 @@
 // The engine of Mode FTFW (spec replication.md 3.2): every message is numbered, acknowledged, and kept until then; gaps
 // are asked for and repeated with the current state. On the wire it behaves as stock conntrackd. It does better where
 // stock loses its way, without the other side having to know:
-//  - Sequence state is kept per sender, so a third node does not disturb two others. (Acknowledgements name
-//    numbers only, so a third node may free a message before all have it. That is told, see Events.)
+//  - Sequence state is kept per sender, so a third node does not disturb two others. (Acknowledgements name numbers
+//    only, so a third node may free a message before all have it. That is told, see Events.)
 //  - An ACK that does not continue the last one of that peer tells that it never got the numbers in between (its NACK
-//  was
-//    lost, or it heard us first after them): they are repeated as if asked for. Messages older than a first ACK
+//    was lost, or it heard us first after them): they are repeated as if asked for. Messages older than a first ACK
 //    likewise.
 //  - HELLO restarts a peer's sequence when it opens a session (first contact, or the peer's previous message had none,
-//  or
-//    its number went back). Then it also empties the resend queue. A later HELLO of the same session is an ordinary
+//    or its number went back). Then it also empties the resend queue. A later HELLO of the same session is an ordinary
 //    message, gaps included; and one that comes late (an old number, not far before the session, within kLateHello) is
 //    an old message.
 //  - A jump ahead of more than kBelievableGap is believed when the next number follows it: the message itself is
-//  dropped,
-//    the successor opens the gap and asks for it. A corrupt number thus costs nothing; a real jump costs a repetition.
+//    dropped, the successor opens the gap and asks for it. A corrupt number thus costs nothing; a real jump costs a
+//    repetition.
 //  - When a peer sends nothing but successive old numbers for kOldRunTime (3 alive intervals), it is taken at its new
 //    number. Stock drops such a peer for ever.
 //  - ACKWindowSize 1 acknowledges each message also after a gap. But with an ACKWindowSize not greater than the number
-//  of
-//    peers an ACK is acknowledged by the timer alone: stock nodes of that configuration answer each other's ACKs
+//    of peers an ACK is acknowledged by the timer alone: stock nodes of that configuration answer each other's ACKs
 //    without end.
 //  - Lost messages are counted right and once.
 //  - A RESYNC while a bulk send is under way causes one more bulk, at most one a second.

@@ -6,16 +6,14 @@
 //
 // How an address finds its peer:
 //  1. An address not heard before belongs to a peer without an address on that link, if its message continues that
-//  peer's
-//     sequence: at most kJoinAhead numbers after the expected one or kJoinBehind before it; the nearest one wins. So
-//     the fail-over of a peer to another link stays part of its one sequence, as its sender sees it (spec
+//     peer's sequence: at most kJoinAhead numbers after the expected one or kJoinBehind before it; the nearest one
+//     wins. So the fail-over of a peer to another link stays part of its one sequence, as its sender sees it (spec
 //     replication.md 3.6).
 //  2. Else it is a new peer; always so if the message says HELLO, for then its number tells nothing.
 //  3. A known address is its peer. But if the number is old there or far ahead and continues another peer as in rule 1,
 //     which was heard later, the address moves to that one: the peer restarted while it spoke on another link.
 //  4. A daemon speaks on one link at a time. A peer that jumps between links kMaxSwitches times within kSwitchTime is
-//  two
-//     daemons whose numbers happened to fit, and the address just heard becomes a peer of its own.
+//     two daemons whose numbers happened to fit, and the address just heard becomes a peer of its own.
 // Where a guess was wrong the sequence rules of the engines still recover.
 #pragma once
 
