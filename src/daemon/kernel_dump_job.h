@@ -8,6 +8,7 @@
 
 #include "ctsync/base/event_loop.h"
 #include "ctsync/control/client_handle.h"
+#include "ctsync/control/render_flow.h"
 #include "ctsync/flow/flow_filter.h"
 #include "ctsync/kernel/kernel_table.h"
 
@@ -23,13 +24,13 @@ class KernelDumpJob final : public Job, private kernel::DumpHandler {
   State step(TimePoint budget_end) override;
 
  private:
-  void on_message(std::span<const std::uint8_t> message) override;
+  void on_flow(FlowRecord& record) override;
 
   kernel::KernelTable& kernel_;
   const FlowFilter& filter_;
   control::Client client_;
   std::unique_ptr<kernel::Dump> dump_;
-  FlowRecord record_;
+  control::FlowRenderer renderer_;
   std::string text_;
 };
 
