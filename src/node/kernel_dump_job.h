@@ -12,6 +12,7 @@
 #include "ctsync/flow/flow_filter.h"
 #include "ctsync/kernel/kernel_table.h"
 #include "ctsync/node/client.h"
+#include "ctsync/text/render_flow.h"
 
 namespace ctsync::node {
 
@@ -25,7 +26,7 @@ class KernelDumpJob final : public Job, private kernel::DumpHandler {
   State step(TimePoint budget_end) override;
 
  private:
-  void on_message(std::span<const std::uint8_t> message) override;
+  void on_flow(FlowRecord& record) override;
   State fail_with(const Error& error);
 
   kernel::KernelTable& kernel_;
@@ -33,7 +34,7 @@ class KernelDumpJob final : public Job, private kernel::DumpHandler {
   Log& log_;
   Client client_;
   std::unique_ptr<kernel::Dump> dump_;
-  FlowRecord record_;
+  text::FlowRenderer renderer_;
   std::string text_;
 };
 
