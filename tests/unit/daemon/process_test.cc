@@ -24,6 +24,7 @@ namespace ctsync::daemon {
 namespace {
 
 using node::test::kernel_flow;
+using node::test::RecordingLog;
 
 class ProcessTest : public testing::Test {
  protected:
