@@ -115,7 +115,7 @@ void merge(Flow& to, const Flow& from) {
       if (p & has::kDnatPort) to.reply_src_port = from.reply_src_port;
     }
   }
-  // A SYNPROXY part without values is one of zeros.
+  // A SYNPROXY part without values means zeros.
   if ((p & (has::kSynproxy | has::kSynproxyValues)) == has::kSynproxy) to.present &= ~has::kSynproxyValues;
   to.present |= p;
 }
@@ -137,6 +137,18 @@ NatView nat_of(const Flow& f) {
   v.snat_port = src_done && f.reply_dst_port != f.orig.src_port;
   v.dnat_port = dst_done && f.reply_src_port != f.orig.dst_port;
   return v;
+}
+
+bool same_nat(const Flow& a, const Flow& b) {
+  const auto v = nat_of(a);
+  const auto w = nat_of(b);
+  if (v.snat != w.snat || v.dnat != w.dnat) return false;
+  if (v.snat && a.reply_dst != b.reply_dst) return false;
+  if (v.dnat && a.reply_src != b.reply_src) return false;
+  if (is_icmp(a.orig.l4)) return true;
+  if (v.snat_port != w.snat_port || v.dnat_port != w.dnat_port) return false;
+  return (!v.snat_port || a.reply_dst_port == b.reply_dst_port) &&
+         (!v.dnat_port || a.reply_src_port == b.reply_src_port);
 }
 
 bool same_key(const Expectation& a, const Expectation& b) {

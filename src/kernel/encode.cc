@@ -5,7 +5,7 @@
 
 #include <string_view>
 
-#include "ctsync/kernel/injector.h"
+#include "ctsync/flow/default_timeout.h"
 #include "netlink_message.h"
 
 namespace ctsync::kernel {
@@ -51,12 +51,13 @@ void put_tuple(ByteWriter& w, unsigned type, const Tuple& t) {
 }
 
 void put_tcp(ByteWriter& w, const Flow& f, bool be_liberal) {
-  const bool state = f.knows(has::kProtoState);
+  const bool untold = established_untold(f);
+  const bool state = f.knows(has::kProtoState) || untold;
   const auto scales = f.present & (has::kWscaleOrig | has::kWscaleReply);
   if (!state && !scales && !be_liberal) return;
   const Nest info(w, CTA_PROTOINFO);
   const Nest tcp(w, CTA_PROTOINFO_TCP);
-  if (state) put_u8(w, CTA_PROTOINFO_TCP_STATE, f.proto_state);
+  if (state) put_u8(w, CTA_PROTOINFO_TCP_STATE, untold ? kTcpEstablished : f.proto_state);
   if (scales & has::kWscaleOrig) put_u8(w, CTA_PROTOINFO_TCP_WSCALE_ORIGINAL, f.wscale_orig);
   if (scales & has::kWscaleReply) put_u8(w, CTA_PROTOINFO_TCP_WSCALE_REPLY, f.wscale_reply);
   if (!be_liberal) return;
@@ -180,7 +181,7 @@ void encode_create(ByteWriter& w, std::uint32_t seq, const FlowRecord& r, bool b
   put_tuple(w, CTA_TUPLE_REPLY, inverse(f.orig));
   if (f.knows(has::kMaster)) put_tuple(w, CTA_TUPLE_MASTER, r.extra.master);
   if (f.knows(has::kStatus)) {
-    put_be32(w, CTA_STATUS, (f.status & ~(status::kExpected | status::kDying)) | status::kConfirmed);
+    put_be32(w, CTA_STATUS, (f.status & ~(status::kExpected | status::kDying | status::kLocal)) | status::kConfirmed);
   }
   put_nats(w, f);
   if (f.knows(has::kHelper)) {
@@ -196,7 +197,8 @@ void encode_update(ByteWriter& w, std::uint32_t seq, const FlowRecord& r, bool b
   const auto start = begin_message(w, kFlowNew, kRequest, seq, number(f.orig.family));
   put_tuple(w, CTA_TUPLE_ORIG, f.orig);
   if (f.knows(has::kStatus)) {
-    put_be32(w, CTA_STATUS, (f.status & ~(status::kSrcNat | status::kDstNat | status::kDying)) | status::kConfirmed);
+    put_be32(w, CTA_STATUS,
+             (f.status & ~(status::kSrcNat | status::kDstNat | status::kDying | status::kLocal)) | status::kConfirmed);
   }
   put_values(w, r, be_liberal);
   end_message(w, start);

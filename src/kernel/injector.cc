@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cerrno>
+#include <optional>
 #include <vector>
 
+#include "ctsync/flow/tuple_hash.h"
+#include "conflict.h"
 #include "encode.h"
 #include "netlink_message.h"
 #include "netlink_socket.h"
@@ -20,31 +22,35 @@ namespace {
 constexpr std::uint32_t kMaxBatch = 256;
 constexpr std::uint32_t kMaxMessages = 2 * kMaxBatch;  // destroy and create of each entry
 
-// What to ask the kernel next for an entry.
+// What to ask the kernel next for an entry. No step leads back to an earlier one.
 enum class Step : std::uint8_t {
+  look_first,  // before an update that may be refused
   create,
   update,
   destroy,
   create_instead,      // nothing to update
-  destroy_and_create,  // in the way, or not to be updated
+  look_up,             // refused: what is it that is there?
+  merge,               // update with the status of both
+  destroy_and_create,  // in the way
   finished,
 };
 
-Step first_step(WriteOp op) {
+Step first_step(WriteOp op, const Flow& flow) {
   switch (op) {
     case WriteOp::create:
       return Step::create;
     case WriteOp::destroy:
       return Step::destroy;
     default:
-      return Step::update;
+      return may_be_refused(flow) ? Step::look_first : Step::update;
   }
 }
 
 // The answers to the one or two requests of a step.
 struct Answers {
   int destroy = 0;
-  int write = 0;  // create or update
+  int write = 0;                   // create, update or look-up
+  std::optional<Verdict> verdict;  // of what a look-up found
 };
 
 // The next step, and if that is `finished`, the outcome.
@@ -54,14 +60,33 @@ Step next_step(Step step, const Answers& a, WriteResult& result) {
     result.error = error;
     return Step::finished;
   };
+  const auto looked_up = [&](Step if_nothing, Step if_other) {
+    if (!a.verdict) return a.write == ENOENT ? if_nothing : end(WritePhase::kept, a.write != 0 ? a.write : EBADMSG);
+    switch (*a.verdict) {
+      case Verdict::keep:
+        return end(WritePhase::kept, 0);
+      case Verdict::merge:
+        return Step::merge;
+      default:
+        return if_other;
+    }
+  };
   switch (step) {
+    case Step::look_first:
+      return looked_up(Step::create_instead, Step::update);
     case Step::create:
-      return a.write == EEXIST ? Step::destroy_and_create : end(WritePhase::create, a.write);
+      return a.write == EEXIST ? Step::look_up : end(WritePhase::create, a.write);
     case Step::update:
       if (a.write == 0) return end(WritePhase::update, 0);
+      if (a.write == EBUSY) return Step::look_up;
       return a.write == ENOENT ? Step::create_instead : Step::destroy_and_create;
     case Step::create_instead:
-      return a.write == EEXIST ? Step::destroy_and_create : end(WritePhase::create_instead, a.write);
+      return a.write == EEXIST ? Step::look_up : end(WritePhase::create_instead, a.write);
+    case Step::look_up:
+      return looked_up(Step::destroy_and_create, Step::destroy_and_create);
+    case Step::merge:
+      if (a.write == 0) return end(WritePhase::update, 0);
+      return a.write == EBUSY ? end(WritePhase::kept, 0) : Step::destroy_and_create;  // EBUSY: went on meanwhile
     case Step::destroy_and_create:
       if (a.destroy != 0 && a.destroy != ENOENT) return end(WritePhase::destroy, a.destroy);
       return end(WritePhase::create_again, a.write);
@@ -70,40 +95,16 @@ Step next_step(Step step, const Answers& a, WriteResult& result) {
   }
 }
 
-std::uint32_t tcp_timeout(std::uint8_t state) {
-  constexpr std::array<std::uint32_t, 10> kByState{60, 120, 60, 432000, 120, 60, 30, 120, 10, 120};
-  return state < kByState.size() ? kByState[state] : 60;
-}
-
-std::uint32_t sctp_timeout(std::uint8_t state) {
-  // none, closed, cookie wait, cookie echoed, established, shutdown sent, received, acknowledged, heartbeat sent
-  constexpr std::array<std::uint32_t, 9> kByState{10, 10, 3, 3, 210, 3, 3, 3, 30};
-  return state < kByState.size() ? kByState[state] : 10;
-}
-
-std::uint32_t dccp_timeout(std::uint8_t state) {
-  // none, request, respond, partopen, open, close request, closing, time wait
-  constexpr std::array<std::uint32_t, 8> kByState{240, 240, 480, 480, 43200, 64, 64, 240};
-  return state < kByState.size() ? kByState[state] : 240;
-}
-
-std::size_t hash_of(const Tuple& t) {
-  constexpr std::size_t kWords = sizeof(Tuple) / sizeof(std::uint64_t);
-  std::array<std::uint64_t, kWords> words;
-  std::memcpy(words.data(), &t, sizeof t);
-  std::uint64_t h = 0;
-  for (const auto word : words) h = std::rotl(h ^ word, 29) * 0x9e3779b97f4a7c15U;
-  return static_cast<std::size_t>(h >> 32);
-}
-
-// The kernel's answers, read many a call. Of each only the head matters: the rest (the request, extended errors) is cut
-// off.
+// The kernel's answers, read many a call. Of an error only the head matters, and more than the head does not come (the
+// socket has NETLINK_CAP_ACK; else the rest, the request, may be cut off). An entry that was looked up comes whole.
 struct AnswerReader {
   static constexpr std::size_t kCount = 64;
-  static constexpr std::size_t kSize = NLMSG_HDRLEN + sizeof(nlmsgerr);
+  static constexpr std::size_t kSize = 2112;  // as in EventSource
   struct Answer {
     std::uint32_t seq = 0;
-    int error = 0;  // errno
+    bool entry = false;                  // else an error
+    int error = 0;                       // errno
+    std::span<const std::uint8_t> body;  // of an entry
   };
 
   AnswerReader() {
@@ -119,15 +120,18 @@ struct AnswerReader {
     return got < 0 ? -errno : got;
   }
   bool get(std::size_t i, Answer& answer) const {
-    if (headers[i].msg_len < kSize) return false;
-    ByteReader r(data[i]);
+    const std::span whole(data[i].data(), headers[i].msg_len);
+    if (whole.size() < NLMSG_HDRLEN + sizeof(std::int32_t)) return false;
+    ByteReader r(whole);
     r.skip(4);  // length
     const auto type = r.host16();
     r.skip(2);  // flags
     answer.seq = r.host32();
     r.skip(4);  // port id
-    answer.error = -static_cast<std::int32_t>(r.host32());
-    return type == NLMSG_ERROR;
+    answer.entry = type == kFlowNew;
+    if (answer.entry) answer.body = whole.subspan(NLMSG_HDRLEN);
+    answer.error = answer.entry ? 0 : -static_cast<std::int32_t>(r.host32());
+    return answer.entry || type == NLMSG_ERROR;
   }
 
   std::array<std::array<std::uint8_t, kSize>, kCount> data{};
@@ -152,33 +156,12 @@ struct Request {
 
 }  // namespace
 
-std::uint32_t default_timeout(const Flow& f) {
-  const bool stream = f.knows(has::kStatus) && (f.status & status::kAssured);
-  switch (f.orig.l4) {
-    case kTcp:
-      return tcp_timeout(f.proto_state);
-    case kUdp:
-    case kUdpLite:
-      return stream ? 120 : 30;
-    case kIcmp:
-    case kIcmpv6:
-      return 30;
-    case kGre:
-      return stream ? 180 : 30;
-    case kSctp:
-      return sctp_timeout(f.proto_state);
-    case kDccp:
-      return dccp_timeout(f.proto_state);
-    default:
-      return 600;
-  }
-}
-
 // The entries collected, the requests of the step under way and the kernel's answers to them.
 class Injector::Batch {
  public:
   explicit Batch(const InjectorOptions& options)
       : be_liberal_(options.be_liberal),
+        hash_(options.hash_seed),
         entries_(std::clamp(options.batch, 1U, kMaxBatch)),
         bytes_(entries_.size() * 2 * kMaxRequest) {}
 
@@ -196,11 +179,13 @@ class Injector::Batch {
   void add_request(ByteWriter& w, std::uint32_t entry, bool destroy);
   void exchange();
   bool collect(std::uint32_t base);
-  int transact(std::uint32_t seq, std::size_t offset, std::size_t size);
+  int transact(std::uint32_t seq, std::size_t offset, std::size_t size, Request* request = nullptr);
   void request_acknowledgement(std::size_t offset);
   void store_answer(Request& r, int error);
+  void store_entry(const Request& r, std::span<const std::uint8_t> body);
 
   const bool be_liberal_;
+  const TupleHash hash_;
   UniqueFd fd_;
   std::uint32_t seq_ = 1;
   std::vector<Entry> entries_;
@@ -210,6 +195,7 @@ class Injector::Batch {
   std::array<Request, kMaxMessages> requests_;
   std::uint32_t request_count_ = 0;
   AnswerReader answers_;
+  FlowRecord there_;  // scratch: the kernel's entry
 };
 
 Result<std::uint32_t> Injector::Batch::open() {
@@ -226,7 +212,7 @@ Result<std::uint32_t> Injector::Batch::open() {
 }
 
 bool Injector::Batch::contains(const Tuple& t) const {
-  for (auto i = hash_of(t) % slots_.size(); slots_[i] != 0; i = (i + 1) % slots_.size()) {
+  for (auto i = hash_(t) % slots_.size(); slots_[i] != 0; i = (i + 1) % slots_.size()) {
     if (entries_[slots_[i] - 1U].record.flow.orig == t) return true;
   }
   return false;
@@ -235,11 +221,11 @@ bool Injector::Batch::contains(const Tuple& t) const {
 void Injector::Batch::add(WriteOp op, const FlowRecord& r, std::uint64_t cookie) {
   auto& e = entries_[count_];
   e.result = {.cookie = cookie, .op = op, .phase = {}, .error = 0};
-  e.step = first_step(op);
+  e.step = first_step(op, r.flow);
   e.record.flow = r.flow;
   copy_extra(e.record.extra, r.extra, r.flow.present);
   ++count_;
-  auto i = hash_of(r.flow.orig) % slots_.size();
+  auto i = hash_(r.flow.orig) % slots_.size();
   while (slots_[i] != 0) i = (i + 1) % slots_.size();
   slots_[i] = static_cast<std::uint16_t>(count_);
 }
@@ -281,7 +267,9 @@ void Injector::Batch::add_request(ByteWriter& w, std::uint32_t entry, bool destr
     // Only a caller's own destroy means that very entry; what stands in the way of a create may be any.
     const bool by_id = e.step == Step::destroy && flow.knows(has::kId);
     encode_destroy(w, seq, flow.orig, by_id ? &flow.id : nullptr);
-  } else if (e.step == Step::update) {
+  } else if (e.step == Step::look_first || e.step == Step::look_up) {
+    encode_get(w, seq, flow.orig);
+  } else if (e.step == Step::update || e.step == Step::merge) {
     encode_update(w, seq, e.record, be_liberal_);
   } else {
     encode_create(w, seq, e.record, be_liberal_);
@@ -306,7 +294,7 @@ void Injector::Batch::exchange() {
     auto& r = requests_[i];
     if (r.answered) continue;
     request_acknowledgement(r.offset);
-    store_answer(r, transact(base + i, r.offset, r.size));
+    store_answer(r, transact(base + i, r.offset, r.size, &r));
   }
 }
 
@@ -323,6 +311,10 @@ bool Injector::Batch::collect(std::uint32_t base) {
       if (!answers_.get(static_cast<std::size_t>(i), a)) continue;
       const auto number = a.seq - base;
       if (number >= request_count_) continue;
+      if (a.entry) {
+        store_entry(requests_[number], a.body);
+        continue;
+      }
       store_answer(requests_[number], a.error);
       complete |= number == request_count_ - 1;
     }
@@ -331,7 +323,7 @@ bool Injector::Batch::collect(std::uint32_t base) {
 }
 
 // One request on its own, with acknowledgement. 0 or errno.
-int Injector::Batch::transact(std::uint32_t seq, std::size_t offset, std::size_t size) {
+int Injector::Batch::transact(std::uint32_t seq, std::size_t offset, std::size_t size, Request* request) {
   if (const int code = send_to_kernel(fd_.get(), std::span(bytes_).subspan(offset, size)); code != 0) return code;
   for (;;) {
     const int got = answers_.receive(fd_.get());
@@ -339,7 +331,9 @@ int Injector::Batch::transact(std::uint32_t seq, std::size_t offset, std::size_t
     if (got < 0) return -got;
     for (int i = 0; i < got; ++i) {
       AnswerReader::Answer a;
-      if (answers_.get(static_cast<std::size_t>(i), a) && a.seq == seq) return a.error;
+      if (!answers_.get(static_cast<std::size_t>(i), a) || a.seq != seq) continue;
+      if (!a.entry) return a.error;
+      if (request != nullptr) store_entry(*request, a.body);
     }
   }
 }
@@ -354,6 +348,13 @@ void Injector::Batch::store_answer(Request& r, int error) {
   auto& answers = entries_[r.entry].answers;
   (r.destroy ? answers.destroy : answers.write) = error;
   r.answered = true;
+}
+
+void Injector::Batch::store_entry(const Request& r, std::span<const std::uint8_t> body) {
+  auto& e = entries_[r.entry];
+  if (decode_flow(body, {}, there_) != DecodeStatus::ok) return;
+  e.answers.verdict = judge(there_, e.record);
+  if (e.answers.verdict == Verdict::merge) e.record.flow.status = merged_status(there_.flow, e.record.flow);
 }
 
 template <typename Encode>

@@ -9,10 +9,7 @@ namespace ctsync::replication {
 
 namespace {
 
-bool is_at(const Peer& p, const PeerAddress& a) {
-  const auto& place = p.places[a.link];
-  return place.known && place.family == a.family && place.address == a.address;
-}
+bool is_at(const Peer& p, const PeerAddress& a) { return p.places[a.link] == a.address; }
 
 // How far `seq` is from continuing `p`; nothing if it does not.
 std::optional<std::uint32_t> fit(const Peer& p, std::uint32_t seq) {
@@ -37,7 +34,7 @@ Peer* Peers::best_fit(const PeerAddress& from, std::uint32_t seq) {
   Peer* best = nullptr;
   std::uint32_t best_distance = 0;
   for (auto& p : peers_) {
-    if (!p.used || !p.received || p.places[from.link].known) continue;
+    if (!p.used || !p.received || p.places[from.link].is_set()) continue;
     const auto distance = fit(p, seq);
     if (!distance || (best != nullptr && *distance >= best_distance)) continue;
     best = &p;
@@ -79,11 +76,11 @@ Peer& Peers::add(const PeerAddress& from, TimePoint now) {
   return *room;
 }
 
-void Peers::take_place(Peer& p, const PeerAddress& from) { p.places[from.link] = {true, from.family, from.address}; }
+void Peers::take_place(Peer& p, const PeerAddress& from) { p.places[from.link] = from.address; }
 
 void Peers::leave_place(Peer& p, std::uint8_t link) {
   p.places[link] = {};
-  p.used = std::ranges::any_of(p.places, &Peer::Place::known);
+  p.used = std::ranges::any_of(p.places, &IpAddress::is_set);
 }
 
 bool Peers::is_two_daemons(Peer& p, std::uint8_t link, TimePoint now) {

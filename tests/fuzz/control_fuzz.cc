@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "ctsync/control/request.h"
 #include "ctsync/control/server.h"
 #include "input.h"
 
@@ -39,17 +40,17 @@ struct Peer {
   bool sending = true;
 };
 
-class World final : public RequestHandler {
+class World final : public CommandHandler {
  public:
   World() : path_("control_fuzz." + std::to_string(::getpid()) + ".socket") {
     require(loop_.open().has_value());
     require(server_.open(path_).has_value());
   }
 
-  void on_request(Request request, Client client) override {
+  // An answer of a length that depends on the command; of a dump it is more than a socket takes at once.
+  void on_command(const node::Command& command, const node::Client& client) override {
     ++handled_;
-    require(request_of(static_cast<std::int32_t>(request)) == request);
-    client.write(std::string(static_cast<std::size_t>(request) * 1000, 'x'));
+    client.write(std::string(command.verb == node::Verb::dump ? 300'000 : 300, 'x'));
     if (finish_at_once_) {
       client.finish();
     } else {
@@ -124,7 +125,7 @@ class World final : public RequestHandler {
   static bool is_known(const Peer& p) {
     std::int32_t code = 0;
     std::memcpy(&code, p.request.data(), sizeof code);
-    return request_of(code).has_value();
+    return decode_request(code).has_value();
   }
 
   static void listen(Peer& p) {
@@ -134,7 +135,7 @@ class World final : public RequestHandler {
   }
 
   void finish_all() {
-    for (Client& c : open_) c.finish();
+    for (const auto& c : open_) c.finish();
     open_.clear();
   }
 
@@ -147,7 +148,7 @@ class World final : public RequestHandler {
   EventLoop loop_{clock_};
   Server server_{loop_, *this};
   std::vector<Peer> peers_;
-  std::vector<Client> open_;
+  std::vector<node::Client> open_;
   bool finish_at_once_ = true;
   int handled_ = 0;
   int expected_ = 0;

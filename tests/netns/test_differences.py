@@ -57,6 +57,33 @@ def met(node):
 # Synchronisation
 
 
+@pytest.mark.parametrize("options", ["", "\t\tDisableExternalCache On\n"], ids=["commit", "injection"])
+def test_older_picture_leaves_a_live_entry_alone(met, options):
+    """The kernel has the flow further on than the peer: established, assured, with a mark and 4000 seconds left."""
+    node, peer = met(f"\tMode FTFW {{\n{options}\t}}\n")
+    orig = {"src": "10.1.0.1", "dst": "10.2.0.1", "sport": 1001, "dport": 80}
+    with ctnl.Table(node) as table:
+        table.create({"proto": 6, "orig": orig, "status": 0xE, "timeout": 4000, "mark": 7, "tcp": {"state": 3}})
+        lab.wait_for(lambda: node.out("-i"), 3, "the flow in the internal cache")
+        mark_0 = wire.attr(7, struct.pack(">I", 0))
+        older = wire.flow("10.1.0.1", "10.2.0.1", 1001, 80, state=2, timeout=60, status=0xA, extra=mark_0)
+        with ctnl.Destroyed(node) as destroyed:
+            peer.say(wire.NEW, older)
+            peer.say(wire.UPDATE, older)
+            peer.say(wire.NEW, announced(2))
+            if options:
+                lab.wait_for(lambda: len(table.flows()) == 2, 3, "the other flow in the kernel")
+            else:
+                lab.wait_for(lambda: node.external_count() == 2, 3, "the flows in the external cache")
+                node.client("-c")
+            assert not destroyed.flows()
+        live = next(flow for flow in table.flows() if flow["orig"]["src"] == "10.1.0.1")
+    assert (live["tcp"]["state"], live["mark"], live["status"] & 0xE) == (3, 7, 0xE)
+    assert 3980 <= live["timeout"] <= 4000
+    assert "ERROR" not in node.log() and "could not" not in node.log()
+    assert "ESTABLISHED" in (shown := node.out("-i")) and "mark=7" in shown
+
+
 @pytest.mark.parametrize("names", ["ours-ours", "ours-stock"])
 def test_cleared_labels(names):
     """The kernel tells of labels only while there are some, so it takes a reading of its table to know."""

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The one table of everything that may stand in a configuration file. Diagnostics, help and the manual page draw on
-// it; a unit test keeps grammar, Config defaults and table the same.
+// The one table of everything that may stand in a configuration file. Diagnostics, help and the manual page draw on it;
+// a unit test keeps grammar, Config defaults and table in agreement.
 #pragma once
 
 #include <span>

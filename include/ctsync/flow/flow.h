@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A flow: one conntrack entry as a plain value. Flow is what every flow has; FlowExtra is what few flows have and what
+// A flow: one conntrack entry as a plain value. Flow holds what every flow has; FlowExtra what few flows have, which
 // the tables keep in a side record. Absent is not zero: each optional attribute has a presence bit. Numbers are in host
 // byte order, addresses are bytes in network order.
 #pragma once
@@ -8,13 +8,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ctsync/flow/ip_address.h"
+
 namespace ctsync {
-
-// Values of AF_INET and AF_INET6, which are also conntrack's layer-3 numbers.
-enum class Family : std::uint8_t { none = 0, ipv4 = 2, ipv6 = 10 };
-
-// An IPv4 address occupies the first four bytes, the others are zero. Which family it is, the tuple tells.
-using Address = std::array<std::uint8_t, 16>;
 
 // Layer-4 protocol numbers that need a rule of their own.
 inline constexpr std::uint8_t kIcmp = 1;
@@ -69,6 +65,10 @@ inline constexpr std::uint32_t kSrcNatDone = 1U << 7;
 inline constexpr std::uint32_t kDstNatDone = 1U << 8;
 inline constexpr std::uint32_t kDying = 1U << 9;
 inline constexpr std::uint32_t kHelper = 1U << 13;
+inline constexpr std::uint32_t kOffload = 1U << 14;    // forwarded by a flow table
+inline constexpr std::uint32_t kHwOffload = 1U << 15;  // the same, in hardware
+// What holds for one kernel alone: neither told to peers nor written to a kernel.
+inline constexpr std::uint32_t kLocal = kOffload | kHwOffload;
 }  // namespace status
 
 // Presence bits of Flow::present.
@@ -113,7 +113,7 @@ struct Flow {
   std::uint16_t reply_dst_port = 0;
   std::uint32_t present = 0;  // bits of `has`
   std::uint32_t status = 0;   // bits of `status`
-  std::uint32_t timeout = 0;  // seconds, as told by the source; ages from the moment it was told
+  std::uint32_t timeout = 0;  // seconds, as the source reported it; ages from that moment on
   std::uint32_t mark = 0;
   std::uint32_t id = 0;          // conntrack id, of kernel flows
   std::uint8_t proto_state = 0;  // kernel state number of TCP, SCTP or DCCP
@@ -158,8 +158,8 @@ struct FlowExtra {
   FlowCounters counters_reply;
 };
 
-// A decoded flow on its way into a table. Of `extra` only the members announced in flow.present are set; the others
-// hold what was in memory before, so that decoding need not clear them.
+// A decoded flow on its way into a table. Only the members of `extra` that flow.present announces are set; the others
+// hold whatever was in memory before, so that decoding need not clear them.
 struct FlowRecord {
   FlowRecord() {}  // NOLINT: extra stays uninitialised on purpose
   Flow flow;
@@ -168,7 +168,15 @@ struct FlowRecord {
   };
 };
 
-// Copies of `from` the attributes named in `bits` (of has::kExtra) into `to`.
+inline constexpr std::uint8_t kTcpEstablished = 3;  // kernel state number
+
+// Of a flow that a flow table forwards the kernel tells neither state nor timeout. Only established flows get there, so
+// an assured TCP flow without a state is one.
+inline bool established_untold(const Flow& f) {
+  return f.orig.l4 == kTcp && !f.knows(has::kProtoState) && f.knows(has::kStatus) && (f.status & status::kAssured) != 0;
+}
+
+// Copies the attributes that `bits` names (within has::kExtra) from `from` to `to`.
 void copy_extra(FlowExtra& to, const FlowExtra& from, std::uint32_t bits);
 
 // The merge rule of the caches (spec replication.md 4.2): every attribute known in `from` overwrites, all others stay;
@@ -182,8 +190,12 @@ struct NatView {
   bool snat_port = false;
   bool dnat_port = false;
 };
-// For flows with has::kReply from the tuples and the set-up bits; for wire flows from the presence bits.
+// Flows with has::kReply: from the tuples and the set-up bits. Wire flows: from the presence bits.
 NatView nat_of(const Flow& f);
+
+// Whether two flows with the same original tuple are translated alike. Numbers of ICMP are not compared (spec
+// replication.md 2.5).
+bool same_nat(const Flow& a, const Flow& b);
 
 // Complete = protocol, addresses and ports known: such a flow is committed after its master (spec replication.md 5.1).
 inline bool has_complete_master(const Flow& f) { return f.knows(has::kMaster | has::kMasterPorts); }

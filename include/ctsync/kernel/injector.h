@@ -17,11 +17,9 @@ struct InjectorOptions {
   // Marks TCP flows "be liberal" in both directions, so the kernel does not check windows it knows nothing of. Off with
   // TCPWindowTracking On.
   bool be_liberal = true;
-  std::uint32_t batch = 256;  // entries a system call; 1 to 256
+  std::uint32_t batch = 256;    // entries a system call; 1 to 256
+  std::uint64_t hash_seed = 0;  // random bits
 };
-
-// Seconds an entry lives whose timeout nobody told: the kernel's usual defaults, by protocol and state.
-std::uint32_t default_timeout(const Flow& flow);
 
 class Injector final : public TableWriter {
  public:

@@ -11,6 +11,7 @@
 #include "ctsync/base/result.h"
 #include "ctsync/flow/expectation.h"
 #include "ctsync/flow/flow.h"
+#include "ctsync/flow/flow_filter.h"
 #include "ctsync/kernel/decode.h"
 
 namespace ctsync::kernel {
@@ -91,11 +92,17 @@ class Dump {
 
 // ---- writes
 
+// A live entry of the kernel that is further on is never replaced by an older picture of the same flow. So where the
+// kernel refuses (or could: a flow that is not assured) its entry is looked up:
+//   - the same flow, further on (more of "reply seen" and "assured", or a later protocol state): left alone;
+//   - the same flow, not further on: updated in place, with the status bits of both;
+//   - another flow (another NAT, or a closed connection whose ports are used again), or one that lacks a helper or a
+//     master, which only a creation can write: destroyed and created.
+// Packets may change the entry between look-up and write; the kernel's refusal is the last word then.
 enum class WriteOp : std::uint8_t {
-  create,   // spec 5.2: create; if there is such an entry, destroy it and create once more
-  update,   // spec 5.5: update; no such entry -> create; any other error -> destroy and create
-  replace,  // as create, for a caller who knows that the kernel has the entry with the same NAT: update in place, else
-            // as create
+  create,   // spec 5.2: create; if there is such an entry, as above
+  update,   // spec 5.5: update; no such entry -> create; refused -> as above; any other error -> destroy and create
+  replace,  // as create, for a caller who knows that the kernel has the entry with the same NAT: starts with an update
   destroy,  // by original tuple and zone; exactly that entry if has::kId
 };
 
@@ -103,6 +110,7 @@ enum class WriteOp : std::uint8_t {
 enum class WritePhase : std::uint8_t {
   create,          // the first request of a create
   update,          // in place; never with an error, that leads to one of the phases below
+  kept,            // the kernel's entry is further on and unchanged; with an error: it could not be looked up
   destroy,         // WriteOp::destroy, or the destroy between two attempts
   create_instead,  // create after an update found nothing
   create_again,    // create after a destroy
@@ -118,7 +126,8 @@ struct WriteResult {
 class WriteHandler {
  public:
   virtual ~WriteHandler() = default;
-  // `record` is what was to be written; valid during the call. The handler must not write to the same writer.
+  // `record` is what was to be written (after an update in place, with the status written); valid during the call. The
+  // handler must not write to the same writer.
   virtual void on_written(const WriteResult& result, const FlowRecord& record) = 0;
 };
 
@@ -147,7 +156,9 @@ class KernelTable {
 
   // Events. Open first, dump second.
   virtual Result<> open_events(const EventOptions& options) = 0;
-  virtual int events_fd() const = 0;  // -1 while not open
+  // After open_events(): lets the kernel drop what `filter` refuses, as far as it can (what comes has still to be filtered),
+  // and with `hide_own` the events that our own writers cause. An error changes nothing.
+  virtual Result<> set_event_filter(const FlowFilter& filter, bool hide_own) = 0;
   virtual void read_events(std::uint32_t limit, EventHandler& handler) = 0;
   virtual const EventStats& event_stats() const = 0;
 

@@ -4,6 +4,7 @@
 // drop what was not repeated for CacheTimeout (see Expiry).
 #pragma once
 
+#include "ctsync/base/random.h"
 #include "ctsync/replication/engine.h"
 #include "ctsync/table/timer_wheel.h"
 
@@ -30,9 +31,8 @@ class Alarm final : public Engine {
   table::TimerWheel& wheel_of(NodeRef n) { return n.kind() == Kind::flow ? flow_wheel_ : expect_wheel_; }
   void refresh(table::TimerWheel& wheel, Kind kind, TimePoint now);
   Duration refresh_delay();
-  std::uint64_t random();
 
-  std::uint64_t random_state_;
+  Random random_;
   table::TimerWheel flow_wheel_;
   table::TimerWheel expect_wheel_;
 };

@@ -90,6 +90,8 @@ class Engine {
   // Send everything (-B): flows, then expectations, dead ones that wait for their acknowledgement too. A bulk that is
   // still under way is followed by another. ALARM does nothing.
   virtual void start_bulk(TimePoint now) = 0;
+  // Without internal cache: the bulk that Events::kernel_bulk_wanted() asked for is over.
+  void kernel_bulk_done(TimePoint) {}
 
   // --- Time and sending ---
   virtual std::optional<TimePoint> next_deadline() const;

@@ -68,6 +68,19 @@ class FtFw final : public Engine {
       f(control, nodes_.link(n).seq, control ? nodes_.control(n).flags : std::uint8_t{0});
     }
   }
+  // The next `most` of them from `next` on (empty: from the first), for who cannot walk over all at a stretch; moves `next`
+  // behind them. How many there were.
+  template <typename F>
+  std::uint32_t list_unacknowledged(std::optional<std::uint32_t>& next, std::uint32_t most, F&& f) {
+    std::uint32_t listed = 0;
+    NodeRef n = next ? first_from(*next) : resend_.front();
+    for (; n && listed < most; n = resend_.next(n), ++listed) {
+      const bool control = n.kind() == Kind::control;
+      f(control, nodes_.link(n).seq, control ? nodes_.control(n).flags : std::uint8_t{0});
+      next = nodes_.link(n).seq + 1;
+    }
+    return listed;
+  }
   bool hello_done() const { return hello_ == Hello::done; }
 
  private:

@@ -24,7 +24,7 @@
 #include <span>
 
 #include "ctsync/base/clock.h"
-#include "ctsync/flow/flow.h"
+#include "ctsync/flow/ip_address.h"
 #include "ctsync/wire/header.h"
 
 namespace ctsync::replication {
@@ -32,11 +32,10 @@ namespace ctsync::replication {
 inline constexpr std::size_t kMaxLinks = 4;
 inline constexpr std::size_t kMaxPeers = 64;
 
-// Where a message came from. An IPv4 address occupies the first four bytes, the others are zero.
+// Where a message came from.
 struct PeerAddress {
   std::uint8_t link = 0;  // index of the dedicated link, below kMaxLinks
-  Family family = Family::none;
-  Address address{};
+  IpAddress address;
   bool operator==(const PeerAddress&) const = default;
 };
 
@@ -45,13 +44,7 @@ using PeerId = std::uint32_t;
 
 // What FT-FW and NOTRACK remember of a peer. Numbers are sequence numbers.
 struct Peer {
-  // An address on one link.
-  struct Place {
-    bool known = false;
-    Family family = Family::none;
-    Address address{};
-  };
-  std::array<Place, kMaxLinks> places;  // by link
+  std::array<IpAddress, kMaxLinks> places;  // its address on each link, as far as known
   bool used = false;
   std::uint8_t link = 0;      // where it was heard last
   std::uint8_t switches = 0;  // changes of link since switches_since

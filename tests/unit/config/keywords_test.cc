@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Keyword table, grammar and defaults say the same.
+// Keyword table, grammar and defaults agree.
 #include "ctsync/config/keywords.h"
 
 #include <fmt/format.h>

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "ctsync/kernel/decode.h"
-#include "ctsync/kernel/injector.h"
 #include "netlink_message.h"
 
 namespace ctsync::kernel::test {
@@ -205,6 +204,24 @@ TEST(EncodeCreate, StatusNeverReceivedIsNotWritten) {
   EXPECT_FALSE(has_attr(create(r), {CTA_STATUS}));
 }
 
+// From the kernel of a firewall with a flow table: status 0x418e, no protocol part, no timeout.
+TEST(EncodeCreate, OffloadedFlowIsEstablishedAndNotOffloaded) {
+  auto r = wire_flow(kTcp);
+  r.flow.present &= ~(has::kProtoState | has::kTimeout);
+  r.flow.proto_state = 0;
+  r.flow.status = status::kSeenReply | status::kAssured | status::kConfirmed | status::kSrcNatDone |
+                  status::kDstNatDone | status::kOffload | status::kHwOffload;
+  for (const auto& bytes : {create(r), update(r)}) {
+    EXPECT_EQ((Bytes{0, 0, 0x01, 0x8e}), attr_of(bytes, {CTA_STATUS}));
+    EXPECT_EQ(Bytes{3}, attr_of(bytes, {CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE}));
+    EXPECT_EQ((Bytes{0, 0x06, 0x97, 0x80}), attr_of(bytes, {CTA_TIMEOUT}));
+  }
+  // Without the bit that says so nothing is made up.
+  r.flow.status &= ~status::kAssured;
+  EXPECT_FALSE(has_attr(create(r), {CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE}));
+  EXPECT_EQ((Bytes{0, 0, 0, 60}), attr_of(create(r), {CTA_TIMEOUT}));
+}
+
 TEST(EncodeUpdate, CarriesNoNatHelperMasterOrReply) {
   auto r = full_flow();
   const auto bytes = update(r);
@@ -258,21 +275,10 @@ TEST(EncodeExpectation, MinimalLeavesOutWhatConntrackdLeavesOut) {
   EXPECT_EQ(kExpectDelete, parse(destroy).type);
 }
 
-TEST(DefaultTimeout, ByProtocolAndState) {
-  auto r = wire_flow(kTcp);
-  EXPECT_EQ(432000U, default_timeout(r.flow));
-  r.flow.proto_state = 1;
-  EXPECT_EQ(120U, default_timeout(r.flow));
-  r.flow.proto_state = 200;
-  EXPECT_EQ(60U, default_timeout(r.flow));
-  r = wire_flow(kUdp);
-  EXPECT_EQ(30U, default_timeout(r.flow));
-  r.flow.status |= status::kAssured;
-  EXPECT_EQ(120U, default_timeout(r.flow));
-  EXPECT_EQ(30U, default_timeout(wire_flow(kIcmp).flow));
-  EXPECT_EQ(600U, default_timeout(wire_flow(50).flow));
+TEST(EncodeCreate, WithoutTimeoutWritesTheDefault) {
+  auto r = wire_flow(kUdp);
   r.flow.present &= ~has::kTimeout;
-  EXPECT_EQ((Bytes{0, 0, 0, 120}), attr_of(create(r), {CTA_TIMEOUT}));
+  EXPECT_EQ((Bytes{0, 0, 0, 30}), attr_of(create(r), {CTA_TIMEOUT}));
 }
 
 }  // namespace

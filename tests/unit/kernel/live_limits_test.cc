@@ -90,6 +90,37 @@ TEST_F(LiveLimits, AnswersThatDoNotFitTheSocketAreAskedForAgain) {
   EXPECT_EQ(150U, entries.flows.size());
 }
 
+// As above, with look-ups: entries that are further on, some of them without an answer.
+TEST_F(LiveLimits, LookUpsThatDoNotFitTheSocketAreAskedForAgain) {
+  auto& table = open_table();
+  Injector injector({});
+  ASSERT_TRUE(injector.open());
+  const auto write_all = [&](std::uint32_t status, WriteOp op) {
+    Written written;
+    for (std::uint32_t i = 0; i < 300; ++i) {
+      auto r = make_tcp(i);
+      r.flow.status = status;
+      injector.write(op, r, i, written);
+    }
+    injector.finish(written);
+    return written;
+  };
+  write_all(make_tcp(0).flow.status, WriteOp::create);
+  const int tiny = 1;
+  ASSERT_EQ(0, ::setsockopt(find_socket(injector.port_id()), SOL_SOCKET, SO_RCVBUF, &tiny, sizeof tiny));
+  for (const auto op : {WriteOp::create, WriteOp::update}) {
+    const auto written = write_all(status::kConfirmed, op);
+    ASSERT_EQ(300U, written.results.size());
+    for (const auto& r : written.results) {
+      ASSERT_EQ(0, r.error) << r.cookie;
+      ASSERT_EQ(WritePhase::kept, r.phase) << r.cookie;
+    }
+  }
+  Entries entries;
+  dump_all(table, entries);
+  EXPECT_EQ(300U, entries.flows.size());
+}
+
 TEST_F(LiveLimits, OperationsOnOneFlowKeepTheirOrder) {
   auto& table = open_table();
   auto& writer = table.writer(Origin::inject);

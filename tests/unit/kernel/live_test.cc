@@ -373,26 +373,100 @@ TEST_F(Live, EventsOfAnotherProcessAreNotBelieved) {
   EXPECT_EQ(0, events.bad);
 }
 
-TEST_F(Live, ExistingEntryIsReplaced) {
+TEST_F(Live, ExistingEntryOfTheSameFlowIsUpdatedInPlace) {
   auto& table = open_table();
   auto r = make_tcp(1);
   r.flow.mark = 5;
   r.flow.present |= has::kMark;
-  write_and_get(table, r);
+  const auto before = write_and_get(table, r);
   r.flow.mark = 6;
   const auto again = write_one(table, WriteOp::create, r);
   EXPECT_EQ(0, again.error);
-  EXPECT_EQ(WritePhase::create_again, again.phase);
+  EXPECT_EQ(WritePhase::update, again.phase);
   FlowRecord got;
   ASSERT_TRUE(table.get(r.flow.orig, got).value());
   EXPECT_EQ(6U, got.flow.mark);
+  EXPECT_EQ(before.flow.id, got.flow.id);
   EXPECT_EQ(WritePhase::update, write_one(table, WriteOp::replace, r).phase);
-  // Assured in the kernel, not in what is written: the kernel refuses the update, so destroy and create.
-  auto younger = r;
-  younger.flow.status = status::kConfirmed;
-  const auto refused = write_one(table, WriteOp::replace, younger);
-  EXPECT_EQ(0, refused.error);
-  EXPECT_EQ(WritePhase::create_again, refused.phase);
+}
+
+// Live, further on: ESTABLISHED, assured, mark 7, 4000 s. The other node's picture is of the handshake.
+TEST_F(Live, OlderPictureLeavesALiveEntryAlone) {
+  auto& table = open_table();
+  auto r = make_tcp(1);
+  r.flow.timeout = 4000;
+  r.flow.mark = 7;
+  r.flow.present |= has::kMark;
+  const auto before = write_and_get(table, r);
+  auto older = make_tcp(1);
+  older.flow.status = status::kConfirmed | status::kSeenReply;
+  older.flow.proto_state = 2;
+  older.flow.timeout = 60;
+  older.flow.mark = 0;
+  older.flow.present |= has::kMark;
+  ASSERT_TRUE(table.open_events({}));
+  for (const auto op : {WriteOp::create, WriteOp::update, WriteOp::replace}) {
+    SCOPED_TRACE(static_cast<int>(op));
+    const auto result = write_one(table, op, older);
+    EXPECT_EQ(0, result.error);
+    EXPECT_EQ(WritePhase::kept, result.phase);
+    FlowRecord got;
+    ASSERT_TRUE(table.get(r.flow.orig, got).value());
+    EXPECT_EQ(before.flow.id, got.flow.id);
+    EXPECT_EQ(3, got.flow.proto_state);
+    EXPECT_EQ(7U, got.flow.mark);
+    EXPECT_NEAR(4000, got.flow.timeout, 3);
+    EXPECT_TRUE(got.flow.status & status::kAssured);
+  }
+  Events events;
+  table.read_events(100, events);
+  EXPECT_TRUE(events.flows.empty());
+}
+
+TEST_F(Live, YoungerPictureUpdatesAnEntryOfTheHandshake) {
+  auto& table = open_table();
+  auto r = make_tcp(1);
+  r.flow.status = status::kConfirmed;
+  r.flow.proto_state = 1;
+  const auto before = write_and_get(table, r);
+  for (const auto op : {WriteOp::create, WriteOp::update}) {
+    SCOPED_TRACE(static_cast<int>(op));
+    r.flow.status |= op == WriteOp::create ? status::kSeenReply : status::kAssured;
+    r.flow.proto_state = op == WriteOp::create ? 2 : 3;
+    EXPECT_EQ(WritePhase::update, write_one(table, op, r).phase);
+    FlowRecord got;
+    ASSERT_TRUE(table.get(r.flow.orig, got).value());
+    EXPECT_EQ(before.flow.id, got.flow.id);
+    EXPECT_EQ(r.flow.proto_state, got.flow.proto_state);
+    EXPECT_EQ(r.flow.status, got.flow.status & r.flow.status);
+  }
+}
+
+TEST_F(Live, PortsUsedAgainAndOtherTranslationsReplaceTheEntry) {
+  run("nft add table inet t");
+  run("nft add chain inet t c '{ type nat hook postrouting priority 100; }'");
+  auto& table = open_table();
+  auto closed = make_tcp(1);
+  closed.flow.proto_state = 7;
+  write_and_get(table, closed);
+  auto young = make_tcp(1);
+  young.flow.proto_state = 1;
+  young.flow.status = status::kConfirmed;
+  EXPECT_EQ(WritePhase::create_again, write_one(table, WriteOp::create, young).phase);
+  FlowRecord got;
+  ASSERT_TRUE(table.get(young.flow.orig, got).value());
+  EXPECT_EQ(1, got.flow.proto_state);
+  EXPECT_FALSE(got.flow.status & status::kAssured);
+  // An update that meets a closed entry.
+  write_and_get(table, closed, WriteOp::update);
+  EXPECT_EQ(WritePhase::create_again, write_one(table, WriteOp::update, young).phase);
+
+  auto translated = make_tcp(1);
+  translated.flow.reply_dst = v4(192, 0, 2, 9);
+  translated.flow.present |= has::kSnat;
+  EXPECT_EQ(WritePhase::create_again, write_one(table, WriteOp::create, translated).phase);
+  ASSERT_TRUE(table.get(young.flow.orig, got).value());
+  EXPECT_TRUE(got.flow.reply_dst == v4(192, 0, 2, 9));
 }
 
 TEST_F(Live, UpdateAndDestroyOfNothing) {

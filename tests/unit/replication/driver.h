@@ -67,7 +67,7 @@ inline wire::Message message_of(const std::string& text) {
 }
 
 inline PeerAddress peer_at(std::uint8_t host, std::uint8_t link = 0) {
-  return {link, Family::ipv4, Address{192, 168, static_cast<std::uint8_t>(100 + link), host}};
+  return {link, {Family::ipv4, {192, 168, static_cast<std::uint8_t>(100 + link), host}}};
 }
 
 // Flow number n: 10.77.1.2:n -> 10.77.2.2:53 UDP, timeout 30.

@@ -171,7 +171,7 @@ TEST(Expiry, DropsWhatIsNotRepeated) {
   std::vector<std::uint32_t> gone;
   const auto pass = [&](Duration d) {
     now += d;
-    expiry.on_timer(now, [&](std::uint32_t id) { gone.push_back(id); });
+    expiry.on_timer(now, 1000, [&](std::uint32_t id) { gone.push_back(id); });
   };
   expiry.touched(1, now);
   expiry.touched(2, now);
