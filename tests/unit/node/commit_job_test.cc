@@ -258,8 +258,7 @@ TEST_F(CommitTest, EntryAsTheKernelHasIt) {
 
 TEST_F(CommitTest, WorksInSlicesAndTheCacheMayChange) {
   for (std::uint16_t n = 1; n <= 1000; ++n) peer_has(wire_flow(n));
-  CommitJob job({internal_, cache_, kernel_, clock_, log_, 0, {}, {}}, {},
-                [this] { ++done_; });
+  CommitJob job({internal_, cache_, kernel_, clock_, log_, 0, {}, {}}, {}, [this] { ++done_; });
   EXPECT_EQ(job.step(TimePoint::min()), Job::State::more);
   external_.release(external_.find(wire_flow(1000).flow.orig));
   peer_has(wire_flow(2000));

@@ -46,7 +46,8 @@ class FakeKernel final : public kernel::KernelTable, public kernel::TableWriter 
   Result<> set_event_filter(const FlowFilter&, bool) override { return {}; }
   void read_events(std::uint32_t, kernel::EventHandler&) override {}
   const kernel::EventStats& event_stats() const override { return stats_; }
-  Result<std::unique_ptr<kernel::Dump>> dump(kernel::DumpWhat what, Family = Family::none, bool = false) override {
+  using KernelTable::dump;
+  Result<std::unique_ptr<kernel::Dump>> dump(kernel::DumpWhat what, const kernel::DumpOptions&) override {
     return std::make_unique<FakeDump>(*this, what);
   }
   Result<bool> get(const Tuple& orig, FlowRecord& out) override {
