@@ -10,8 +10,8 @@
 #include <optional>
 #include <vector>
 
-#include "ctsync/flow/tuple_hash.h"
 #include "conflict.h"
+#include "ctsync/flow/tuple_hash.h"
 #include "encode.h"
 #include "netlink_message.h"
 #include "netlink_socket.h"
