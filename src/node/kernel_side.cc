@@ -109,7 +109,7 @@ Node::Read KernelSide::read_events() {
 
 std::optional<TimePoint> KernelSide::next_deadline() const {
   std::optional<TimePoint> first;
-  for (const auto& at : {resync_at_, poll_at_, catch_up_at_}) {
+  for (const auto& at : {resync_at_, poll_at_, catch_up_at_, purge_at_}) {
     if (at && (!first || *at < *first)) first = at;
   }
   return first;
@@ -120,6 +120,7 @@ void KernelSide::on_timer() {
   if (is_due(resync_at_, now)) mend(Load::mend);
   if (is_due(poll_at_, now)) poll();
   if (is_due(catch_up_at_, now)) catch_up();
+  if (is_due(purge_at_, now)) purge();
 }
 
 void KernelSide::after_overrun() {
@@ -202,7 +203,22 @@ void KernelSide::flush_done(const Error* error) {
   if (flush_ == nullptr) run_flush();
 }
 
+void KernelSide::schedule_purge() {
+  if (purge_at_) return;
+  const auto timeout = c_.options.purge_timeout;
+  c_.log.notice("flushing conntrack table in {} secs",
+                std::chrono::duration_cast<std::chrono::seconds>(timeout).count());
+  purge_at_ = c_.clock.now() + timeout;
+}
+
+void KernelSide::purge() {
+  c_.log.notice("flushing kernel conntrack table (scheduled)");
+  flush_kernel(Purpose::purge, [] {});
+  flush_store({.flows = true, .expectations = false}, [] {});
+}
+
 bool KernelSide::stop_purge() {
+  unschedule_purge();
   const auto is_purge = [](const Waiter& w) { return w.purpose == Purpose::purge; };
   const bool waited = std::erase_if(flush_after_, is_purge) != 0;
   const bool running = std::erase_if(flush_for_, is_purge) != 0;

@@ -48,7 +48,10 @@ class KernelSide {
   // Deletes what passes the filter. A flush that is under way does not count: it may have passed what is meant.
   void flush_kernel(Purpose purpose, std::function<void()> on_done);
   Result<> flush_kernel_expectations();
-  // Stops or forgets purges; their on_done is not called. False if there was none.
+  // -t: a flush of the kernel's table and the store after PurgeTimeout, unless one is scheduled already.
+  void schedule_purge();
+  void unschedule_purge() { purge_at_.reset(); }
+  // Unschedules it, and stops it where it is under way; true if that was so.
   bool stop_purge();
   // When no -F is under way or waits: at once, or later.
   void when_flushed(std::function<void()> then);
@@ -74,6 +77,7 @@ class KernelSide {
   void mend(Load load);
   void mend_soon() { resync_at_ = c_.clock.now(); }
   void poll();
+  void purge();
   void catch_up();
   void run_flush();
   void flush_done(const Error* error);
@@ -86,6 +90,7 @@ class KernelSide {
   std::optional<TimePoint> resync_at_;
   std::optional<TimePoint> poll_at_;
   std::optional<TimePoint> catch_up_at_;
+  std::optional<TimePoint> purge_at_;
   bool own_events_hidden_ = false;
   bool polled_ = false;
   bool catching_up_ = false;

@@ -97,8 +97,6 @@ class Node {
   void flush_kernel(const Command& command, const Client& client);
   void resync_kernel(const Command& command, const Client& client);
   void dump(const Command& command, const Client& client);
-  void schedule_purge();
-  void purge();
 
   kernel::KernelTable& kernel_;
   wire::DatagramSink& sink_;
@@ -113,7 +111,6 @@ class Node {
   std::unique_ptr<PeerSide> peer_side_;  // not in statistics mode
   std::unique_ptr<InternalStore> store_;
   std::unique_ptr<KernelSide> kernel_side_;
-  std::optional<TimePoint> purge_at_;
   bool committing_ = false;
   BulkJob* bulk_ = nullptr;
 };
