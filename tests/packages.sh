@@ -3,7 +3,7 @@
 # Installs Debian packages without letting their services start. To be sourced.
 
 BUILD_PACKAGES=(g++ cmake ninja-build pkg-config bison flex libfmt-dev libmnl-dev libnetfilter-conntrack-dev
-	libnfnetlink-dev libgtest-dev)
+	libgtest-dev)
 TEST_PACKAGES=(python3-pytest python3-pytest-xdist)
 LAB_PACKAGES=(iproute2 nftables conntrack conntrackd keepalived python3 procps util-linux)
 
