@@ -6,7 +6,7 @@
 #   primary-backup.sh primary|backup|fault
 #
 # A command that fails is reported to syslog and does not stop the others: half a take-over is better than none.
-# Exit status: 0, or 1 for any other word.
+# Exit status: 0, or 1 for any other word and for a daemon that is alive but does not answer: it is left as it is.
 #
 # Environment: CONNTRACKD_BIN     the daemon, default /usr/sbin/ctsyncd, else /usr/sbin/conntrackd
 #              CONNTRACKD_CONFIG  its configuration file
@@ -24,6 +24,14 @@ request() {
 	logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' failed with status $?"
 }
 
+# Removes the lock that a dead daemon left behind. Fails if the daemon is alive: ctsyncd keeps the file locked; conntrackd leaves
+# an empty file, so that only its process tells. The file is removed under the lock, lest it be that of a daemon just starting.
+remove_stale_lock() {
+	[ -e "$CONNTRACKD_LOCK" ] || return 0
+	if [ ! -s "$CONNTRACKD_LOCK" ] && pidof conntrackd >/dev/null; then return 1; fi
+	flock --nonblock "$CONNTRACKD_LOCK" rm -f "$CONNTRACKD_LOCK"
+}
+
 role=${1:-}
 case $role in
 primary)
@@ -33,9 +41,13 @@ primary)
 	request -B # and tell the peers that these flows are ours
 	;;
 backup)
-	if ! "$CONNTRACKD_BIN" -C "$CONNTRACKD_CONFIG" -s >/dev/null 2>&1; then
-		logger -t primary-backup -p daemon.warning "$role: the daemon does not answer, starting it"
-		rm -f "$CONNTRACKD_LOCK"
+	if ! timeout 10 "$CONNTRACKD_BIN" -C "$CONNTRACKD_CONFIG" -s >/dev/null 2>&1; then
+		if ! remove_stale_lock; then
+			logger -t primary-backup -p daemon.err "$role: the daemon does not answer, but it is alive or '$CONNTRACKD_LOCK' \
+cannot be removed: not starting another one"
+			exit 1
+		fi
+		logger -t primary-backup -p daemon.warning "$role: the daemon does not run, starting it"
 		request -d
 	fi
 	request -t # flush the stale flows of the kernel after PurgeTimeout

@@ -35,11 +35,16 @@ int main(int argc, char* argv[]) {
   if (command.action == control::CommandLine::Action::print_and_exit) return command.exit_status;
 
   const auto parsed = config::parse_file(command.config_path);
+  const bool is_request = command.action == control::CommandLine::Action::request;
   for (const auto& d : parsed.diagnostics) {
-    log.write(d.severity == config::Severity::error ? Level::error : Level::warning, d.to_string());
+    if (d.severity == config::Severity::error) {
+      log.write(Level::error, d.to_string());
+    } else if (!is_request) {  // that one was told when the daemon started
+      log.write(Level::warning, d.to_string());
+    }
   }
   if (!parsed.ok()) return parsed.exit_status;
-  if (command.action == control::CommandLine::Action::request) {
+  if (is_request) {
     return control::run_client(parsed.config.unix_path, command.request, log);
   }
   return daemon::run(parsed.config, command.config_path, command.action == control::CommandLine::Action::background);

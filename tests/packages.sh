@@ -5,7 +5,7 @@
 BUILD_PACKAGES=(g++ cmake ninja-build pkg-config bison flex libfmt-dev libmnl-dev libnetfilter-conntrack-dev
 	libgtest-dev)
 TEST_PACKAGES=(python3-pytest python3-pytest-xdist)
-LAB_PACKAGES=(iproute2 nftables conntrack conntrackd keepalived python3 procps util-linux)
+LAB_PACKAGES=(iproute2 iputils-ping nftables conntrack conntrackd keepalived python3 procps util-linux)
 
 # install_packages NAME...: installs those that are missing. Services of newly installed packages are neither started now nor
 # at the next boot; an existing policy-rc.d is left as it is.

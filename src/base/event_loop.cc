@@ -8,6 +8,7 @@
 #include <array>
 #include <csignal>
 #include <ctime>
+#include <limits>
 
 namespace ctsync {
 
@@ -20,7 +21,15 @@ Timer::~Timer() { std::erase(loop_.timers_, this); }
 
 void Timer::arm_in(Duration d) { arm(loop_.now() + d); }
 
-EventLoop::EventLoop(const Clock& clock) : clock_(clock) {}
+TurnHook::TurnHook(EventLoop& loop, std::function<void()> hook)
+    : loop_(loop), hook_(std::make_shared<std::function<void()>>(std::move(hook))) {
+  loop_.hooks_.push_back(this);
+}
+
+// Its place stays until the hooks of this turn have been called, so that none of the others is left out.
+TurnHook::~TurnHook() { std::replace(loop_.hooks_.begin(), loop_.hooks_.end(), this, static_cast<TurnHook*>(nullptr)); }
+
+EventLoop::EventLoop(const Clock& clock) : clock_(clock), jobs_(clock) {}
 EventLoop::~EventLoop() = default;
 
 Result<> EventLoop::open() {
@@ -32,16 +41,21 @@ Result<> EventLoop::open() {
 void EventLoop::watch(int fd, std::uint32_t events, FdHandler handler) {
   const bool known = watches_.contains(fd);
   const auto& w = watches_[fd] = std::make_shared<Watch>(Watch{std::move(handler), events, ++last_serial_});
-  if (!control(known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, *w) && errno == ENOENT) {
-    control(EPOLL_CTL_ADD, fd, *w);  // closed and opened again under the same number
-  }
+  if (control(known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, *w)) return;
+  // Closed and opened again under the same number.
+  if (errno == ENOENT && control(EPOLL_CTL_ADD, fd, *w)) return;
+  fail_with("epoll_ctl");
 }
 
 void EventLoop::change(int fd, std::uint32_t events) {
   const auto it = watches_.find(fd);
   if (it == watches_.end() || it->second->events == events) return;
   it->second->events = events;
-  control(EPOLL_CTL_MOD, fd, *it->second);
+  if (!control(EPOLL_CTL_MOD, fd, *it->second)) fail_with("epoll_ctl");
+}
+
+void EventLoop::fail_with(const char* call) {
+  if (!failure_) failure_ = fail_errno(call).error();
 }
 
 bool EventLoop::control(int operation, int fd, const Watch& w) {
@@ -59,6 +73,7 @@ void EventLoop::serve(std::uint64_t key, std::uint32_t events) {
   keep->handler(events);
 }
 
+// A descriptor that the kernel does not know any more was closed, which took it out of the set.
 void EventLoop::unwatch(int fd) {
   if (watches_.erase(fd) != 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
 }
@@ -75,35 +90,6 @@ Result<> EventLoop::watch_signals(const std::vector<int>& signals, std::function
     while (::read(signal_fd_.get(), &info, sizeof info) == sizeof info) handler(static_cast<int>(info.ssi_signo));
   });
   return {};
-}
-
-Job* EventLoop::add_job(std::unique_ptr<Job> job) {
-  jobs_.push_back(std::move(job));
-  return jobs_.back().get();
-}
-
-void EventLoop::cancel_job(Job* job) {
-  if (job == running_) {
-    cancelled_while_running_ = job;
-    return;
-  }
-  drop(job);
-}
-
-// The job goes after its place in the list: its destructor may add and cancel other jobs.
-void EventLoop::drop(const Job* job) {
-  const auto it = std::find_if(jobs_.begin(), jobs_.end(), [job](const auto& j) { return j.get() == job; });
-  if (it == jobs_.end()) return;
-  const auto dropped = std::move(*it);
-  jobs_.erase(it);
-}
-
-void EventLoop::cancel_jobs() {
-  while (!jobs_.empty()) drop(jobs_.back().get());
-}
-
-bool EventLoop::job_ready() const {
-  return std::any_of(jobs_.begin(), jobs_.end(), [](const auto& j) { return !j->waiting_; });
 }
 
 std::optional<TimePoint> EventLoop::first_timer() const {
@@ -126,7 +112,7 @@ void EventLoop::watch_rate(TimePoint t) {
 
 void EventLoop::gather() {
   const bool hurry = std::exchange(hurry_, false);
-  if (!streaming_ || hurry || pause_ == Duration::zero() || job_ready()) return;
+  if (!streaming_ || hurry || pause_ == Duration::zero() || jobs_.ready()) return;
   auto until = turn_started_ + pause_;
   if (const auto first = first_timer()) until = std::min(until, *first);
   if (until <= clock_.now()) return;
@@ -137,32 +123,59 @@ void EventLoop::gather() {
 }
 
 std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait) const {
-  if (job_ready()) return job_rest_;
+  if (jobs_.ready()) return jobs_.rest();
   const auto first = first_timer();
   if (!first) return max_wait;
   const auto until = std::max(*first - clock_.now(), Duration::zero());
   return max_wait ? std::min(until, *max_wait) : until;
 }
 
+// The number of descriptors that are ready. epoll_pwait2 waits to the nanosecond, but kernels before 5.11 lack it and
+// seccomp filters made before it refuse it; epoll_wait waits for whole milliseconds, rounded up here: a wait that ends
+// just before its timer is due would be followed by many of no length.
+int EventLoop::wait(std::span<epoll_event> ready, std::optional<Duration> time) {
+  const int size = static_cast<int>(ready.size());
+  int n = -1;
+  if (fine_wait_) {
+    timespec limit{};
+    if (time) {
+      const auto s = std::chrono::duration_cast<std::chrono::seconds>(*time);
+      limit = {.tv_sec = s.count(), .tv_nsec = (*time - s).count()};
+    }
+    n = ::epoll_pwait2(epoll_.get(), ready.data(), size, time ? &limit : nullptr, nullptr);
+    if (n < 0 && (errno == ENOSYS || errno == EPERM)) fine_wait_ = false;
+  }
+  if (!fine_wait_) {
+    constexpr std::chrono::milliseconds kLongest(std::numeric_limits<int>::max());
+    const auto ms = time ? std::min(std::chrono::ceil<std::chrono::milliseconds>(*time), kLongest).count() : -1;
+    n = ::epoll_wait(epoll_.get(), ready.data(), size, static_cast<int>(ms));
+  }
+  if (n < 0 && errno != EINTR) fail_with("epoll_wait");
+  return std::max(n, 0);
+}
+
 void EventLoop::run_once(std::optional<Duration> max_wait) {
   gather();
   std::array<epoll_event, 64> ready;
-  timespec timeout{};
-  const auto wait = wait_time(max_wait);
-  if (wait) {
-    const auto s = std::chrono::duration_cast<std::chrono::seconds>(*wait);
-    timeout = {.tv_sec = s.count(), .tv_nsec = (*wait - s).count()};
-  }
-  const int n =
-      ::epoll_pwait2(epoll_.get(), ready.data(), static_cast<int>(ready.size()), wait ? &timeout : nullptr, nullptr);
+  const int n = failure_ ? 0 : wait(ready, wait_time(max_wait));
+  if (failure_) return;
   if (n > 0 && pause_ != Duration::zero()) watch_rate(clock_.now());
   for (int i = 0; i < n; ++i) {
     const auto& ev = ready[static_cast<std::size_t>(i)];
     serve(ev.data.u64, ev.events);
   }
   fire_timers();
-  step_jobs();
-  for (std::size_t i = 0; i < hooks_.size(); ++i) hooks_[i]();
+  jobs_.step();
+  call_hooks();
+}
+
+void EventLoop::call_hooks() {
+  for (std::size_t i = 0; i < hooks_.size(); ++i) {
+    if (hooks_[i] == nullptr) continue;
+    const auto keep = hooks_[i]->hook_;  // the hook may destroy itself
+    (*keep)();
+  }
+  std::erase(hooks_, nullptr);
 }
 
 void EventLoop::fire_timers() {
@@ -176,38 +189,11 @@ void EventLoop::fire_timers() {
   }
 }
 
-void EventLoop::step_jobs() {
-  job_rest_ = Duration::zero();
-  if (!job_ready()) return;
-  const auto start = clock_.now();
-  for (std::size_t i = 0; i < jobs_.size();) {
-    Job* job = jobs_[i].get();
-    if (job->waiting_) {
-      ++i;
-      continue;
-    }
-    running_ = job;
-    job->waiting_ = true;  // so that a wake() during the step counts
-    const auto state = job->step(clock_.now() + kJobBudget);
-    running_ = nullptr;
-    const bool cancelled = std::exchange(cancelled_while_running_, nullptr) == job;
-    if (state == Job::State::done || cancelled) {
-      drop(job);
-      continue;
-    }
-    if (state == Job::State::more) job->waiting_ = false;
-    ++i;
-  }
-  const auto end = clock_.now();
-  if (start - job_worked_ > std::chrono::seconds(1)) job_work_ = Duration::zero();
-  job_worked_ = end;
-  job_work_ += end - start;
-  if (job_work_ > kJobSprint) job_rest_ = (end - start) / kJobRestPart;
-}
-
-void EventLoop::run() {
+Result<> EventLoop::run() {
   stopping_ = false;
-  while (!stopping_) run_once(std::nullopt);
+  while (!stopping_ && !failure_) run_once(std::nullopt);
+  if (failure_) return std::unexpected(*failure_);
+  return {};
 }
 
 }  // namespace ctsync

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "ctsync/base/log.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <syslog.h>
+#include <unistd.h>
 
+#include <array>
 #include <ctime>
 
 namespace ctsync {
@@ -38,22 +38,15 @@ int priority_of(Level level) {
   return LOG_ERR;
 }
 
-void write_all(int fd, std::string_view s) {
-  while (!s.empty()) {
-    const auto n = ::write(fd, s.data(), s.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return;  // a log that cannot be written must not stop the daemon
-    s.remove_prefix(static_cast<std::size_t>(n));
-  }
-}
-
-Result<UniqueFd> open_file(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600));
-  if (!fd) return fail_errno(fmt::format("can't open logfile `{}'", path));
-  return fd;
-}
-
 std::int64_t wall_now() { return SystemClock().wall_seconds(); }
+
+std::string line_of(Level level, std::string_view text) {
+  return fmt::format("[{}] (pid={}) [{}] {}", ctime_text(wall_now()), ::getpid(), name_of(level), text);
+}
+
+std::string loss_line(std::uint64_t lost) {
+  return line_of(Level::warning, fmt::format("{} lines were lost: this log took no more", lost));
+}
 
 }  // namespace
 
@@ -66,52 +59,78 @@ std::string ctime_text(std::int64_t wall_seconds) {
   return text;
 }
 
-SystemLog::~SystemLog() {
-  if (targets_.syslog_facility) ::closelog();
+SystemLog::SystemLog() : out_(STDOUT_FILENO, kMostKept, loss_line), err_(STDERR_FILENO, kMostKept, loss_line) {}
+
+SystemLog::~SystemLog() { drain(writers(), kLastTry); }
+
+std::vector<LineWriter*> SystemLog::writers() {
+  std::vector<LineWriter*> all{&out_, &err_};
+  if (file_) all.push_back(file_.get());
+  if (syslog_) all.push_back(syslog_.get());
+  return all;
 }
 
 Result<> SystemLog::open(const LogTargets& targets) {
-  UniqueFd file;
+  std::unique_ptr<FileWriter> file;
   if (!targets.file.empty()) {
-    auto opened = open_file(targets.file);
-    if (!opened) return std::unexpected(opened.error());
-    file = std::move(*opened);
+    file = std::make_unique<FileWriter>(kMostKept, loss_line);
+    if (auto ok = file->open(targets.file); !ok) return ok;
   }
   targets_ = targets;
   file_ = std::move(file);
-  if (targets_.syslog_facility) ::openlog("conntrack-tools", LOG_PID | LOG_NDELAY, *targets_.syslog_facility);
+  syslog_ = targets_.syslog_facility ? std::make_unique<SyslogWriter>(*targets_.syslog_facility, kMostKept) : nullptr;
   return {};
 }
 
-Result<> SystemLog::reopen() {
-  if (targets_.file.empty()) return {};
-  auto opened = open_file(targets_.file);
-  if (!opened) return std::unexpected(opened.error());
-  file_ = std::move(*opened);
-  return {};
+Result<> SystemLog::reopen() { return file_ ? file_->open(targets_.file) : Result<>(); }
+
+void SystemLog::set_terminal(Terminal t) {
+  targets_.terminal = t;
+  if (t == Terminal::none) drain(std::array<LineWriter*, 2>{&out_, &err_}, kLastTry);
+}
+
+bool SystemLog::pending() const {
+  return out_.pending() || err_.pending() || (file_ && file_->pending()) || (syslog_ && syslog_->pending());
+}
+
+LineWriter::Left SystemLog::flush() {
+  using enum LineWriter::Left;
+  auto left = nothing;
+  for (auto* w : writers()) {
+    const auto here = w->flush();
+    if (here != nothing && left != some) left = here;
+  }
+  return left;
+}
+
+void SystemLog::put(LineWriter& writer, std::string_view line) {
+  writer.add(line);
+  writer.flush();
 }
 
 void SystemLog::to_file(std::string_view line) {
-  if (file_) write_all(file_.get(), line);
+  if (file_) put(*file_, line);
+}
+
+void SystemLog::to_syslog(Level level, std::string_view text) {
+  if (!syslog_) return;
+  syslog_->add(priority_of(level), text);
+  syslog_->flush();
 }
 
 void SystemLog::write(Level level, std::string_view text) {
-  const auto line = fmt::format("[{}] (pid={}) [{}] {}\n", ctime_text(wall_now()), ::getpid(), name_of(level), text);
+  const auto line = line_of(level, text);
   to_file(line);
   const bool problem = level == Level::warning || level == Level::error;
   if (targets_.terminal == Terminal::all || (problem && targets_.terminal == Terminal::problems)) {
-    write_all(problem ? STDERR_FILENO : STDOUT_FILENO, line);
+    put(problem && !err_.same_place(out_) ? err_ : out_, line);  // one writer keeps the order
   }
-  if (targets_.syslog_facility) {
-    ::syslog(priority_of(level), "%.*s", static_cast<int>(text.size()), text.data());
-  }
+  to_syslog(level, text);
 }
 
 void SystemLog::write_entry(Level level, std::string_view text) {
-  to_file(fmt::format("{}\t{}\n", ctime_text(wall_now()), text));
-  if (targets_.syslog_facility) {
-    ::syslog(priority_of(level), "%.*s", static_cast<int>(text.size()), text.data());
-  }
+  to_file(fmt::format("{}\t{}", ctime_text(wall_now()), text));
+  to_syslog(level, text);
 }
 
 }  // namespace ctsync

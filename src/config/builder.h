@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Turns statements into a Config, one method a statement, and complains about values. Which statements may stand
-// where is the grammar's business; the messages are conntrackd's (spec config.md 14), so that whoever looks for them
-// in a log still finds them.
+// Turns statements into a Config, one method per statement, and complains about values. Which statements may stand
+// where is the grammar's business; the messages are conntrackd's (spec config.md 14), so that whoever looks for them in
+// a log still finds them.
 #pragma once
 
 #include <map>
@@ -65,7 +65,7 @@ class Builder {
   void filter_protocols(Position where, FilterAction action);
   void filter_protocol(Position where, std::string_view name);
   void filter_addresses(Position where, FilterAction action);
-  void filter_address(Position where, int family, std::string_view text);
+  void filter_address(Position where, Family family, std::string_view text);
   void filter_states(Position where, FilterAction action);
   void filter_state(unsigned state);
 
@@ -80,8 +80,8 @@ class Builder {
   LinkConfig& link() { return link_; }
   void link_interface(Position where, std::string_view name);
   void link_quoted_interface(Position where, std::string_view quoted);
-  void link_address(Position where, int family, std::string_view text);
-  void link_destination(Position where, int family, std::string_view text);
+  void link_address(Position where, Family family, std::string_view text);
+  void link_destination(Position where, Family family, std::string_view text);
   void link_ipv4_interface(Position where, std::string_view text);
   void warn_ipv6_interface(Position where);
   void link_port(const Number& port);
@@ -114,7 +114,7 @@ class Builder {
   std::uint32_t to_u32(const Number& number);
   std::uint16_t to_u16(const Number& number, std::string_view what);
   std::string checked_path(Position where, std::string_view path, std::size_t longest, std::string_view what);
-  std::optional<IpAddress> link_ip(Position where, int family, std::string_view text);
+  std::optional<IpAddress> link_ip(Position where, Family family, std::string_view text);
   void set_action(Position where, std::optional<FilterAction>& action, FilterAction value, std::string_view what);
   void finish_link(LinkConfig& link);
   void finish_helpers();

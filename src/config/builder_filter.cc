@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The statements of `Filter` (spec config.md 6).
 #include <fmt/format.h>
-#include <netdb.h>
 
 #include <algorithm>
 
 #include "builder.h"
-#include "ip_text.h"
+#include "known_protocols.h"
 
 namespace ctsync::config {
 namespace {
@@ -44,28 +43,22 @@ void Builder::filter_states(Position where, FilterAction action) {
 }
 
 void Builder::filter_protocol(Position where, std::string_view name) {
-  protoent entry{};
-  protoent* found = nullptr;
-  char buffer[4096];
-  const int status = getprotobyname_r(std::string(name).c_str(), &entry, buffer, sizeof buffer, &found);
-  if (status != 0 || found == nullptr || found->p_proto < 0 || found->p_proto > 255) {
-    // The two protocols that have keywords of their own do not depend on a file.
-    if (name == "tcp" || name == "udp") {
-      entry.p_proto = name == "tcp" ? IPPROTO_TCP : IPPROTO_UDP;
-    } else {
-      report_.warning(where,
-                      fmt::format("getprotobyname() cannot find protocol `{}' in /etc/protocols", printable(name)));
-      return;
-    }
+  const std::optional<std::uint8_t> number = protocol_number(std::string(name));
+  if (!number) {
+    const std::string_view similar = similar_protocol(name);
+    report_.warning(where,
+                    fmt::format("getprotobyname() cannot find protocol `{}' in /etc/protocols, leaving it out of the "
+                                "filter{}",
+                                printable(name), similar.empty() ? "" : fmt::format("; did you mean `{}'?", similar)));
+    return;
   }
-  const auto number = static_cast<std::uint8_t>(entry.p_proto);
-  if (seen_protocols_.insert(number).second) config.filter.protocols.push_back(number);
+  if (seen_protocols_.insert(*number).second) config.filter.protocols.push_back(*number);
 }
 
-void Builder::filter_address(Position where, int family, std::string_view text) {
+void Builder::filter_address(Position where, Family family, std::string_view text) {
   const std::size_t slash = text.find('/');
   const std::string_view ip = text.substr(0, slash);
-  const unsigned longest = family == AF_INET ? 32 : 128;
+  const unsigned longest = family == Family::ipv4 ? 32 : 128;
   unsigned prefix = longest;
   if (slash != std::string_view::npos) {
     const Number given = make_number(text.substr(slash + 1), where);
@@ -77,14 +70,13 @@ void Builder::filter_address(Position where, int family, std::string_view text) 
   }
   std::optional<IpAddress> address = parse_ip(family, ip);
   if (!address) {
-    report_.warning(where,
-                    fmt::format("{} is not a valid {}, ignoring", printable(ip), family == AF_INET ? "IPv4" : "IPv6"));
+    report_.warning(where, fmt::format("{} is not a valid {}, ignoring", printable(ip), to_string(family)));
     return;
   }
   mask(*address, prefix);
   if (seen_addresses_.emplace(*address, prefix).second) {
     config.filter.addresses.push_back({*address, prefix});
-  } else if (family == AF_INET && prefix != longest) {
+  } else if (family == Family::ipv4 && prefix != longest) {
     report_.warning(where, fmt::format("netmask {} is repeated in the ignore pool", printable(ip)));
   }
 }

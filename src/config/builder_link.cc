@@ -4,7 +4,6 @@
 #include <net/if.h>
 
 #include "builder.h"
-#include "ip_text.h"
 
 namespace ctsync::config {
 
@@ -41,23 +40,22 @@ void Builder::link_quoted_interface(Position where, std::string_view quoted) {
   link_interface(where, name);
 }
 
-std::optional<IpAddress> Builder::link_ip(Position where, int family, std::string_view text) {
+std::optional<IpAddress> Builder::link_ip(Position where, Family family, std::string_view text) {
   const std::optional<IpAddress> address = parse_ip(family, text);
   if (!address) {
-    report_.warning(where,
-                    fmt::format("{} is not a valid {} address", printable(text), family == AF_INET ? "IPv4" : "IPv6"));
+    report_.warning(where, fmt::format("{} is not a valid {} address", printable(text), to_string(family)));
   }
   return address;
 }
 
 // The last address decides the family of a UDP or TCP link. In a Multicast block the first one does, and an address of
 // the other family is kept only to make check_start() refuse the link.
-void Builder::link_address(Position where, int family, std::string_view text) {
+void Builder::link_address(Position where, Family family, std::string_view text) {
   const std::optional<IpAddress> address = link_ip(where, family, text);
   if (!address) return;
   link_.address = *address;
-  if (link_.kind == LinkKind::multicast && link_.family != AF_UNSPEC && link_.family != family) {
-    report_.warning(where, family == AF_INET
+  if (link_.kind == LinkKind::multicast && link_.family != Family::none && link_.family != family) {
+    report_.warning(where, family == Family::ipv4
                                ? "your multicast address is IPv4 but is binded to an IPv6 interface? Surely, this is "
                                  "not what you want"
                                : "your multicast address is IPv6 but is binded to an IPv4 interface? Surely this is "
@@ -68,21 +66,21 @@ void Builder::link_address(Position where, int family, std::string_view text) {
 }
 
 void Builder::link_ipv4_interface(Position where, std::string_view text) {
-  const std::optional<IpAddress> address = link_ip(where, AF_INET, text);
+  const std::optional<IpAddress> address = link_ip(where, Family::ipv4, text);
   if (!address) return;
-  if (link_.family == AF_INET6) {
+  if (link_.family == Family::ipv6) {
     report_.warning(where,
                     "your multicast interface is IPv4 but is binded to an IPv6 interface? Surely, this is not "
                     "what you want");
     return;
   }
-  link_.family = AF_INET;
+  link_.family = Family::ipv4;
   link_.ipv4_interface = *address;
 }
 
 void Builder::warn_ipv6_interface(Position where) { report_.warning(where, "`IPv6_interface' not required, ignoring"); }
 
-void Builder::link_destination(Position where, int family, std::string_view text) {
+void Builder::link_destination(Position where, Family family, std::string_view text) {
   const std::optional<IpAddress> address = link_ip(where, family, text);
   if (!address) return;
   link_.destination = *address;

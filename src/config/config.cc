@@ -2,22 +2,81 @@
 #include "ctsync/config/config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <string_view>
+#include <utility>
 
 #include "ctsync/config/parse.h"
 
 namespace ctsync::config {
+namespace {
 
-const char* to_string(LinkKind kind) {
-  switch (kind) {
-    case LinkKind::multicast:
-      return "Multicast";
-    case LinkKind::udp:
-      return "UDP";
-    case LinkKind::tcp:
-      return "TCP";
+class StartCheck {
+ public:
+  StartCheck(const Config& config, const std::string& file_name) : config_(config), file_name_(file_name) {}
+
+  std::vector<Diagnostic> run() {
+    if (config_.has_sync) check_sync();
+    if (config_.poll_secs && (config_.has_sync || config_.has_stats)) check_polling();
+    return std::move(found_);
   }
-  return "";
-}
+
+ private:
+  void check_sync() {
+    if (config_.links.empty()) {
+      whole(Severity::error, "`Sync' has no dedicated link: add a Multicast, UDP or TCP block");
+    }
+    for (const LinkConfig& link : config_.links) check_link(link);
+    if (config_.poll_secs && config_.disable_internal_cache) {
+      whole(Severity::error,
+            "nothing would be replicated with both `PollSecs' and `DisableInternalCache': what is new in the kernel's "
+            "table is found by comparing it with the internal cache. Remove one of them");
+    }
+  }
+
+  void check_link(const LinkConfig& link) {
+    if (link.interface.empty()) about(link, Severity::error, "has no `Interface'");
+    if (link.family == Family::none || (link.kind == LinkKind::multicast && !link.address.is_set())) {
+      about(link, Severity::error, "has no valid address");
+    } else if (link.address.is_set() && link.address.family != link.family) {
+      about(link, Severity::error, "mixes IPv4 and IPv6 addresses");
+    }
+    if (link.destination.is_set() && link.destination == link.address) {
+      about(
+          link, Severity::warning,
+          "leads to this node: its destination is its own address, so that it takes its own flows for those of a peer");
+    }
+  }
+
+  // Whoever sets options of the events hardly means to do without them.
+  void check_polling() {
+    const Config defaults;
+    std::vector<std::string_view> unused;
+    if (config_.events_reliable) unused.push_back("`NetlinkEventsReliable'");
+    if (config_.netlink_buffer_size != 0) unused.push_back("`NetlinkBufferSize'");
+    if (config_.netlink_buffer_size_max != 0) unused.push_back("`NetlinkBufferSizeMaxGrowth'");
+    if (config_.overrun_resync != defaults.overrun_resync) unused.push_back("`NetlinkOverrunResync'");
+    if (unused.empty()) return;
+    whole(Severity::warning,
+          fmt::format("with `PollSecs' the kernel's table is read every {} s and its events are not used: flows that "
+                      "live shorter are never seen, and these have no effect: {}",
+                      *config_.poll_secs, fmt::join(unused, ", ")));
+  }
+
+  void whole(Severity severity, std::string text) { found_.push_back({severity, file_name_, 0, 0, std::move(text)}); }
+
+  void about(const LinkConfig& link, Severity severity, std::string_view what) {
+    found_.push_back(
+        {severity, file_name_, link.line, link.column, fmt::format("{} link {}", to_string(link.kind), what)});
+  }
+
+  const Config& config_;
+  const std::string& file_name_;
+  std::vector<Diagnostic> found_;
+};
+
+}  // namespace
 
 std::size_t Config::first_link() const {
   for (std::size_t i = links.size(); i > 0; --i) {
@@ -27,25 +86,8 @@ std::size_t Config::first_link() const {
 }
 
 std::vector<Diagnostic> check_start(const Config& config, const std::string& file_name) {
-  std::vector<Diagnostic> problems;
-  if (config.has_sync && config.links.empty()) {
-    problems.push_back({.file = file_name, .text = "`Sync' has no dedicated link: add a Multicast, UDP or TCP block"});
-  }
-  for (const LinkConfig& link : config.links) {
-    const auto complain = [&](std::string_view what) {
-      problems.push_back({.file = file_name,
-                          .line = link.line,
-                          .column = link.column,
-                          .text = fmt::format("{} link {}", to_string(link.kind), what)});
-    };
-    if (link.interface.empty()) complain("has no `Interface'");
-    if (link.family == AF_UNSPEC || (link.kind == LinkKind::multicast && !link.address.is_set())) {
-      complain("has no valid address");
-    } else if (link.address.is_set() && link.address.family != link.family) {
-      complain("mixes IPv4 and IPv6 addresses");
-    }
-  }
-  return problems;
+  StartCheck check(config, file_name);
+  return check.run();
 }
 
 }  // namespace ctsync::config

@@ -159,7 +159,7 @@ static ctsync::config::Grammar::symbol_type yylex(ctsync::config::TokenStream& t
 
 %nterm <bool> boolean default_mark from_where
 %nterm <ctsync::config::Number> number
-%nterm <ctsync::config::FilterAction> action
+%nterm <ctsync::FilterAction> action
 %nterm <unsigned> state
 
 %%
@@ -252,8 +252,8 @@ protocol:
 filter_addresses: %empty | filter_addresses filter_address;
 
 filter_address:
-    IPV4_ADDRESS IP { builder.filter_address(@2, AF_INET, $2); }
-  | IPV6_ADDRESS IP { builder.filter_address(@2, AF_INET6, $2); }
+    IPV4_ADDRESS IP { builder.filter_address(@2, Family::ipv4, $2); }
+  | IPV6_ADDRESS IP { builder.filter_address(@2, Family::ipv6, $2); }
   | error { CTSYNC_RECOVER(recover); }
   ;
 
@@ -347,16 +347,16 @@ default_mark: %empty { $$ = false; } | DEFAULT { $$ = true; };
 link_statement:
     INTERFACE IDENTIFIER { builder.link_interface(@2, $2); }
   | INTERFACE QUOTED { builder.link_quoted_interface(@2, $2); }
-  | IPV4_ADDRESS IP { builder.link_address(@2, AF_INET, $2); }
-  | IPV6_ADDRESS IP { builder.link_address(@2, AF_INET6, $2); }
+  | IPV4_ADDRESS IP { builder.link_address(@2, Family::ipv4, $2); }
+  | IPV6_ADDRESS IP { builder.link_address(@2, Family::ipv6, $2); }
   | SND_SOCKET_BUFFER number { builder.link_buffer(&LinkConfig::send_buffer, $2); }
   | RCV_SOCKET_BUFFER number { builder.link_buffer(&LinkConfig::receive_buffer, $2); }
   | CHECKSUM boolean { builder.link().checksum = $2; }
   ;
 
 peer_statement:
-    IPV4_DESTINATION IP { builder.link_destination(@2, AF_INET, $2); }
-  | IPV6_DESTINATION IP { builder.link_destination(@2, AF_INET6, $2); }
+    IPV4_DESTINATION IP { builder.link_destination(@2, Family::ipv4, $2); }
+  | IPV6_DESTINATION IP { builder.link_destination(@2, Family::ipv6, $2); }
   | PORT number { builder.link_port($2); }
   ;
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "ctsync/control/client.h"
 
+#include <fmt/format.h>
 #include <sys/socket.h>
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <span>
 
 #include "ctsync/base/bytes.h"
@@ -14,14 +16,19 @@
 namespace ctsync::control {
 namespace {
 
-// Words that scripts look for.
+// Words that scripts look for; path and reason stand behind them.
 constexpr const char* kCannotConnect = "can't connect: is conntrackd running? appropriate permissions?";
+
+std::unexpected<Error> cannot_connect(const std::string& path) {
+  const int code = errno;
+  return fail(fmt::format("{} ({}: {})", kCannotConnect, path, std::strerror(code)), code);
+}
 
 Result<UniqueFd> connect_to(const std::string& path) {
   const auto address = SocketAddress::of(path);
   if (!address) return std::unexpected(address.error());
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd || ::connect(fd.get(), address->data(), SocketAddress::size()) < 0) return fail(kCannotConnect, errno);
+  if (!fd || ::connect(fd.get(), address->data(), SocketAddress::size()) < 0) return cannot_connect(path);
   return fd;
 }
 

@@ -8,7 +8,6 @@
 #include <cstring>
 
 #include "ctsync/base/bytes.h"
-#include "ctsync/control/client_handle.h"
 
 namespace ctsync::control {
 
@@ -65,6 +64,7 @@ void Connection::finish() {
 bool Connection::flush() {
   if (failed_) return false;
   const bool was_full = pending() >= kBufferSize / 2;
+  const auto sent_before = sent_;
   while (pending() != 0) {
     const auto n = ::send(fd(), buffer_.data() + sent_, pending(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
@@ -77,6 +77,11 @@ bool Connection::flush() {
       return false;
     }
     sent_ += static_cast<std::size_t>(n);
+  }
+  if (pending() == 0) {
+    stalled_since_.reset();
+  } else if (!stalled_since_ || sent_ != sent_before) {
+    stalled_since_ = loop_.now();
   }
   if (pending() == 0) {
     buffer_.clear();
@@ -98,28 +103,6 @@ void Connection::close() {
   fd_.reset();
   wake_waiter();
   waiter_ = nullptr;
-}
-
-bool Client::connected() const {
-  const auto c = connection_.lock();
-  return c && c->usable();
-}
-
-void Client::write(std::string_view text) {
-  if (const auto c = connection_.lock()) c->write(text);
-}
-
-std::size_t Client::writable_room() const {
-  const auto c = connection_.lock();
-  return c ? c->room() : 0;
-}
-
-void Client::set_waiter(Job* job) {
-  if (const auto c = connection_.lock()) c->set_waiter(job);
-}
-
-void Client::finish() {
-  if (const auto c = connection_.lock()) c->finish();
 }
 
 }  // namespace ctsync::control

@@ -12,12 +12,13 @@
 #include "ctsync/base/clock.h"
 #include "ctsync/base/event_loop.h"
 #include "ctsync/base/unique_fd.h"
+#include "ctsync/node/client.h"
 
 namespace ctsync::control {
 
-class Connection {
+class Connection final : public node::ClientChannel {
  public:
-  // Text beyond this is only buffered if the writer did not ask for room first.
+  // Text beyond this is buffered as well, but full() says that it should not be written.
   static constexpr std::size_t kBufferSize = 64 * 1024;
 
   Connection(UniqueFd fd, EventLoop& loop, TimePoint deadline) : fd_(std::move(fd)), loop_(loop), deadline_(deadline) {}
@@ -35,14 +36,16 @@ class Connection {
   // see a reset in place of the end of the answer.
   void discard_input();
 
-  bool usable() const { return open_ && !failed_ && !finishing_; }
-  std::size_t room() const { return usable() && pending() < kBufferSize ? kBufferSize - pending() : 0; }
-  void write(std::string_view text);
-  void finish();
-  void set_waiter(Job* job) { waiter_ = job; }
+  bool usable() const override { return open_ && !failed_ && !finishing_; }
+  bool full() const override { return usable() && pending() >= kBufferSize; }
+  void write(std::string_view text) override;
+  void finish() override;
+  void set_waiter(Job* job) override { waiter_ = job; }
 
   // Sends what the socket takes. Wakes the waiter when there is much room again. False if the connection failed.
   bool flush();
+  // Since when the client has taken nothing of what waits for it; empty if nothing waits.
+  std::optional<TimePoint> stalled_since() const { return stalled_since_; }
   // Everything has been sent and no more will come.
   bool done() const { return finishing_ && pending() == 0; }
 
@@ -67,6 +70,7 @@ class Connection {
   bool finishing_ = false;
   std::string buffer_;
   std::size_t sent_ = 0;  // of buffer_
+  std::optional<TimePoint> stalled_since_;
   Job* waiter_ = nullptr;
 };
 

@@ -2,45 +2,93 @@
 #include "ctsync/control/request.h"
 
 namespace ctsync::control {
+namespace {
 
-std::optional<Request> request_of(std::int32_t code) {
-  const auto request = static_cast<Request>(code);
-  switch (request) {
+using node::Command;
+using node::Form;
+using node::Side;
+using node::Verb;
+using node::What;
+using text::Topic;
+
+Command dump(Side side, What what, Form form) { return {.verb = Verb::dump, .what = what, .side = side, .form = form}; }
+
+Command flush(Side side, What what) { return {.verb = Verb::flush_caches, .what = what, .side = side}; }
+
+Command statistics(Topic topic) { return {.verb = Verb::statistics, .topic = topic}; }
+
+}  // namespace
+
+std::optional<Command> decode_request(std::int32_t code) {
+  switch (static_cast<Request>(code)) {
     case Request::flush_kernel_ct:
+      return Command{.verb = Verb::flush_kernel, .what = What::flows};
     case Request::flush_kernel_expect:
+      return Command{.verb = Verb::flush_kernel, .what = What::expectations};
     case Request::flush_kernel_all:
+      return Command{.verb = Verb::flush_kernel, .what = What::all};
     case Request::resync_kernel_ct:
+      return Command{.verb = Verb::resync_kernel, .what = What::flows};
     case Request::resync_kernel_expect:
+      return Command{.verb = Verb::resync_kernel, .what = What::expectations};
     case Request::resync_kernel_all:
+      return Command{.verb = Verb::resync_kernel, .what = What::all};
     case Request::dump_internal_ct:
+      return dump(Side::internal, What::flows, Form::text);
     case Request::dump_internal_ct_xml:
+      return dump(Side::internal, What::flows, Form::xml);
     case Request::dump_external_ct:
+      return dump(Side::external, What::flows, Form::text);
     case Request::dump_external_ct_xml:
+      return dump(Side::external, What::flows, Form::xml);
     case Request::dump_internal_expect:
+      return dump(Side::internal, What::expectations, Form::text);
     case Request::dump_internal_expect_xml:
+      return dump(Side::internal, What::expectations, Form::xml);
     case Request::dump_external_expect:
+      return dump(Side::external, What::expectations, Form::text);
     case Request::dump_external_expect_xml:
+      return dump(Side::external, What::expectations, Form::xml);
     case Request::commit_ct:
+      return Command{.verb = Verb::commit, .what = What::flows};
     case Request::commit_expect:
+      return Command{.verb = Verb::commit, .what = What::expectations};
     case Request::commit_all:
+      return Command{.verb = Verb::commit, .what = What::all};
     case Request::flush_both_ct:
+      return flush(Side::both, What::flows);
     case Request::flush_internal:
+      return flush(Side::internal, What::flows);
     case Request::flush_external:
+      return flush(Side::external, What::flows);
     case Request::flush_all:
+      return flush(Side::both, What::all);
     case Request::stop:
-    case Request::stats:
-    case Request::stats_expect:
+      return Command{.verb = Verb::stop};
     case Request::bulk_send:
+      return Command{.verb = Verb::bulk_send};
     case Request::request_resync:
+      return Command{.verb = Verb::request_resync};
     case Request::schedule_purge:
+      return Command{.verb = Verb::schedule_purge};
+    case Request::stats:
+      return statistics(Topic::summary);
+    case Request::stats_expect:
+      return statistics(Topic::expectations);
     case Request::stats_network:
+      return statistics(Topic::network);
     case Request::stats_cache:
+      return statistics(Topic::cache);
     case Request::stats_runtime:
+      return statistics(Topic::runtime);
     case Request::stats_link:
-    case Request::stats_resend_queue:
-    case Request::stats_process:
+      return statistics(Topic::link);
     case Request::stats_queue:
-      return request;
+      return statistics(Topic::queue);
+    case Request::stats_process:
+      return statistics(Topic::processes);
+    case Request::stats_resend_queue:
+      return Command{.verb = Verb::list_resend_queue};
   }
   return std::nullopt;
 }

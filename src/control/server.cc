@@ -10,12 +10,13 @@
 #include <cerrno>
 
 #include "connection.h"
+#include "ctsync/control/request.h"
 #include "socket_address.h"
 
 namespace ctsync::control {
 namespace {
 
-constexpr Duration kAcceptPause = std::chrono::seconds(1);
+constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 
 // Is a socket at this path one that nobody serves any more?
 bool is_stale(const SocketAddress& address) {
@@ -44,7 +45,7 @@ Result<> make_way(const std::string& path, const SocketAddress& address) {
 
 }  // namespace
 
-Server::Server(EventLoop& loop, RequestHandler& handler)
+Server::Server(EventLoop& loop, CommandHandler& handler)
     : loop_(loop), handler_(handler), timer_(loop, [this] { on_timer(); }) {}
 
 Server::~Server() { close(); }
@@ -103,16 +104,21 @@ void Server::stop_listening() {
 
 void Server::accept_clients() {
   for (std::size_t i = 0; i < kMaxClients; ++i) {
+    const bool full = connections_.size() >= kMaxClients;
+    const auto victim = full ? find_victim() : nullptr;
+    if (full && !victim) {
+      pause_accepting();
+      break;
+    }
     UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (fd) {
-      if (connections_.size() < kMaxClients) add_client(std::move(fd));
+      if (victim) drop(victim);
+      add_client(std::move(fd));
       continue;
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
     if (errno != EAGAIN) {
-      // No descriptor or memory left: the client waits, and the loop must not spin on it.
-      loop_.change(listener_.get(), 0);
-      accept_again_ = loop_.now() + kAcceptPause;
+      pause_accepting();  // no descriptor or memory left
     }
     break;
   }
@@ -124,6 +130,23 @@ void Server::add_client(UniqueFd fd) {
   const auto c = std::make_shared<Connection>(std::move(fd), loop_, loop_.now() + kRequestTimeout);
   connections_.push_back(c);
   loop_.watch(raw, EPOLLIN, [this, c](std::uint32_t events) { on_events(c, events); });
+  read_request(c);  // it is there already, as a rule, and a client with a request is not silent
+}
+
+// The clients wait, and the loop must not spin on them.
+void Server::pause_accepting() {
+  loop_.change(listener_.get(), 0);
+  accept_again_ = loop_.now() + kAcceptPause;
+}
+
+// Who makes room for another client; nobody if all places are used well.
+std::shared_ptr<Connection> Server::find_victim() const {
+  const auto silent = std::ranges::find_if(connections_, [](const auto& c) { return !c->has_request(); });  // the oldest
+  if (silent != connections_.end()) return *silent;
+  const auto since = [](const auto& c) { return c->stalled_since().value_or(TimePoint::max()); };
+  const auto stalled = std::ranges::min_element(connections_, {}, since);
+  const bool long_ago = stalled != connections_.end() && since(*stalled) <= loop_.now() - kMaxStall;
+  return long_ago ? *stalled : nullptr;
 }
 
 void Server::on_events(const std::shared_ptr<Connection>& c, std::uint32_t events) {
@@ -150,15 +173,14 @@ void Server::read_request(const std::shared_ptr<Connection>& c) {
     case Connection::Read::more:
       return;
     case Connection::Read::end:
-      ++stats_.read_failed;
       drop(c);
       return;
     case Connection::Read::request:
       break;
   }
   arm_timer();
-  if (const auto request = request_of(c->request())) {
-    handler_.on_request(*request, Client(c));
+  if (const auto command = decode_request(c->request())) {
+    handler_.on_command(*command, node::Client(c));
   } else {
     ++stats_.unknown_requests;
     c->finish();
@@ -166,8 +188,10 @@ void Server::read_request(const std::shared_ptr<Connection>& c) {
 }
 
 void Server::drop(const std::shared_ptr<Connection>& c) {
+  if (!c->has_request()) ++stats_.read_failed;
   c->close();
   std::erase(connections_, c);
+  if (accept_again_) accept_again_ = loop_.now();
   arm_timer();
 }
 
@@ -192,7 +216,6 @@ void Server::on_timer() {
   const auto silent = connections_;
   for (const auto& c : silent) {
     if (c->has_request() || c->deadline() > now) continue;
-    ++stats_.read_failed;
     drop(c);
   }
   arm_timer();

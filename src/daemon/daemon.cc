@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstring>
 #include <memory>
@@ -15,10 +16,8 @@
 #include "ctsync/config/parse.h"
 #include "ctsync/control/server.h"
 #include "lock_file.h"
-#include "mode.h"
+#include "node_runner.h"
 #include "service_notify.h"
-#include "stats_mode.h"
-#include "sync_mode.h"
 
 namespace ctsync::daemon {
 namespace {
@@ -31,8 +30,21 @@ void set_scheduler(const config::SchedulerConfig& config, Log& log) {
   log.warning("scheduler configuration failed: {}. Continuing with system default scheduler.", std::strerror(errno));
 }
 
+// What the loop handles.
+constexpr std::array kSignals{SIGTERM, SIGINT, SIGHUP};
+
+// From here on such a signal waits for the loop: a process that is stopped while it starts removes what it has made.
+sigset_t block_signals() {
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int s : kSignals) sigaddset(&set, s);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return set;
+}
+
 // The process around a mode.
-class Process final : private control::RequestHandler {
+class Process final : private control::CommandHandler {
  public:
   Process(const config::Config& config, const std::string& config_path, bool background)
       : config_(config), config_path_(config_path), background_wanted_(background), notify_(config.systemd) {}
@@ -44,11 +56,11 @@ class Process final : private control::RequestHandler {
 
  private:
   Result<> start();
-  void serve();
+  Result<> serve();
   void stop();
-  void on_request(control::Request request, control::Client client) override;
+  void on_command(const node::Command& command, const node::Client& client) override;
   void on_signal(int signal);
-  void append_runtime(std::string& out) const;
+  text::Snapshot snapshot() const;
 
   const config::Config& config_;
   const std::string& config_path_;
@@ -60,9 +72,13 @@ class Process final : private control::RequestHandler {
   EventLoop loop_{clock_};
   control::Server server_{loop_, *this};
   std::optional<LockFile> lock_;
-  std::unique_ptr<Mode> mode_;
+  std::optional<NodeRunner> node_;  // not with neither Sync nor Stats
   Timer watchdog_{loop_, [this] { feed_watchdog(); }};
   Timer status_timer_{loop_, [this] { tell_status(); }};
+  Timer log_timer_{loop_, [this] { flush_log(); }};
+  TurnHook turn_end_{loop_, [this] {
+                       if (log_.pending() && !log_timer_.deadline()) flush_log();
+                     }};
   std::string status_;  // told last
   TimePoint started_at_;
 
@@ -71,9 +87,13 @@ class Process final : private control::RequestHandler {
     watchdog_.arm_in(*notify_.watchdog_interval());
   }
 
+  void flush_log() {
+    if (const auto wait = retry_delay(log_.flush())) log_timer_.arm_in(*wait);
+  }
+
   void tell_status() {
     constexpr Duration kInterval = std::chrono::seconds(3);
-    auto status = mode_ ? mode_->status() : std::string("idle: neither Sync nor Stats is configured");
+    auto status = node_ ? node_->status() : std::string("idle: neither Sync nor Stats is configured");
     if (status != status_) notify_.send("STATUS=" + status);
     status_ = std::move(status);
     status_timer_.arm_in(kInterval);
@@ -83,17 +103,21 @@ class Process final : private control::RequestHandler {
 // Jobs go before the mode they work for. The clients go last: who asked the daemon to stop is answered when everything
 // is given up, lock included, and may start another one at once.
 Process::~Process() {
-  loop_.cancel_jobs();
+  loop_.jobs().cancel_all();
   server_.stop_listening();
 }
 
 int Process::run() {
+  const auto signals = block_signals();
+  bool refused = false;
   for (const auto& d : config::check_start(config_, config_path_)) {
-    log_.write(d.severity == config::Severity::error ? Level::error : Level::warning, d.to_string());
-    if (d.severity == config::Severity::error) return 1;
+    const bool is_error = d.severity == config::Severity::error;
+    log_.write(is_error ? Level::error : Level::warning, d.to_string());
+    refused |= is_error;
   }
+  if (refused) return 1;
   if (background_wanted_) {
-    auto entered = Background::enter([this](pid_t child) { notify_.send(fmt::format("MAINPID={}", child)); });
+    auto entered = Background::enter(signals, [this](pid_t child) { notify_.send(fmt::format("MAINPID={}", child)); });
     if (!entered) {
       log_.error("{}", entered.error().text);
       return 1;
@@ -106,7 +130,10 @@ int Process::run() {
     if (lock_) log_.error("conntrackd cannot start, please review your configuration");
     return 1;
   }
-  serve();
+  if (auto ok = serve(); !ok) {
+    log_.error("the event loop failed: {}", ok.error().text);
+    return 1;
+  }
   return 0;
 }
 
@@ -115,34 +142,27 @@ Result<> Process::start() {
                            .syslog_facility = config_.syslog_facility,
                            .terminal = background_wanted_ ? Terminal::problems : Terminal::all};
   if (auto ok = log_.open(targets); !ok) return ok;
+  if (auto ok = loop_.open(); !ok) return ok;
+  if (auto ok = loop_.watch_signals({kSignals.begin(), kSignals.end()}, [this](int s) { on_signal(s); }); !ok)
+    return ok;
   auto lock = LockFile::acquire(config_.lock_file);
   if (!lock) return std::unexpected(lock.error());
   lock_.emplace(std::move(*lock));
   set_scheduler(config_.scheduler, log_);
-  if (auto ok = loop_.open(); !ok) return ok;
-  ::signal(SIGPIPE, SIG_IGN);
-  if (auto ok = loop_.watch_signals({SIGTERM, SIGINT, SIGHUP}, [this](int s) { on_signal(s); }); !ok) return ok;
   if (!config_.unix_path.empty()) {
     if (auto ok = server_.open(config_.unix_path); !ok) return ok;
   } else {
     log_.warning("no `UNIX' socket path is configured: the daemon can only be stopped by a signal");
   }
-  const ModeContext context{config_, loop_, log_, clock_};
   if (config_.has_helper && !config_.helper.instances.empty()) {
     log_.error("user-space helpers are not supported yet: the `Helper' section of {} is ignored", config_path_);
   }
-  if (config_.has_stats) {
-    mode_ = std::make_unique<StatsMode>(context);
-  } else if (config_.has_sync) {
-    mode_ = std::make_unique<SyncMode>(context);
-  }
-  if (mode_) {
-    if (auto ok = mode_->start(); !ok) return ok;
-  }
-  return {};
+  if (!config_.has_stats && !config_.has_sync) return {};
+  node_.emplace(config_, loop_, log_, clock_);
+  return node_->start();
 }
 
-void Process::serve() {
+Result<> Process::serve() {
   log_.notice("initialization completed");
   started_at_ = clock_.now();
   [[maybe_unused]] const int changed = ::chdir("/");
@@ -155,47 +175,45 @@ void Process::serve() {
   }
   notify_.send("READY=1");
   if (notify_.watchdog_interval()) feed_watchdog();
-  if (mode_) mode_->started();
+  if (node_) node_->started();
   if (notify_.wanted()) tell_status();
-  loop_.run();
+  auto ran = loop_.run();
   notify_.send("STOPPING=1");
-  log_.notice("---- shutdown received ----");
+  if (ran) log_.notice("---- shutdown received ----");
+  return ran;
 }
 
 void Process::on_signal(int signal) {
   if (signal != SIGHUP) return loop_.stop();
   notify_.reloading();
   if (auto ok = log_.reopen(); !ok) log_.error("{}", ok.error().text);
-  if (mode_) mode_->reopen_logs();
+  if (node_) node_->reopen_logs();
   log_.notice("log files opened anew");
   notify_.send("READY=1");
 }
 
-void Process::on_request(control::Request request, control::Client client) {
-  switch (request) {
-    case control::Request::stop:
-      loop_.stop();
-      return;
-    case control::Request::stats_runtime: {
+void Process::on_command(const node::Command& command, const node::Client& client) {
+  switch (command.verb) {
+    case node::Verb::stop:
+      return loop_.stop();
+    case node::Verb::statistics: {
       std::string out;
-      append_runtime(out);
+      text::append_statistics(out, command.topic, snapshot());
       client.write(out);
-      client.finish();
-      return;
+      return client.finish();
     }
     default:
-      if (!mode_ || !mode_->on_request(request, client)) client.finish();
+      return node_ ? node_->on_command(command, client) : client.finish();
   }
 }
 
-void Process::append_runtime(std::string& out) const {
-  control::RuntimeNumbers n;
-  n.uptime_seconds =
+text::Snapshot Process::snapshot() const {
+  auto s = node_ ? node_->snapshot() : text::Snapshot{};
+  s.runtime.uptime_seconds =
       static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_at_).count());
-  n.local_read_failed = server_.stats().read_failed;
-  n.local_unknown_request = server_.stats().unknown_requests;
-  if (mode_) mode_->fill_runtime(n);
-  control::append_runtime(out, n);
+  s.runtime.local_read_failed = server_.stats().read_failed;
+  s.runtime.local_unknown_request = server_.stats().unknown_requests;
+  return s;
 }
 
 }  // namespace

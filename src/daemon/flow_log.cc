@@ -1,71 +1,56 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "flow_log.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <syslog.h>
-#include <unistd.h>
+
+#include <utility>
+#include <vector>
 
 namespace ctsync::daemon {
-namespace {
 
-// A pipe is opened for reading too: so it can be opened, and keeps what was written, while nobody reads it.
-int direction(const std::string& path) {
-  struct stat info {};
-  return ::stat(path.c_str(), &info) == 0 && S_ISFIFO(info.st_mode) ? O_RDWR : O_WRONLY | O_CREAT;
+FlowLog::FlowLog(std::optional<std::string> file, std::optional<int> syslog_facility)
+    : path_(std::move(file)),
+      file_(kMostKept, {}),
+      syslog_(syslog_facility ? std::make_unique<SyslogWriter>(*syslog_facility, kMostKept) : nullptr) {}
+
+FlowLog::~FlowLog() {
+  std::vector<LineWriter*> writers{&file_};
+  if (syslog_) writers.push_back(syslog_.get());
+  drain(writers, SystemLog::kLastTry);
 }
 
-}  // namespace
-
-FlowLog::FlowLog(std::optional<std::string> file, std::optional<int> syslog_priority)
-    : path_(std::move(file)), syslog_priority_(syslog_priority) {}
-
-Result<> FlowLog::open() {
-  if (syslog_priority_) ::openlog("conntrack-tools", LOG_PID | LOG_NDELAY, *syslog_priority_ & LOG_FACMASK);
-  if (!path_) return {};
-  UniqueFd fd(::open(path_->c_str(), direction(*path_) | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600));
-  if (!fd) return fail_errno(fmt::format("can't open logfile `{}'", *path_));
-  fd_ = std::move(fd);
-  return {};
-}
+Result<> FlowLog::open() { return path_ ? file_.open(*path_) : Result<>(); }
 
 void FlowLog::add(const FlowRecord& record, std::int64_t wall_seconds) {
-  line_.clear();
-  renderer_.append(line_, record);
-  if (syslog_priority_) ::syslog(*syslog_priority_, "%s", line_.c_str());
-  if (!fd_) return;
   if (date_of_ != wall_seconds) {
     date_of_ = wall_seconds;
-    date_ = ctime_text(wall_seconds);
+    date_ = ctime_text(wall_seconds) + '\t';
   }
-  if (pending_.size() - written_ + date_.size() + line_.size() + 2 > kMostPending) {
-    ++lost_lines_;
-    return;
-  }
-  pending_ += date_;
-  pending_ += '\t';
-  pending_ += line_;
-  pending_ += '\n';
+  line_ = date_;
+  renderer_.append(line_, record);
+  if (path_) file_.add(line_);
+  if (syslog_) syslog_->add(LOG_INFO, std::string_view(line_).substr(date_.size()));
 }
 
-bool FlowLog::write_pending() {
-  while (written_ < pending_.size()) {
-    const auto n = ::write(fd_.get(), pending_.data() + written_, pending_.size() - written_);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    written_ += static_cast<std::size_t>(n);
+LineWriter::Left FlowLog::flush() {
+  const auto left = file_.flush();
+  const auto left_for_syslog = syslog_ ? syslog_->flush() : LineWriter::Left::nothing;
+  return left == LineWriter::Left::some || left_for_syslog == LineWriter::Left::nothing ? left : left_for_syslog;
+}
+
+std::uint64_t FlowLog::lost_lines() const { return file_.lost_lines() + (syslog_ ? syslog_->lost_lines() : 0); }
+
+void FlowLog::tell_losses(Log& log, TimePoint now) {
+  const auto lost = lost_lines();
+  const bool more = lost != std::exchange(lost_seen_, lost);
+  if (more && !losing_ && loss_limit_.allow(now)) {
+    losing_ = true;
+    log.error("the flow log takes no more, finished flows are not logged");
   }
-  if (written_ < pending_.size()) {
-    // A slow reader must not make the written part grow without end.
-    if (written_ > pending_.size() / 2) {
-      pending_.erase(0, written_);
-      written_ = 0;
-    }
-    return true;
-  }
-  pending_.clear();
-  written_ = 0;
-  return false;
+  const bool pending = file_.pending() || (syslog_ && syslog_->pending());
+  if (!losing_ || pending) return;
+  losing_ = false;
+  log.warning("the flow log takes lines again, {} were lost", lost - std::exchange(lost_told_, lost));
 }
 
 }  // namespace ctsync::daemon

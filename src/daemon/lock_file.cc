@@ -42,11 +42,12 @@ Result<LockFile> LockFile::acquire(const std::string& path) {
           fmt::format("lockfile `{}' exists, perhaps conntrackd already running? ({})", path, owner_of(fd.get())));
     }
     if (!still_named(fd.get(), path)) continue;
+    LockFile lock(path, std::move(fd));  // from here on it is removed when we give up
     const auto pid = fmt::format("{}\n", ::getpid());
-    if (::ftruncate(fd.get(), 0) < 0 || ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
+    if (::ftruncate(lock.fd_.get(), 0) < 0 || ::pwrite(lock.fd_.get(), pid.data(), pid.size(), 0) < 0) {
       return fail_errno(fmt::format("can't write lockfile `{}'", path));
     }
-    return LockFile(path, std::move(fd));
+    return lock;
   }
 }
 

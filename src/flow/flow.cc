@@ -116,7 +116,7 @@ void merge(Flow& to, const Flow& from) {
       if (p & has::kDnatPort) to.reply_src_port = from.reply_src_port;
     }
   }
-  // A SYNPROXY part without values is one of zeros.
+  // A SYNPROXY part without values means zeros.
   if ((p & (has::kSynproxy | has::kSynproxyValues)) == has::kSynproxy) to.present &= ~has::kSynproxyValues;
   to.present |= p;
 }

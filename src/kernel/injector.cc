@@ -6,12 +6,12 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <optional>
 #include <vector>
 
 #include "conflict.h"
+#include "ctsync/flow/tuple_hash.h"
 #include "ctsync/kernel/netlink_socket.h"
 #include "encode.h"
 #include "netlink_message.h"
@@ -95,15 +95,6 @@ Step next_step(Step step, const Answers& a, WriteResult& result) {
   }
 }
 
-std::size_t hash_of(const Tuple& t) {
-  constexpr std::size_t kWords = sizeof(Tuple) / sizeof(std::uint64_t);
-  std::array<std::uint64_t, kWords> words;
-  std::memcpy(words.data(), &t, sizeof t);
-  std::uint64_t h = 0;
-  for (const auto word : words) h = std::rotl(h ^ word, 29) * 0x9e3779b97f4a7c15U;
-  return static_cast<std::size_t>(h >> 32);
-}
-
 // The kernel's answers, read many a call. Of an error only the head matters, and more than the head does not come (the
 // socket has NETLINK_CAP_ACK; else the rest, the request, may be cut off). An entry that was looked up comes whole.
 struct AnswerReader {
@@ -170,6 +161,7 @@ class Injector::Batch {
  public:
   explicit Batch(const InjectorOptions& options)
       : be_liberal_(options.be_liberal),
+        hash_(options.hash_seed),
         entries_(std::clamp(options.batch, 1U, kMaxBatch)),
         bytes_(entries_.size() * 2 * kMaxRequest) {}
 
@@ -193,6 +185,7 @@ class Injector::Batch {
   void store_entry(const Request& r, std::span<const std::uint8_t> body);
 
   const bool be_liberal_;
+  const TupleHash hash_;
   NetlinkSocket socket_;
   std::uint32_t seq_ = 1;
   std::vector<Entry> entries_;
@@ -220,7 +213,7 @@ Result<std::uint32_t> Injector::Batch::open() {
 }
 
 bool Injector::Batch::contains(const Tuple& t) const {
-  for (auto i = hash_of(t) % slots_.size(); slots_[i] != 0; i = (i + 1) % slots_.size()) {
+  for (auto i = hash_(t) % slots_.size(); slots_[i] != 0; i = (i + 1) % slots_.size()) {
     if (entries_[slots_[i] - 1U].record.flow.orig == t) return true;
   }
   return false;
@@ -233,7 +226,7 @@ void Injector::Batch::add(WriteOp op, const FlowRecord& r, std::uint64_t cookie)
   e.record.flow = r.flow;
   copy_extra(e.record.extra, r.extra, r.flow.present);
   ++count_;
-  auto i = hash_of(r.flow.orig) % slots_.size();
+  auto i = hash_(r.flow.orig) % slots_.size();
   while (slots_[i] != 0) i = (i + 1) % slots_.size();
   slots_[i] = static_cast<std::uint16_t>(count_);
 }

@@ -15,7 +15,7 @@ namespace {
 // linux/in6.h, since 4.20; not in the C library's header.
 constexpr int kIpv6MulticastAll = 29;
 
-in_addr ipv4(const AddressBytes& bytes) {
+in_addr ipv4(const Address& bytes) {
   in_addr out{};
   std::memcpy(&out, bytes.data(), sizeof out);
   return out;
@@ -67,9 +67,9 @@ Result<> DatagramLink::open_receiver(std::uint32_t interface_index) {
   if (auto r = set_receive_buffer(receiver_.get(), options_); !r) return r;
   // Multicast: bound to the group, so that unicast to the port and other groups on it stay away (as conntrackd 1.4.9).
   // With the scope, link-local groups can be bound too.
-  const auto local = socket_address(options_.family, options_.address, options_.port, interface_index);
+  const auto local = socket_address(local_address(options_), options_.port, interface_index);
   if (::bind(receiver_.get(), local.get(), local.length) < 0) {
-    return open_error(options_, "bind to " + describe(options_.family, options_.address, options_.port));
+    return open_error(options_, "bind to " + describe(local_address(options_), options_.port));
   }
   return options_.kind == LinkKind::multicast ? join(interface_index) : Result<>{};
 }
@@ -77,24 +77,24 @@ Result<> DatagramLink::open_receiver(std::uint32_t interface_index) {
 Result<> DatagramLink::join(std::uint32_t interface_index) {
   const int fd = receiver_.get();
   const int off = 0;
-  const auto step = "join group " + describe(options_.family, options_.address, options_.port);
+  const auto step = "join group " + describe(local_address(options_), options_.port);
   // Only what arrives by the interface of this membership: two links may use one group.
-  if (options_.family == AF_INET6) {
+  if (options_.family() == Family::ipv6) {
     (void)::setsockopt(fd, IPPROTO_IPV6, kIpv6MulticastAll, &off, sizeof off);
     ipv6_mreq request{};
-    std::memcpy(&request.ipv6mr_multiaddr, options_.address.data(), sizeof request.ipv6mr_multiaddr);
+    std::memcpy(&request.ipv6mr_multiaddr, options_.address.bytes.data(), sizeof request.ipv6mr_multiaddr);
     request.ipv6mr_interface = interface_index;
     return set_option(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, request, options_, step);
   }
   (void)::setsockopt(fd, IPPROTO_IP, IP_MULTICAST_ALL, &off, sizeof off);
   ip_mreqn request{};
-  request.imr_multiaddr = ipv4(options_.address);
-  request.imr_address = ipv4(options_.ipv4_interface);
+  request.imr_multiaddr = ipv4(options_.address.bytes);
+  request.imr_address = ipv4(options_.ipv4_interface.bytes);
   if (request.imr_address.s_addr == INADDR_ANY) {
     return set_option(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, request, options_, step + ", no IPv4_interface given");
   }
   return set_option(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, request, options_,
-                    step + ", IPv4_interface " + to_string(Sender{AF_INET, options_.ipv4_interface}));
+                    step + ", IPv4_interface " + to_string(options_.ipv4_interface));
 }
 
 Result<> DatagramLink::open_sender(std::uint32_t interface_index) {
@@ -102,7 +102,7 @@ Result<> DatagramLink::open_sender(std::uint32_t interface_index) {
   if (!fd) return std::unexpected(fd.error());
   sender_ = std::move(*fd);
   if (auto r = set_send_buffer(sender_.get(), options_); !r) return r;
-  if (options_.family == AF_INET) {  // IPv6 has no such thing
+  if (options_.family() == Family::ipv4) {  // IPv6 has no such thing
     const int no_check = options_.checksum ? 0 : 1;
     if (auto r = set_option(sender_.get(), SOL_SOCKET, SO_NO_CHECK, no_check, options_, "Checksum"); !r) return r;
   }
@@ -110,45 +110,43 @@ Result<> DatagramLink::open_sender(std::uint32_t interface_index) {
   if (multicast) {
     if (auto r = set_multicast_output(sender_.get(), interface_index); !r) return r;
   }
-  destination_ = socket_address(options_.family, multicast ? options_.address : options_.destination, options_.port,
-                                interface_index);
+  destination_ = socket_address(peer_address(options_), options_.port, interface_index);
   for (auto& m : messages_) m.msg_hdr.msg_namelen = destination_.length;
   return {};
 }
 
 Result<> DatagramLink::set_multicast_output(int fd, std::uint32_t interface_index) {
-  if (options_.family == AF_INET6) {
+  if (options_.family() == Family::ipv6) {
     if (auto r = set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0, options_, "IPV6_MULTICAST_LOOP"); !r) return r;
     return set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, static_cast<int>(interface_index), options_,
                       "choosing the outgoing interface");
   }
   if (auto r = set_option(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 0, options_, "IP_MULTICAST_LOOP"); !r) return r;
-  return set_option(
-      fd, IPPROTO_IP, IP_MULTICAST_IF, ipv4(options_.ipv4_interface), options_,
-      "choosing the outgoing interface by IPv4_interface " + to_string(Sender{AF_INET, options_.ipv4_interface}));
+  return set_option(fd, IPPROTO_IP, IP_MULTICAST_IF, ipv4(options_.ipv4_interface.bytes), options_,
+                    "choosing the outgoing interface by IPv4_interface " + to_string(options_.ipv4_interface));
 }
 
 // A network that returns our own datagrams would make us our own peer. They are told by address and port, so that
 // another program on this host can still send to us.
 void DatagramLink::learn_own_address(std::uint32_t interface_index) {
   if (options_.kind != LinkKind::multicast) return;
-  const auto any = socket_address(options_.family, {}, 0, 0);
+  const auto any = socket_address({.family = options_.family()}, 0, 0);
   sockaddr_storage name{};
   socklen_t length = sizeof name;
   if (::bind(sender_.get(), any.get(), any.length) < 0) return;
   if (::getsockname(sender_.get(), reinterpret_cast<sockaddr*>(&name), &length) < 0) return;
   own_port_ = port_of(name);
 
-  UniqueFd probe(::socket(options_.family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  UniqueFd probe(::socket(socket_family(options_.family()), SOCK_DGRAM | SOCK_CLOEXEC, 0));
   length = sizeof name;
   if (!probe || !set_multicast_output(probe.get(), interface_index)) return;
   if (::connect(probe.get(), destination_.get(), destination_.length) < 0) return;
   if (::getsockname(probe.get(), reinterpret_cast<sockaddr*>(&name), &length) < 0) return;
-  own_address_ = sender_of(name);
+  own_address_ = ip_address_of(name);
 }
 
 bool DatagramLink::is_own(const sockaddr_storage& from) const {
-  return own_address_ && port_of(from) == own_port_ && sender_of(from) == *own_address_;
+  return own_address_ && port_of(from) == own_port_ && ip_address_of(from) == *own_address_;
 }
 
 void DatagramLink::receive() {
@@ -171,7 +169,7 @@ void DatagramLink::receive() {
       }
       ++statistics_.packets_received;
       statistics_.bytes_received += buffers_.size(i);
-      handlers_.on_datagram(number_, sender_of(buffers_.sender(i)), {buffers_.data(i), buffers_.size(i)});
+      handlers_.on_datagram(number_, ip_address_of(buffers_.sender(i)), {buffers_.data(i), buffers_.size(i)});
       if (!receiver_) return;  // closed by the handler
     }
     if (count < asked) return;

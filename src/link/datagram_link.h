@@ -55,7 +55,7 @@ class DatagramLink final : public Link {
   UniqueFd sender_;
   SocketAddress destination_;
   // What our own datagrams look like if the network returns them; multicast alone.
-  std::optional<Sender> own_address_;
+  std::optional<IpAddress> own_address_;
   std::uint16_t own_port_ = 0;
   bool stalled_ = false;  // the last batch found no room for too long
   std::array<mmsghdr, kBatch> messages_{};

@@ -20,8 +20,8 @@ constexpr Duration kSettleTime = std::chrono::seconds(2);
 
 }  // namespace
 
-std::size_t buffer_size_for(LinkKind kind, int family, std::uint32_t mtu) {
-  const std::uint32_t headers = kind == LinkKind::tcp ? 40 : family == AF_INET6 ? 48 : 28;
+std::size_t buffer_size_for(LinkKind kind, Family family, std::uint32_t mtu) {
+  const std::uint32_t headers = kind == LinkKind::tcp ? 40 : family == Family::ipv6 ? 48 : 28;
   const std::size_t size = mtu > headers ? mtu - headers : 0;
   return std::clamp(size, kMinBufferSize, kMaxBufferSize);
 }
@@ -123,7 +123,7 @@ bool LinkSet::congested() const { return slots_[current_].link->congested(); }
 
 std::size_t LinkSet::buffer_size() const {
   const auto& slot = slots_[current_];
-  return buffer_size_for(slot.options.kind, slot.options.family, slot.mtu);
+  return buffer_size_for(slot.options.kind, slot.options.family(), slot.mtu);
 }
 
 void LinkSet::make_current(std::size_t link) {
@@ -171,10 +171,10 @@ void LinkSet::interface_changed(std::string_view name, std::uint32_t index, bool
 
 void LinkSet::interface_removed(std::string_view name) { interface_changed(name, 0, false, false, 0); }
 
-InterfaceStatus LinkSet::interface_status(std::size_t link) const {
+LinkState LinkSet::interface_state(std::size_t link) const {
   const auto& slot = slots_[link];
-  if (!slot.up) return InterfaceStatus::down;
-  return slot.running ? InterfaceStatus::running : InterfaceStatus::no_carrier;
+  if (!slot.up) return LinkState::down;
+  return slot.running ? LinkState::running : LinkState::no_carrier;
 }
 
 ErrorQueueStatistics LinkSet::error_queue() const {

@@ -16,18 +16,6 @@
 namespace ctsync::link {
 namespace {
 
-std::string_view name_of(LinkKind kind) {
-  switch (kind) {
-    case LinkKind::multicast:
-      return "Multicast";
-    case LinkKind::udp:
-      return "UDP";
-    case LinkKind::tcp:
-      return "TCP";
-  }
-  return "";
-}
-
 Result<> force_buffer(int fd, int option, std::uint32_t bytes, const LinkOptions& options, std::string_view step) {
   const int value = static_cast<int>(std::min<std::uint32_t>(bytes, INT32_MAX));
   auto done = set_option(fd, SOL_SOCKET, option, value, options, step);
@@ -35,8 +23,8 @@ Result<> force_buffer(int fd, int option, std::uint32_t bytes, const LinkOptions
   return done;
 }
 
-bool is_link_local(const Sender& s) {
-  return s.family == AF_INET6 && s.address[0] == 0xfe && (s.address[1] & 0xc0) == 0x80;
+bool is_link_local(const IpAddress& s) {
+  return s.family == Family::ipv6 && s.bytes[0] == 0xfe && (s.bytes[1] & 0xc0) == 0x80;
 }
 
 // Whether the interface has addresses of the link's family, but not the one to bind to. Link-local ones come by
@@ -47,12 +35,13 @@ bool has_other_address(const LinkOptions& options) {
   bool other = false;
   bool own = false;
   for (const auto* i = list; i != nullptr; i = i->ifa_next) {
-    if (i->ifa_addr == nullptr || i->ifa_addr->sa_family != options.family || options.interface != i->ifa_name)
+    if (i->ifa_addr == nullptr || i->ifa_addr->sa_family != socket_family(options.family()) ||
+        options.interface != i->ifa_name)
       continue;
     sockaddr_storage address{};
-    std::memcpy(&address, i->ifa_addr, options.family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
-    const auto found = sender_of(address);
-    own = own || (options.kind != LinkKind::multicast && found == Sender{options.family, options.address});
+    std::memcpy(&address, i->ifa_addr, options.family() == Family::ipv4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
+    const auto found = ip_address_of(address);
+    own = own || (options.kind != LinkKind::multicast && found == options.address);
     other = other || !is_link_local(found);
   }
   ::freeifaddrs(list);
@@ -61,13 +50,13 @@ bool has_other_address(const LinkOptions& options) {
 
 }  // namespace
 
-SocketAddress socket_address(int family, const AddressBytes& address, std::uint16_t port, std::uint32_t scope) {
+SocketAddress socket_address(const IpAddress& address, std::uint16_t port, std::uint32_t scope) {
   SocketAddress out;
-  if (family == AF_INET6) {
+  if (address.family == Family::ipv6) {
     sockaddr_in6 v6{};
     v6.sin6_family = AF_INET6;
     v6.sin6_port = network_order(port);
-    std::memcpy(&v6.sin6_addr, address.data(), sizeof v6.sin6_addr);
+    std::memcpy(&v6.sin6_addr, address.bytes.data(), sizeof v6.sin6_addr);
     v6.sin6_scope_id = scope;
     std::memcpy(&out.storage, &v6, sizeof v6);
     out.length = sizeof v6;
@@ -75,7 +64,7 @@ SocketAddress socket_address(int family, const AddressBytes& address, std::uint1
     sockaddr_in v4{};
     v4.sin_family = AF_INET;
     v4.sin_port = network_order(port);
-    std::memcpy(&v4.sin_addr, address.data(), sizeof v4.sin_addr);
+    std::memcpy(&v4.sin_addr, address.bytes.data(), sizeof v4.sin_addr);
     std::memcpy(&out.storage, &v4, sizeof v4);
     out.length = sizeof v4;
   }
@@ -88,46 +77,49 @@ std::uint16_t port_of(const sockaddr_storage& address) {
   return network_order(v4.sin_port);
 }
 
-Sender sender_of(const sockaddr_storage& address) {
-  Sender out;
+IpAddress ip_address_of(const sockaddr_storage& address) {
+  IpAddress out;
   if (address.ss_family == AF_INET6) {
     sockaddr_in6 v6{};
     std::memcpy(&v6, &address, sizeof v6);
     if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
-      out.family = AF_INET;
-      std::memcpy(out.address.data(), v6.sin6_addr.s6_addr + 12, 4);
+      out.family = Family::ipv4;
+      std::memcpy(out.bytes.data(), v6.sin6_addr.s6_addr + 12, 4);
     } else {
-      out.family = AF_INET6;
-      std::memcpy(out.address.data(), &v6.sin6_addr, sizeof v6.sin6_addr);
+      out.family = Family::ipv6;
+      std::memcpy(out.bytes.data(), &v6.sin6_addr, sizeof v6.sin6_addr);
     }
   } else if (address.ss_family == AF_INET) {
     sockaddr_in v4{};
     std::memcpy(&v4, &address, sizeof v4);
-    out.family = AF_INET;
-    std::memcpy(out.address.data(), &v4.sin_addr, sizeof v4.sin_addr);
+    out.family = Family::ipv4;
+    std::memcpy(out.bytes.data(), &v4.sin_addr, sizeof v4.sin_addr);
   }
   return out;
 }
 
-std::string to_string(const Sender& sender) {
-  char text[INET6_ADDRSTRLEN] = "";
-  ::inet_ntop(sender.family, sender.address.data(), text, sizeof text);
-  return text;
+std::string describe(const IpAddress& address, std::uint16_t port) {
+  return fmt::format("{} port {}", to_string(address), port);
 }
 
-std::string describe(int family, const AddressBytes& address, std::uint16_t port) {
-  return fmt::format("{} port {}", to_string(Sender{family, address}), port);
+IpAddress local_address(const LinkOptions& options) {
+  return options.address.is_set() ? options.address : IpAddress{.family = options.family()};
+}
+
+IpAddress peer_address(const LinkOptions& options) {
+  if (options.kind == LinkKind::multicast) return options.address;
+  return options.destination.is_set() ? options.destination : IpAddress{.family = options.family()};
 }
 
 std::unexpected<Error> open_error(const LinkOptions& options, std::string_view step) {
   const int code = errno;
   return fail(fmt::format("can't open channel socket: {} ({} link on `{}': {})", std::strerror(code),
-                          name_of(options.kind), options.interface, step),
+                          to_string(options.kind), options.interface, step),
               code);
 }
 
 Result<UniqueFd> open_socket(const LinkOptions& options, int type) {
-  UniqueFd fd(::socket(options.family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  UniqueFd fd(::socket(socket_family(options.family()), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return open_error(options, "no socket");
   return fd;
 }
@@ -179,7 +171,7 @@ bool may_come(const LinkOptions& options, const Error& why) {
   if (why.code != ENODEV && why.code != EADDRNOTAVAIL) return false;
   const auto info = query_interface(options);
   if (!info) return true;
-  if (options.kind == LinkKind::multicast && options.family == AF_INET6) return false;  // needs no address
+  if (options.kind == LinkKind::multicast && options.family() == Family::ipv6) return false;  // needs no address
   // An address of an interface that is down, or one whose uniqueness is still in doubt, cannot be bound.
   return !info->up || !has_other_address(options);
 }

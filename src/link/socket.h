@@ -12,7 +12,6 @@
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
 #include "ctsync/link/link_options.h"
-#include "ctsync/link/sender.h"
 
 namespace ctsync::link {
 
@@ -25,14 +24,18 @@ struct SocketAddress {
 
 // `port` in host byte order. `scope`: interface index, used for IPv6 alone; the kernel looks at it for link-local ones
 // only.
-SocketAddress socket_address(int family, const AddressBytes& address, std::uint16_t port, std::uint32_t scope);
+SocketAddress socket_address(const IpAddress& address, std::uint16_t port, std::uint32_t scope);
 std::uint16_t port_of(const sockaddr_storage& address);
 
 // The address part; an IPv4 address mapped into IPv6 becomes an IPv4 address.
-Sender sender_of(const sockaddr_storage& address);
+IpAddress ip_address_of(const sockaddr_storage& address);
 
 // "10.0.0.1 port 3780", for error texts.
-std::string describe(int family, const AddressBytes& address, std::uint16_t port);
+std::string describe(const IpAddress& address, std::uint16_t port);
+
+// Where the link receives (0.0.0.0 or :: if nothing is configured) and where it sends to (multicast: the group).
+IpAddress local_address(const LinkOptions& options);
+IpAddress peer_address(const LinkOptions& options);
 
 // The line for a link that cannot be opened; takes errno at the moment of the call.
 std::unexpected<Error> open_error(const LinkOptions& options, std::string_view step);

@@ -53,7 +53,7 @@ Result<> TcpLink::open(std::uint32_t interface_index) {
     return r;
   }
   loop_.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_connections(); });
-  destination_ = socket_address(options_.family, options_.destination, options_.port, interface_index);
+  destination_ = socket_address(peer_address(options_), options_.port, interface_index);
   connect();
   return {};
 }
@@ -75,8 +75,8 @@ Result<> TcpLink::listen(std::uint32_t interface_index) {
   if (auto r = set_option(listener_.get(), SOL_SOCKET, SO_REUSEADDR, 1, options_, "SO_REUSEADDR"); !r) return r;
   if (auto r = set_receive_buffer(listener_.get(), options_); !r) return r;  // accepted sockets inherit it
   if (auto r = set_send_buffer(listener_.get(), options_); !r) return r;  // tells now if it will fail when connecting
-  const auto local = socket_address(options_.family, options_.address, options_.port, interface_index);
-  const auto where = describe(options_.family, options_.address, options_.port);
+  const auto local = socket_address(local_address(options_), options_.port, interface_index);
+  const auto where = describe(local_address(options_), options_.port);
   if (::bind(listener_.get(), local.get(), local.length) < 0) return open_error(options_, "bind to " + where);
   if (::listen(listener_.get(), kBacklog) < 0) return open_error(options_, "listen on " + where);
   return {};
@@ -112,7 +112,7 @@ void TcpLink::adopt(UniqueFd fd, const sockaddr_storage& from) {
   close_server();
   supervise(fd.get());
   server_ = std::move(fd);
-  server_peer_ = sender_of(from);
+  server_peer_ = ip_address_of(from);
   loop_.watch(server_.get(), EPOLLIN, [this](std::uint32_t) { read_stream(); });
 }
 
@@ -175,7 +175,7 @@ bool TcpLink::take_messages() {
 
 void TcpLink::connect() {
   last_attempt_ = loop_.now();
-  client_.reset(::socket(options_.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  client_.reset(::socket(socket_family(options_.family()), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!client_) return client_failed("connect", errno);
   supervise(client_.get());
   (void)set_send_buffer(client_.get(), options_);  // refusal stopped the start, at the listener

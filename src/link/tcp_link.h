@@ -77,7 +77,7 @@ class TcpLink final : public Link {
   UniqueFd listener_;
   Timer accept_timer_;
   UniqueFd server_;
-  Sender server_peer_;
+  IpAddress server_peer_;
   std::unique_ptr<std::uint8_t[]> stream_;
   std::size_t stream_size_ = 0;  // bytes in stream_, always the beginning of a message
 

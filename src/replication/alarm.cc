@@ -6,7 +6,7 @@
 namespace ctsync::replication {
 
 Alarm::Alarm(const EngineContext& context, const EngineOptions& options, TimePoint now)
-    : Engine(context, options, now), random_state_(options.seed), flow_wheel_(now), expect_wheel_(now) {
+    : Engine(context, options, now), random_(options.seed), flow_wheel_(now), expect_wheel_(now) {
   options_.refresh_time = std::max<std::uint32_t>(options_.refresh_time, 1);
 }
 
@@ -17,6 +17,7 @@ Verdict Alarm::on_message(const PeerAddress& from, const wire::Message& m, TimeP
     context_.events.peer_appeared(peers_.id(*p));
   }
   p->last_heard = now;
+  ++p->accepted;
   return m.header.flags == 0 ? Verdict::accept_data : Verdict::consumed;
 }
 
@@ -34,7 +35,8 @@ void Alarm::on_timer(TimePoint now) {
 }
 
 void Alarm::refresh(table::TimerWheel& wheel, Kind kind, TimePoint now) {
-  wheel.advance(now, [&](std::uint32_t id) {
+  constexpr std::size_t kMost = 2000;  // in one turn
+  wheel.advance(now, kMost, [&](std::uint32_t id) {
     queue_object({kind, id});
     wheel.schedule(id, now + refresh_delay());
   });
@@ -42,17 +44,9 @@ void Alarm::refresh(table::TimerWheel& wheel, Kind kind, TimePoint now) {
 
 // Whole seconds in 1..RefreshTime, plus one to five fifths of a second less a microsecond.
 Duration Alarm::refresh_delay() {
-  const auto seconds = std::chrono::seconds(1 + random() % options_.refresh_time);
-  const auto fifths = std::chrono::milliseconds(200 * (1 + random() % 5));
+  const auto seconds = std::chrono::seconds(1 + random_.next() % options_.refresh_time);
+  const auto fifths = std::chrono::milliseconds(200 * (1 + random_.next() % 5));
   return seconds + fifths - std::chrono::microseconds(1);
-}
-
-// SplitMix64: no more is needed to spread refreshes.
-std::uint64_t Alarm::random() {
-  std::uint64_t z = random_state_ += 0x9e3779b97f4a7c15U;
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
-  z = (z ^ z >> 27) * 0x94d049bb133111ebU;
-  return z ^ z >> 31;
 }
 
 }  // namespace ctsync::replication

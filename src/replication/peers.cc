@@ -2,6 +2,7 @@
 #include "ctsync/replication/peers.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "ctsync/replication/sequence.h"
 
@@ -9,10 +10,7 @@ namespace ctsync::replication {
 
 namespace {
 
-bool is_at(const Peer& p, const PeerAddress& a) {
-  const auto& place = p.places[a.link];
-  return place.known && place.family == a.family && place.address == a.address;
-}
+bool is_at(const Peer& p, const PeerAddress& a) { return p.places[a.link] == a.address; }
 
 // How far `seq` is from continuing `p`; nothing if it does not.
 std::optional<std::uint32_t> fit(const Peer& p, std::uint32_t seq) {
@@ -37,7 +35,7 @@ Peer* Peers::best_fit(const PeerAddress& from, std::uint32_t seq) {
   Peer* best = nullptr;
   std::uint32_t best_distance = 0;
   for (auto& p : peers_) {
-    if (!p.used || !p.received || p.places[from.link].known) continue;
+    if (!p.used || !p.received || p.places[from.link].is_set()) continue;
     const auto distance = fit(p, seq);
     if (!distance || (best != nullptr && *distance >= best_distance)) continue;
     best = &p;
@@ -70,7 +68,12 @@ Peer* Peers::find(const PeerAddress& from, const wire::Header& h, TimePoint now)
 
 Peer& Peers::add(const PeerAddress& from, TimePoint now) {
   auto room = std::ranges::find_if(peers_, [](const Peer& p) { return !p.used; });
-  if (room == peers_.end()) room = std::ranges::min_element(peers_, {}, &Peer::last_heard);
+  if (room == peers_.end()) {
+    room = std::ranges::min_element(peers_, {}, [now](const Peer& p) {
+      const bool gone = now - p.last_heard > kGone;
+      return std::tuple(gone ? 0 : p.accepted, p.last_heard);
+    });
+  }
   *room = Peer{};
   room->used = true;
   room->link = from.link;
@@ -79,11 +82,11 @@ Peer& Peers::add(const PeerAddress& from, TimePoint now) {
   return *room;
 }
 
-void Peers::take_place(Peer& p, const PeerAddress& from) { p.places[from.link] = {true, from.family, from.address}; }
+void Peers::take_place(Peer& p, const PeerAddress& from) { p.places[from.link] = from.address; }
 
 void Peers::leave_place(Peer& p, std::uint8_t link) {
   p.places[link] = {};
-  p.used = std::ranges::any_of(p.places, &Peer::Place::known);
+  p.used = std::ranges::any_of(p.places, &IpAddress::is_set);
 }
 
 bool Peers::is_two_daemons(Peer& p, std::uint8_t link, TimePoint now) {

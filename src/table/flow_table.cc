@@ -19,16 +19,6 @@ std::uint32_t extra_bits(const FlowRecord& r, std::uint32_t present) {
 
 }  // namespace
 
-TupleHash::TupleHash(std::uint64_t seed) {
-  for (auto& k : key_) {  // splitmix64
-    seed += 0x9e3779b97f4a7c15U;
-    auto z = seed;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebU;
-    k = z ^ z >> 31;
-  }
-}
-
 FlowTable::FlowTable(std::uint32_t limit, std::uint32_t expected, std::uint64_t seed)
     : limit_(limit), hash_(seed), index_(std::min(expected, limit)) {}
 

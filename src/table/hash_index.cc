@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kSmallest = 64;
 constexpr std::size_t kLargest = std::size_t{1} << 31;
-// Buckets looked at in an insertion while growing. The larger array is far from full when the last one has moved.
+// Buckets looked at per insertion while growing: the larger array is far from full when the last entry has moved.
 constexpr std::uint32_t kBucketsAnInsert = 16;
 
 constexpr std::size_t most_entries(std::size_t capacity) { return capacity / 8 * 7; }
@@ -55,9 +55,9 @@ bool HashIndex::grow() {
 }
 
 void HashIndex::start_moving(Array larger) {
-  if (old_.entries) move_some(std::numeric_limits<std::uint32_t>::max());  // cannot be, at 16 buckets an insertion
+  if (old_.entries) move_some(std::numeric_limits<std::uint32_t>::max());  // cannot happen, at 16 buckets per insertion
   old_ = std::exchange(current_, std::move(larger));
-  // Begin behind an empty bucket: no probe sequence crosses one, so what lies behind it can move without breaking any.
+  // Begin after an empty bucket: no probe sequence crosses one, so what lies after it can move without breaking any.
   last_bucket_ = 0;
   while (old_.entries[last_bucket_].ref != 0) ++last_bucket_;
   cursor_ = (last_bucket_ + 1) & old_.mask;
@@ -91,7 +91,7 @@ bool HashIndex::erase_in(Array& a, std::uint32_t hash, std::uint32_t id) {
   // Move back whatever would no longer be found across the hole.
   for (auto i = (hole + 1) & a.mask; a.entries[i].ref != 0; i = (i + 1) & a.mask) {
     const auto home = a.entries[i].hash & a.mask;
-    if (((i - home) & a.mask) < ((i - hole) & a.mask)) continue;  // its home lies behind the hole
+    if (((i - home) & a.mask) < ((i - hole) & a.mask)) continue;  // its home lies after the hole
     a.entries[hole] = a.entries[i];
     hole = i;
   }

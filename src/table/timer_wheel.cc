@@ -8,8 +8,8 @@
 namespace ctsync::table {
 
 // A deadline lies on the level of the highest group of bits in which its tick differs from the current one, so on every
-// level the occupied buckets are those behind the current one, and the first of the lowest occupied level is the next
-// to act on.
+// level the occupied buckets come after the current one, and the first of the lowest occupied level is the next to act
+// on.
 
 std::array<std::uint32_t, TimerWheel::kLevels * TimerWheel::kBuckets> TimerWheel::empty_heads() {
   std::array<std::uint32_t, kLevels * kBuckets> heads;
@@ -81,18 +81,24 @@ bool TimerWheel::to_next_tick(std::uint32_t target) {
   for (unsigned level = 1; level < kLevels; ++level) {
     const auto number = tick_ >> (level * kBits) & (kBuckets - 1);
     if ((occupied_[level] >> number & 1U) == 0) continue;
-    spread(level * kBuckets + number);
+    spreading_ = static_cast<std::uint16_t>(level * kBuckets + number);
     break;
   }
   return true;
 }
 
-// Hands the deadlines of a bucket that has begun to the levels below.
-void TimerWheel::spread(std::uint32_t bucket) {
-  for (auto id = heads_[bucket]; id != kNoId; id = heads_[bucket]) {
+// Hands the deadlines of a bucket that has begun to the levels below, `most` of them, which is counted down. False if some
+// are left. Nothing new comes into that bucket meanwhile: what is due within its span belongs to a level below.
+bool TimerWheel::spread_some(std::size_t& most) {
+  if (spreading_ == kNoBucket) return true;
+  for (auto id = heads_[spreading_]; id != kNoId; id = heads_[spreading_]) {
+    if (most == 0) return false;
+    --most;
     unlink(id);
     link(id);
   }
+  spreading_ = kNoBucket;
+  return most != 0;
 }
 
 std::uint32_t TimerWheel::pop_due() {
@@ -102,6 +108,7 @@ std::uint32_t TimerWheel::pop_due() {
 }
 
 std::optional<TimePoint> TimerWheel::next_deadline() const {
+  if (spreading_ != kNoBucket) return start_ + tick_ * kTick;
   const auto next = next_tick();
   if (!next) return std::nullopt;
   return start_ + *next * kTick;

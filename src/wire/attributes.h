@@ -25,7 +25,7 @@ struct AttrRule {
 
 constexpr std::uint32_t padded(std::uint32_t length) { return (length + 3U) & ~3U; }
 
-// What is left of a timeout told `age` seconds ago: at least 1, for the flow is still there; 0 stays 0.
+// What is left of a timeout reported `age` seconds ago: at least 1, because the flow is still there; 0 stays 0.
 constexpr std::uint32_t aged_timeout(std::uint32_t timeout, std::uint32_t age) {
   if (timeout == 0) return 0;
   return timeout > age ? timeout - age : 1;
@@ -43,7 +43,7 @@ inline void put_be16(ByteWriter& w, std::uint32_t id, std::uint16_t v) {
   put_header(w, id, 2);
   w.be32(static_cast<std::uint32_t>(v) << 16);
 }
-// The three attributes in host order, spec 2.3.
+// The three attributes in host order, spec replication.md 2.3.
 inline void put_host16(ByteWriter& w, std::uint32_t id, std::uint16_t v) { put_be16(w, id, network_order(v)); }
 inline void put_be32(ByteWriter& w, std::uint32_t id, std::uint32_t v) {
   put_header(w, id, 4);
@@ -64,7 +64,7 @@ inline void put_addresses(ByteWriter& w, std::uint32_t ipv4_id, std::uint32_t ip
   w.copy(t.src.data(), size);
   w.copy(t.dst.data(), size);
 }
-// A terminated string; one of more than `max_length` characters, or empty, is left out.
+// A terminated string; left out if it is empty or has more than `max_length` characters.
 inline void put_string(ByteWriter& w, std::uint32_t id, std::span<const char> text, std::size_t max_length) {
   const auto length = ::strnlen(text.data(), text.size());
   if (length == 0 || length > max_length) return;
@@ -106,7 +106,7 @@ inline bool get_string(std::span<char> to, std::span<const std::uint8_t> data) {
   return true;
 }
 
-// Where the attributes of one message are. Later ones replace earlier ones, as the rules want, and the codec need not
+// Where the attributes of one message are. Later ones replace earlier ones, as the rules demand, and the codec need not
 // care about their order.
 template <std::size_t kCount>
 class AttrIndex {

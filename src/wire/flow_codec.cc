@@ -94,7 +94,7 @@ void put_protocol_part(ByteWriter& w, const Flow& f, const FlowExtra* x, const E
     put_host16(w, kIcmpId, f.orig.icmp_id());
     return;
   }
-  // Stock sends nothing for GRE and UDP-Lite, but takes keys and ports (spec 9, 11).
+  // Stock sends nothing for GRE and UDP-Lite, but takes keys and ports (spec replication.md 9, 11).
   const bool unsent_by_stock = (l4 == kGre || l4 == kUdpLite) && (f.orig.src_port != 0 || f.orig.dst_port != 0);
   if (has_ports(l4) || unsent_by_stock) put_ports(w, kOrigPorts, f.orig);
   if (!f.knows(has::kProtoState)) return;
@@ -124,7 +124,7 @@ void put_nat(ByteWriter& w, const Flow& f) {
   const auto nat = nat_of(f);
   if (nat.snat) put_address(w, kSnatIpv4, kSnatIpv6, f.orig.family, f.reply_dst);
   if (nat.dnat) put_address(w, kDnatIpv4, kDnatIpv6, f.orig.family, f.reply_src);
-  // For ICMP the two numbers are not ports; stock sends zeros then (spec 2.5).
+  // For ICMP the two numbers are not ports; stock sends zeros then (spec replication.md 2.5).
   const bool ports = !is_icmp(f.orig.l4);
   if (nat.snat_port) put_host16(w, kSnatPort, ports ? f.reply_dst_port : std::uint16_t{0});
   if (nat.dnat_port) put_host16(w, kDnatPort, ports ? f.reply_src_port : std::uint16_t{0});
@@ -197,7 +197,7 @@ void get_nat(Flow& f, const Attributes& a) {
     get_address(f.reply_src, f.orig.family, a.at(dnat));
     f.present |= has::kDnat;
   }
-  if (is_icmp(f.orig.l4)) return;  // noise of stock senders, spec 2.5
+  if (is_icmp(f.orig.l4)) return;  // noise of stock senders, spec replication.md 2.5
   if (a.has(kSnatPort)) {
     f.reply_dst_port = get_host16(a.at(kSnatPort));
     f.present |= has::kSnatPort;
@@ -247,7 +247,7 @@ void get_protocol_state(FlowRecord& r, const Attributes& a) {
   }
 }
 
-// A master without addresses or protocol names no flow: ignored.
+// A master without addresses or protocol names no flow; it is ignored.
 void get_master(FlowRecord& r, const Attributes& a) {
   const auto family = a.has(kMasterIpv4) ? Family::ipv4 : a.has(kMasterIpv6) ? Family::ipv6 : Family::none;
   if (family == Family::none || !a.has(kMasterL4Proto)) return;
@@ -272,7 +272,7 @@ void get_extras(FlowRecord& r, const Attributes& a) {
   }
   if (a.has(kHelper) && get_string(x.helper, a.span(kHelper))) f.present |= has::kHelper;
   if (a.has(kLabels)) {
-    // Bits beyond those of the kernel are dropped.
+    // Bits that the kernel does not have are dropped.
     const auto words = std::min(a.span(kLabels).size() / 4, kLabelWords);
     x.labels = {};
     for (std::size_t i = 0; i < words; ++i) x.labels[i] = get_be32(a.at(kLabels) + 4 * i);

@@ -21,7 +21,7 @@ Packer::Packer(std::size_t buffer_size, const EncodeOptions& options, DatagramSi
 
 void Packer::set_buffer_size(std::size_t buffer_size) {
   buffer_size_ = buffer_size;
-  // Behind a complete batch there must be room for one more datagram and for the message that does not fit into it.
+  // After a complete batch there must be room for one more datagram and for the message that does not fit into it.
   const auto need = std::max(kArenaSize, 2 * (buffer_size + kMaxEncodedSize));
   if (need <= arena_size_) return;
   send_closed();
@@ -67,7 +67,7 @@ ByteWriter Packer::room() {
   return ByteWriter({arena_.get() + end_, kMaxEncodedSize});
 }
 
-// The message stands behind the open datagram already; this decides whether it belongs to it or begins the next one.
+// The message already follows the open datagram; this decides whether it belongs to it or begins the next one.
 void Packer::added(std::size_t message_size) {
   const auto open_size = end_ - open_begin_;
   if (open_size != 0 && open_size + message_size >= buffer_size_) close_open();

@@ -24,7 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (config.links.size() > kMaxLinks) std::abort();
     if (config.hash_size == 0 || config.hash_limit == 0 || config.poll_secs == 0) std::abort();
     for (const AddressEntry& entry : config.filter.addresses) {
-      if (entry.prefix > (entry.address.family == AF_INET ? 32U : 128U)) std::abort();
+      if (entry.prefix > (entry.address.family == ctsync::Family::ipv4 ? 32U : 128U)) std::abort();
     }
     check_start(config, "fuzz");
   }

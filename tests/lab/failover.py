@@ -37,7 +37,7 @@ table ip filter {{
         type filter hook input priority 0; policy drop;
         iifname "lo" accept
         iifname "sync0" accept
-        ip protocol vrrp accept
+        ip protocol 112 accept
         ct state established accept
         ip protocol icmp accept
     }}

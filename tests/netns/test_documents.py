@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -48,6 +49,33 @@ def test_there_are_examples_of_every_mode():
     modes = {found for path in EXAMPLES.values() for found in re.findall(r"^\s*(?:Mode )?(FTFW|ALARM|NOTRACK|Stats) \{",
                                                                          read(path), re.MULTILINE)}
     assert modes == {"FTFW", "ALARM", "NOTRACK", "Stats"}
+
+
+def test_kernel_settings_exist_and_lower_no_limit():
+    """A site copies the file as it is: what the kernel has sized by its memory is not to shrink."""
+    names = re.findall(r"^(net\.\S+) = \d+$", read("conf/sysctl.conf"), re.MULTILINE)
+    assert len(names) >= 4 and [name for name in names if name.endswith(("_max", "_buckets", "_mem"))] == []
+    with lab.Net("n") as net:
+        net.nft("table ip t { chain c { type filter hook input priority 0; ct state new accept; }; }")
+        for name in names:
+            net.run("test", "-e", "/proc/sys/" + name.replace(".", "/"))
+
+
+def rules_of_the_demonstration():
+    sys.path.insert(0, os.path.join(lab.ROOT, "tests/lab"))
+    import failover  # pylint: disable=import-outside-toplevel,import-error
+    return failover.RULES
+
+
+@pytest.mark.parametrize("rules", [lambda: read("conf/nftables.conf"), rules_of_the_demonstration], ids=["conf", "demo"])
+def test_rule_set_loads_without_protocol_names(rules):
+    """A minimal Debian has no /etc/protocols."""
+    hidden = "! test -e /etc/protocols || mount --bind /dev/null /etc/protocols; "
+    with lab.Net("n") as net:
+        def load(text):
+            return net.run("unshare", "--mount", "sh", "-c", hidden + "nft -f -", input=text, check=False).stderr
+        assert load(rules()) == ""
+        assert "vrrp" in load("table ip t { chain c { ip protocol vrrp accept; }; }"), "the names are not hidden"
 
 
 @pytest.mark.parametrize("page", ["ctsyncd.8", "ctsyncd.conf.5"])

@@ -361,7 +361,8 @@ def test_failed_start_does_not_hurt_the_running_one(node):
 def test_client_without_daemon(node):
     done = node.client("-s", check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "can't connect: is conntrackd running? appropriate permissions?" in done.stderr
+    reason = "No such file or directory"
+    assert done.stderr.endswith(f"can't connect: is conntrackd running? appropriate permissions? ({node.control_path}: {reason})\n")
 
 
 def test_client_as_nobody(node):
@@ -370,7 +371,36 @@ def test_client_as_nobody(node):
     os.chmod(node.config_path, 0o644)
     done = node.run("setpriv", "--reuid", "65534", "--clear-groups", node.binary, "-C", node.config_path, "-s", check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "can't connect" in done.stderr
+    assert f"appropriate permissions? ({node.control_path}: Permission denied)" in done.stderr
+
+
+def test_clients_do_not_repeat_the_warnings_of_the_configuration(node):
+    with open(node.config_path, encoding="utf-8") as file:
+        good = file.read()
+    node.write_config(good.replace("General {", "General {\n\tNice -20\n\tFilter {\n\tProtocol Accept { FOO TCP }\n\t}", 1))
+    node.start()
+    assert "deprecated nice configuration" in node.console() and "cannot find protocol `FOO'" in node.console()
+    assert node.client("-s").stderr == ""
+    node.write_config(good + "Nonsense\n")
+    assert "syntax error" in node.client("-s", check=False).stderr  # an error is told
+    node.write_config(good)
+
+
+def test_start_checks_what_only_a_daemon_minds(node):
+    """Polling: warned about with options of events, refused without an internal cache."""
+    with open(node.config_path, encoding="utf-8") as file:
+        good = file.read()
+    polling = good.replace("General {", "General {\n\tPollSecs 1\n\tNetlinkEventsReliable on", 1)
+    node.write_config(polling)
+    node.start()
+    assert re.search(r"\[warning\] .*its events are not used: .*`NetlinkEventsReliable'", node.console())
+    assert node.client("-s").stderr == ""
+    node.stop()
+    node.write_config(re.sub(r"Mode \w+ {", "Mode NOTRACK {\n\t\tDisableInternalCache on", polling, count=1))
+    done = node.start_background(check=False)
+    node.write_config(good)
+    assert done.returncode == 1 and not os.path.exists(node.lock_path)
+    assert "[ERROR]" in done.stderr and "nothing would be replicated with both `PollSecs' and" in done.stderr
 
 
 def test_log_lines_have_date_pid_and_level(node):

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "ctsync/base/clock.h"
-#include "random.h"
+#include "ctsync/base/random.h"
 
 namespace ctsync::sim {
 

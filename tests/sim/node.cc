@@ -90,7 +90,7 @@ void Node::destroy(std::uint32_t flow) {
 
 void Node::receive(std::size_t from, std::span<const std::uint8_t> datagram, TimePoint now) {
   now_ = now;
-  const replication::PeerAddress address{0, Family::ipv4, Address{10, 0, 0, static_cast<std::uint8_t>(from + 1)}};
+  const replication::PeerAddress address{0, {Family::ipv4, {10, 0, 0, static_cast<std::uint8_t>(from + 1)}}};
   wire::MessageReader reader(datagram);
   wire::Message m;
   while (reader.next(m, stats_)) {

@@ -8,12 +8,16 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "ctsync/base/clock.h"
+#include "ctsync/base/jobs.h"
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
+
+struct epoll_event;
 
 namespace ctsync {
 
@@ -39,22 +43,19 @@ class Timer {
   std::optional<TimePoint> at_;
 };
 
-// Long work in small steps. step() works until `budget_end` at most and tells whether it wants another turn.
-class Job {
+// Called at the end of every turn as long as it lives, in the order of creation. May be created and destroyed by any
+// handler, its own included. Must not outlive the loop.
+class TurnHook {
  public:
-  enum class State : std::uint8_t {
-    more,     // call again in the next turn
-    waiting,  // call again after wake()
-    done,     // remove me
-  };
-  virtual ~Job() = default;
-  virtual State step(TimePoint budget_end) = 0;
-  // After State::waiting: step again in the next turn. Counts too when called during the step that returns waiting.
-  void wake() { waiting_ = false; }
+  TurnHook(EventLoop& loop, std::function<void()> hook);
+  ~TurnHook();
+  TurnHook(const TurnHook&) = delete;
+  TurnHook& operator=(const TurnHook&) = delete;
 
  private:
   friend class EventLoop;
-  bool waiting_ = false;
+  EventLoop& loop_;
+  std::shared_ptr<std::function<void()>> hook_;
 };
 
 class EventLoop {
@@ -70,7 +71,8 @@ class EventLoop {
   Result<> open();
 
   // One handler a descriptor (unwatch before closing it); watching a watched descriptor replaces handler and events.
-  // events = 0 pauses it.
+  // events = 0 pauses it. A descriptor that the kernel does not take ends run() with its error: a daemon that is deaf
+  // to one of its descriptors must not go on as if all were well.
   void watch(int fd, std::uint32_t events, FdHandler handler);
   void change(int fd, std::uint32_t events);
   void unwatch(int fd);
@@ -78,14 +80,8 @@ class EventLoop {
   // Signals to handle in the loop; they are blocked in the process and delivered through a descriptor.
   Result<> watch_signals(const std::vector<int>& signals, std::function<void(int signal)> handler);
 
-  // The loop owns the job from here and drops it when it is done or cancelled.
-  Job* add_job(std::unique_ptr<Job> job);
-  void cancel_job(Job* job);
-  // Drops all jobs. For the shut-down: to be called before what they work on goes, not by a job.
-  void cancel_jobs();
-
-  // Called at the end of every turn, in the order of registration.
-  void on_turn(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
+  // What the loop steps in each turn. To be emptied (cancel_all) before what the jobs work on goes.
+  Jobs& jobs() { return jobs_; }
 
   // Gathering. Under a stream of events a wake-up for each costs far more than the event. So while kStreamRate or more
   // come in a millisecond (handlers tell through worked()), the loop sleeps until `d` after the beginning of the last
@@ -97,23 +93,16 @@ class EventLoop {
   // For this turn: there is more to read than was read, do not pause.
   void hurry() { hurry_ = true; }
 
-  void run();                                       // until stop()
-  void run_once(std::optional<Duration> max_wait);  // one turn
+  Result<> run();                                   // until stop(), or an error after which the loop is deaf
+  void run_once(std::optional<Duration> max_wait);  // one turn; none after such an error
   void stop() { stopping_ = true; }
 
   const Clock& clock() const { return clock_; }
   TimePoint now() const { return clock_.now(); }
-  // Time each job may take in a turn.
-  static constexpr Duration kJobBudget = std::chrono::microseconds(900);
-  // Once jobs have worked for kJobSprint, the loop rests before the next turn, for this part of the time the jobs took,
-  // if no descriptor is ready. Without a rest a long job would starve the processes of ordinary priority on its
-  // processor (the daemon has real-time priority), and the kernel, which does not let that happen, would stop the
-  // daemon for 50 ms in every second. After a second without jobs they may sprint again.
-  static constexpr int kJobRestPart = 6;
-  static constexpr Duration kJobSprint = std::chrono::milliseconds(400);
 
  private:
   friend class Timer;
+  friend class TurnHook;
   struct Watch {
     FdHandler handler;
     std::uint32_t events = 0;
@@ -122,13 +111,13 @@ class EventLoop {
 
   std::optional<Duration> wait_time(std::optional<Duration> max_wait) const;
   std::optional<TimePoint> first_timer() const;
-  bool job_ready() const;
-  void drop(const Job* job);
   void gather();
+  void fail_with(const char* call);
   bool control(int operation, int fd, const Watch& w);
+  int wait(std::span<epoll_event> ready, std::optional<Duration> time);
   void serve(std::uint64_t key, std::uint32_t events);
   void fire_timers();
-  void step_jobs();
+  void call_hooks();
 
   const Clock& clock_;
   UniqueFd epoll_;
@@ -136,14 +125,11 @@ class EventLoop {
   std::unordered_map<int, std::shared_ptr<Watch>> watches_;
   std::uint32_t last_serial_ = 0;
   std::vector<Timer*> timers_;
-  std::vector<std::unique_ptr<Job>> jobs_;
-  std::vector<std::function<void()>> hooks_;
-  Job* cancelled_while_running_ = nullptr;
-  Job* running_ = nullptr;
+  Jobs jobs_;
+  std::vector<TurnHook*> hooks_;  // nullptr: gone during this turn
   bool stopping_ = false;
-  Duration job_rest_{};
-  Duration job_work_{};     // since jobs began to sprint
-  TimePoint job_worked_{};  // last time
+  bool fine_wait_ = true;         // epoll_pwait2 is allowed
+  std::optional<Error> failure_;  // the first one
   Duration pause_{};
   void watch_rate(TimePoint t);
 

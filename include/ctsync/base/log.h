@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The log: a seam (Log) and the real thing (SystemLog: terminal, file, syslog) in conntrackd's line format
-// (spec cli.md section 10): "[Www Mmm dd hh:mm:ss yyyy] (pid=N) [LEVEL] text".
+// (spec cli.md section 10): "[Www Mmm dd hh:mm:ss yyyy] (pid=N) [LEVEL] text". It never makes its writer wait.
 #pragma once
 
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "ctsync/base/clock.h"
+#include "ctsync/base/file_writer.h"
+#include "ctsync/base/line_writer.h"
 #include "ctsync/base/result.h"
-#include "ctsync/base/unique_fd.h"
+#include "ctsync/base/syslog_writer.h"
+#include "ctsync/base/terminal_writer.h"
 
 namespace ctsync {
 
@@ -50,33 +55,48 @@ enum class Terminal : std::uint8_t { none, problems, all };  // problems: warnin
 
 // Where a SystemLog writes.
 struct LogTargets {
-  std::string file;                    // path, empty = none; opened for appending, mode 0600
+  std::string file;                    // path, empty = none; see FileWriter
   std::optional<int> syslog_facility;  // LOG_DAEMON, LOG_LOCAL0 ...
   Terminal terminal = Terminal::all;
 };
 
+// A line is written before write() returns if its places take it at once. Else it is kept: call flush() now and then
+// while pending().
 class SystemLog final : public Log {
  public:
-  SystemLog() = default;  // terminal only, until open()
+  static constexpr std::size_t kMostKept = 256U << 10;  // bytes, for each place
+  // How long the end of the log, or of its terminal, is put off for lines that are still kept.
+  static constexpr Duration kLastTry = std::chrono::milliseconds(200);
+
+  SystemLog();  // terminal only, until open()
   ~SystemLog() override;
   SystemLog(const SystemLog&) = delete;
   SystemLog& operator=(const SystemLog&) = delete;
 
-  // Opens file and syslog. On failure nothing changes and the error names the file.
+  // Opens the file. On failure nothing changes and the error names the file.
   Result<> open(const LogTargets& targets);
   // Opens the file again under its name (after rotation); on failure the old one stays in use.
   Result<> reopen();
   // With -d the terminal goes once start-up is over.
-  void set_terminal(Terminal t) { targets_.terminal = t; }
+  void set_terminal(Terminal t);
+
+  bool pending() const;
+  LineWriter::Left flush();
 
   void write(Level level, std::string_view text) override;
   void write_entry(Level level, std::string_view text) override;
 
  private:
+  std::vector<LineWriter*> writers();
+  static void put(LineWriter& writer, std::string_view line);
   void to_file(std::string_view line);
+  void to_syslog(Level level, std::string_view text);
 
   LogTargets targets_;
-  UniqueFd file_;
+  TerminalWriter out_;
+  TerminalWriter err_;
+  std::unique_ptr<FileWriter> file_;      // none: not wanted
+  std::unique_ptr<SyslogWriter> syslog_;  // none: not wanted
 };
 
 // "Www Mmm dd hh:mm:ss yyyy" of local time, as ctime prints it, without newline.

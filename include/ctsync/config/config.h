@@ -29,12 +29,12 @@ struct SchedulerConfig {
 // Where expectations are synchronised (`ExpectationSync`).
 struct ExpectationSync {
   bool enabled = false;
-  std::vector<std::string> helpers;  // empty: of all helpers. Else of helpers whose name starts with one of these,
+  std::vector<std::string> helpers;  // empty: of all helpers. Otherwise of those whose name starts with one of these,
                                      // case-insensitively; at most 16 characters each
 };
 
 struct Config {
-  // Which top-level blocks the file has. sync and stats never both. None of the three: the daemon idles.
+  // Which top-level blocks the file has; never both sync and stats. With none of the three the daemon idles.
   bool has_sync = false;
   bool has_stats = false;
   bool has_helper = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The `Filter` blocks of `General`, merged into one list a kind (spec config.md 6): a second block of a kind adds to
+// The `Filter` blocks of `General`, merged into one list per kind (spec config.md 6): a second block of a kind adds to
 // the list and its action replaces the earlier one. A kind without an action is not tested at all; a kind with an
 // action and an empty list is (`Accept { }` rejects everything).
 #pragma once
@@ -8,11 +8,10 @@
 #include <optional>
 #include <vector>
 
-#include "ctsync/config/ip_address.h"
+#include "ctsync/flow/flow_filter.h"
+#include "ctsync/flow/ip_address.h"
 
 namespace ctsync::config {
-
-enum class FilterAction { accept, ignore };
 
 struct AddressEntry {
   IpAddress address;    // host bits below `prefix` are zero

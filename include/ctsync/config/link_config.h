@@ -7,24 +7,20 @@
 #include <optional>
 #include <string>
 
-#include "ctsync/config/ip_address.h"
+#include "ctsync/flow/ip_address.h"
+#include "ctsync/flow/link_kind.h"
 
 namespace ctsync::config {
 
-enum class LinkKind { multicast, udp, tcp };
-
-// The word the file uses: "Multicast", "UDP" or "TCP".
-const char* to_string(LinkKind kind);
-
 struct LinkConfig {
   LinkKind kind = LinkKind::udp;
-  bool is_default = false;   // marked `Default`; Config::first_link() tells which link is to be active first
-  std::string interface;     // empty: not given. Longer than 15 characters: no such interface can exist
-  int family = AF_UNSPEC;    // of the last valid address statement; AF_UNSPEC: no valid address at all
-  IpAddress address;         // Multicast: the group. UDP and TCP: local address to receive on. Unset: any address
-  IpAddress destination;     // UDP and TCP: the peer. Unset: 0.0.0.0 or ::
-  IpAddress ipv4_interface;  // Multicast over IPv4: local address of the link. Unset: the kernel chooses
-  std::uint16_t port = 0;    // host byte order; `Group` or `Port`. 0: not given, a random port
+  bool is_default = false;       // marked `Default`; Config::first_link() tells which link is to be active first
+  std::string interface;         // empty: not given. Longer than 15 characters: no such interface can exist
+  Family family = Family::none;  // of the last valid address statement; none: no valid address at all
+  IpAddress address;             // Multicast: the group. UDP and TCP: local address to receive on. Unset: any address
+  IpAddress destination;         // UDP and TCP: the peer. Unset: 0.0.0.0 or ::
+  IpAddress ipv4_interface;      // Multicast over IPv4: local address of the link. Unset: the kernel chooses
+  std::uint16_t port = 0;        // host byte order; `Group` or `Port`. 0: not given, a random port
   std::optional<std::uint32_t> send_buffer;     // bytes for SO_SNDBUFFORCE; absent: kernel default
   std::optional<std::uint32_t> receive_buffer;  // bytes for SO_RCVBUFFORCE; absent: kernel default
   bool checksum = true;                         // false: send UDP without checksum (SO_NO_CHECK); no meaning for TCP

@@ -29,9 +29,11 @@ ParseResult parse_file(const std::string& path);
 // `file_name` only appears in the diagnostics.
 ParseResult parse_text(std::string_view text, const std::string& file_name);
 
-// What a client does not mind but a daemon cannot start with: no link, a link without interface or address, addresses
-// of two families in one link. Errors only; empty if a start may be tried. conntrackd fails on these when it opens
-// the link, naming only an unrelated system error (spec config.md 9). `file_name` only appears in the diagnostics.
+// What a client does not mind but the start of a daemon does. Errors, with which it cannot or must not start: no link,
+// a link without interface or address, addresses of two families in one link (conntrackd fails on these when it opens
+// the link, naming only an unrelated system error, spec config.md 9), or statements that together replicate nothing.
+// Warnings, which are to be shown: what runs, but hardly as it was meant. Nothing at all if the file is in order.
+// `file_name` only appears in the diagnostics.
 std::vector<Diagnostic> check_start(const Config& config, const std::string& file_name);
 
 }  // namespace ctsync::config

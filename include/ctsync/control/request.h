@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "ctsync/node/command.h"
+
 namespace ctsync::control {
 
 // Naming: ct = conntrack entries, expect = expectations, all = both.
@@ -46,7 +48,7 @@ enum class Request : std::int32_t {
   stats_queue = 36,
 };
 
-// The request with this number, or nothing if there is none (27 is reserved and counts as none).
-std::optional<Request> request_of(std::int32_t code);
+// What the request with this number asks for; nothing if there is none (27 is reserved and counts as none).
+std::optional<node::Command> decode_request(std::int32_t code);
 
 }  // namespace ctsync::control

@@ -16,16 +16,18 @@
 #include "ctsync/base/event_loop.h"
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
-#include "ctsync/control/client_handle.h"
-#include "ctsync/control/request.h"
+#include "ctsync/node/client.h"
+#include "ctsync/node/command.h"
 
 namespace ctsync::control {
 
-class RequestHandler {
+class Connection;
+
+class CommandHandler {
  public:
-  virtual ~RequestHandler() = default;
+  virtual ~CommandHandler() = default;
   // Answers with client.write(), and client.finish() now or later; the handle may be copied and kept.
-  virtual void on_request(Request request, Client client) = 0;
+  virtual void on_command(const node::Command& command, const node::Client& client) = 0;
 };
 
 struct ServerStats {
@@ -35,12 +37,15 @@ struct ServerStats {
 
 class Server {
  public:
-  static constexpr std::size_t kMaxClients = 64;  // more are closed at once
+  // More wait until one has gone. So that nobody waits for clients that do nothing: when all places are taken, the one that
+  // has been silent for longest makes room, else the one that has not read its answer for longest, kMaxStall at the least.
+  static constexpr std::size_t kMaxClients = 64;
+  static constexpr Duration kMaxStall = std::chrono::seconds(5);
   static constexpr Duration kRequestTimeout = std::chrono::seconds(10);
   static constexpr std::size_t kMaxPath = 107;  // sun_path without the terminating zero
 
   // Loop and handler must outlive the server.
-  Server(EventLoop& loop, RequestHandler& handler);
+  Server(EventLoop& loop, CommandHandler& handler);
   ~Server();  // closes as close() does
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -59,6 +64,8 @@ class Server {
   Result<> bind_and_listen(const std::string& path);
   void accept_clients();
   void add_client(UniqueFd fd);
+  void pause_accepting();
+  std::shared_ptr<Connection> find_victim() const;
   void on_events(const std::shared_ptr<Connection>& c, std::uint32_t events);
   void read_request(const std::shared_ptr<Connection>& c);
   void drop(const std::shared_ptr<Connection>& c);
@@ -66,14 +73,14 @@ class Server {
   void on_timer();
 
   EventLoop& loop_;
-  RequestHandler& handler_;
+  CommandHandler& handler_;
   Timer timer_;
   UniqueFd listener_;
   std::string path_;
   dev_t device_ = 0;
   ino_t inode_ = 0;
   std::vector<std::shared_ptr<Connection>> connections_;
-  std::optional<TimePoint> accept_again_;  // set while no descriptor was left for another client
+  std::optional<TimePoint> accept_again_;  // set while there is no place, or no descriptor, for another client
   ServerStats stats_;
 };
 

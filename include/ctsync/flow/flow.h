@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A flow: one conntrack entry as a plain value. Flow is what every flow has; FlowExtra is what few flows have and what
+// A flow: one conntrack entry as a plain value. Flow holds what every flow has; FlowExtra what few flows have, which
 // the tables keep in a side record. Absent is not zero: each optional attribute has a presence bit. Numbers are in host
 // byte order, addresses are bytes in network order.
 #pragma once
@@ -8,13 +8,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ctsync/flow/ip_address.h"
+
 namespace ctsync {
-
-// Values of AF_INET and AF_INET6, which are also conntrack's layer-3 numbers.
-enum class Family : std::uint8_t { none = 0, ipv4 = 2, ipv6 = 10 };
-
-// An IPv4 address occupies the first four bytes, the others are zero. Which family it is, the tuple tells.
-using Address = std::array<std::uint8_t, 16>;
 
 // Layer-4 protocol numbers that need a rule of their own.
 inline constexpr std::uint8_t kIcmp = 1;
@@ -118,7 +114,7 @@ struct Flow {
   std::uint16_t reply_dst_port = 0;
   std::uint32_t present = 0;  // bits of `has`
   std::uint32_t status = 0;   // bits of `status`
-  std::uint32_t timeout = 0;  // seconds, as told by the source; ages from the moment it was told
+  std::uint32_t timeout = 0;  // seconds, as the source reported it; ages from that moment on
   std::uint32_t mark = 0;
   std::uint32_t id = 0;          // conntrack id, of kernel flows
   std::uint8_t proto_state = 0;  // kernel state number of TCP, SCTP or DCCP
@@ -164,8 +160,8 @@ struct FlowExtra {
   FlowCounters counters_reply;
 };
 
-// A decoded flow on its way into a table. Of `extra` only the members announced in flow.present are set; the others
-// hold what was in memory before, so that decoding need not clear them.
+// A decoded flow on its way into a table. Only the members of `extra` that flow.present announces are set; the others
+// hold whatever was in memory before, so that decoding need not clear them.
 struct FlowRecord {
   FlowRecord() {}  // NOLINT: extra stays uninitialised on purpose
   Flow flow;
@@ -182,7 +178,7 @@ inline bool established_untold(const Flow& f) {
   return f.orig.l4 == kTcp && !f.knows(has::kProtoState) && f.knows(has::kStatus) && (f.status & status::kAssured) != 0;
 }
 
-// Copies of `from` the attributes named in `bits` (of has::kExtra) into `to`.
+// Copies the attributes that `bits` names (within has::kExtra) from `from` to `to`.
 void copy_extra(FlowExtra& to, const FlowExtra& from, std::uint32_t bits);
 
 // The merge rule of the caches (spec replication.md 4.2): every attribute known in `from` overwrites, all others stay;
@@ -196,7 +192,7 @@ struct NatView {
   bool snat_port = false;
   bool dnat_port = false;
 };
-// For flows with has::kReply from the tuples and the set-up bits; for wire flows from the presence bits.
+// Flows with has::kReply: from the tuples and the set-up bits. Wire flows: from the presence bits.
 NatView nat_of(const Flow& f);
 
 // Whether two flows with the same original tuple are translated alike. Numbers of ICMP are not compared (spec

@@ -21,14 +21,14 @@ struct Network {
   std::uint8_t prefix;  // bits
 };
 
-// Networks of both families, looked up by longest-to-shortest prefix.
+// Networks of both families, looked up from the longest prefix to the shortest.
 class NetworkSet {
  public:
   // `prefix` in bits, at most 32 or 128. Host bits of `network` are ignored.
   void add(Family family, const Address& network, std::uint8_t prefix);
   bool contains(Family family, const Address& a) const;
   bool empty() const { return v4_.empty() && v6_.empty(); }
-  std::vector<Network> list(Family family) const;  // each once, in no order
+  std::vector<Network> list(Family family) const;  // each once, in no particular order
 
  private:
   struct Level {
@@ -58,9 +58,9 @@ class FlowFilter {
   const NetworkSet& networks() const { return networks_; }
   const TcpStates& tcp_states() const { return states_; }
 
-  // `destroyed`: the flow ended. The state criterion is not applied then, else entries would never leave the caches
-  // (spec replication.md 4.6). Addresses compared: original source and reply source; of flows without reply tuple
-  // (wire), the original destination in its place unless DNAT is known.
+  // `destroyed`: the flow ended. The state criterion is not applied then, or entries would never leave the caches (spec
+  // replication.md 4.6). The addresses compared are the original source and the reply source; in flows without a reply
+  // tuple (from the wire) the original destination takes the place of the latter unless DNAT is known.
   bool accepts(const Flow& f, bool destroyed = false) const;
 
  private:

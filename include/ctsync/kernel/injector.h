@@ -17,7 +17,8 @@ struct InjectorOptions {
   // Marks TCP flows "be liberal" in both directions, so the kernel does not check windows it knows nothing of. Off with
   // TCPWindowTracking On.
   bool be_liberal = true;
-  std::uint32_t batch = 256;  // entries a system call; 1 to 256
+  std::uint32_t batch = 256;    // entries a system call; 1 to 256
+  std::uint64_t hash_seed = 0;  // random bits
 };
 
 class Injector final : public TableWriter {

@@ -10,6 +10,7 @@
 #include "ctsync/base/result.h"
 #include "ctsync/flow/expectation.h"
 #include "ctsync/flow/flow.h"
+#include "ctsync/flow/flow_filter.h"
 #include "ctsync/kernel/decode.h"
 
 namespace ctsync::kernel {
@@ -167,7 +168,9 @@ class KernelTable {
 
   // Events. Open first, dump second.
   virtual Result<> open_events(const EventOptions& options) = 0;
-  virtual int events_fd() const = 0;  // -1 while not open
+  // After open_events(): lets the kernel drop what `filter` refuses, as far as it can (what comes has still to be filtered),
+  // and with `hide_own` the events that our own writers cause. An error changes nothing.
+  virtual Result<> set_event_filter(const FlowFilter& filter, bool hide_own) = 0;
   virtual void read_events(std::uint32_t limit, EventHandler& handler) = 0;
   virtual const EventStats& event_stats() const = 0;
 

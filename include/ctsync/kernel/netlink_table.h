@@ -20,9 +20,10 @@ class NetlinkTable final : public KernelTable {
   Result<> open();
 
   Result<> open_events(const EventOptions& options) override;
-  // After open_events(); see EventSource::set_filter().
-  Result<> set_event_filter(const FlowFilter& filter, bool hide_own) { return events_.set_filter(filter, hide_own); }
-  int events_fd() const override { return events_.fd(); }
+  Result<> set_event_filter(const FlowFilter& filter, bool hide_own) override {
+    return events_.set_filter(filter, hide_own);
+  }
+  int events_fd() const { return events_.fd(); }  // to watch for EPOLLIN; -1 while not open
   void read_events(std::uint32_t limit, EventHandler& handler) override { events_.read(limit, handler); }
   const EventStats& event_stats() const override { return events_.stats(); }
   using KernelTable::dump;

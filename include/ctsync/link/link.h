@@ -12,7 +12,6 @@
 
 #include "ctsync/base/result.h"
 #include "ctsync/link/link_options.h"
-#include "ctsync/link/sender.h"
 
 namespace ctsync::link {
 
@@ -20,7 +19,7 @@ using Datagram = std::span<const std::uint8_t>;
 
 // Called for everything received: index of the link in the configuration, who sent it, the bytes (valid during the
 // call).
-using DatagramHandler = std::function<void(std::size_t link, const Sender& from, Datagram bytes)>;
+using DatagramHandler = std::function<void(std::size_t link, const IpAddress& from, Datagram bytes)>;
 
 // Called when something goes wrong at run time: index of the link, what was tried ("send", "receive", "connect" ...),
 // the errno value. It comes as often as it happens: whoever logs it limits the rate.
@@ -55,7 +54,7 @@ constexpr std::size_t kMaxBufferSize = 65488;  // fits a UDP datagram over IPv4 
 
 // Bytes of a coalescing buffer on an interface of this MTU (spec replication.md 1.4): a datagram holds fewer bytes than
 // this. IPv4 takes 28 off, IPv6 48 (conntrackd: 28, which makes two fragments), TCP 40.
-std::size_t buffer_size_for(LinkKind kind, int family, std::uint32_t mtu);
+std::size_t buffer_size_for(LinkKind kind, Family family, std::uint32_t mtu);
 
 class Link {
  public:

@@ -26,9 +26,6 @@ class ErrorQueue;
 class ReceiveBuffers;
 struct InterfaceInfo;
 
-// What `-s link` says of an interface: RUNNING, NO-CARRIER, DOWN.
-enum class InterfaceStatus : std::uint8_t { running, no_carrier, down };
-
 // The queue of buffers that TCP could not send yet, for `-s queue` (errorq).
 struct ErrorQueueStatistics {
   std::size_t length = 0;
@@ -61,7 +58,7 @@ class LinkSet final : public wire::DatagramSink {
   // Sends on the current link, in order, many datagrams with one system call. Each must be shorter than buffer_size(),
   // except a single message that does not fit: that goes out alone.
   void send(std::span<const Datagram> datagrams) override;
-  bool congested() const;
+  bool congested() const override;
   // Of the current link; changes with the MTU of its interface and with the current link.
   std::size_t buffer_size() const;
 
@@ -81,7 +78,7 @@ class LinkSet final : public wire::DatagramSink {
   const LinkOptions& options(std::size_t link) const { return slots_[link].options; }
   const LinkStatistics& statistics(std::size_t link) const { return slots_[link].link->statistics(); }
   ConnectionState connection(std::size_t link) const { return slots_[link].link->connection(); }
-  InterfaceStatus interface_status(std::size_t link) const;
+  LinkState interface_state(std::size_t link) const;
   ErrorQueueStatistics error_queue() const;
 
  private:

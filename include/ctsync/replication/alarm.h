@@ -4,6 +4,7 @@
 // drop what was not repeated for CacheTimeout (see Expiry).
 #pragma once
 
+#include "ctsync/base/random.h"
 #include "ctsync/replication/engine.h"
 #include "ctsync/table/timer_wheel.h"
 
@@ -15,12 +16,12 @@ class Alarm final : public Engine {
 
   // accept_data also for the types 6 to 15 without flags: whoever decodes counts them as bad message type.
   Verdict on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) override;
-  void request_resync(TimePoint) override {}
   void start_bulk(TimePoint) override {}
   std::optional<TimePoint> next_deadline() const override;
   void on_timer(TimePoint now) override;
 
  private:
+  bool knows_resync() const override { return false; }
   Slice slice() const override { return {256, std::chrono::milliseconds(1)}; }
   void sent(NodeRef n, std::uint32_t, TimePoint) override { done_with(n); }
   void transmitted(TimePoint) override {}
@@ -30,9 +31,8 @@ class Alarm final : public Engine {
   table::TimerWheel& wheel_of(NodeRef n) { return n.kind() == Kind::flow ? flow_wheel_ : expect_wheel_; }
   void refresh(table::TimerWheel& wheel, Kind kind, TimePoint now);
   Duration refresh_delay();
-  std::uint64_t random();
 
-  std::uint64_t random_state_;
+  Random random_;
   table::TimerWheel flow_wheel_;
   table::TimerWheel expect_wheel_;
 };

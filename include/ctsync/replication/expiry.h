@@ -20,10 +20,11 @@ class Expiry {
   // Released by somebody else, or about to be.
   void removed(std::uint32_t id) { wheel_.cancel(id); }
 
-  // Calls expire(id) for each object whose time is over; the caller releases it (as destroyed).
+  // Calls expire(id) for each object whose time is over, `most` at the most, the rest in the next call; the caller
+  // releases it (as destroyed).
   template <typename F>
-  void on_timer(TimePoint now, F&& expire) {
-    wheel_.advance(now, expire);
+  void on_timer(TimePoint now, std::size_t most, F&& expire) {
+    wheel_.advance(now, most, expire);
   }
   std::optional<TimePoint> next_deadline() const { return wheel_.next_deadline(); }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A cache of expectations, of the shape of FlowTable. The key is all of an expectation but timeout and NAT (same_key,
-// spec replication.md 4.1). An update replaces the whole value, nothing is merged.
+// A cache of expectations, shaped like FlowTable. The key is everything in an expectation except its timeout and NAT
+// (same_key, spec replication.md 4.1). An update replaces the whole value; nothing is merged.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ struct ExpectSlot {
 
 class ExpectationTable {
  public:
-  // As of FlowTable. The index starts small and grows.
+  // As in FlowTable. The index starts small and grows.
   ExpectationTable(std::uint32_t limit, std::uint64_t seed);
   ExpectationTable(const ExpectationTable&) = delete;
   ExpectationTable& operator=(const ExpectationTable&) = delete;
@@ -42,7 +42,7 @@ class ExpectationTable {
   ExpectId insert(const Expectation& e, TimePoint now);
   // Replaces the value of a live expectation of the same key; state becomes alive; counted as updated.
   void update(ExpectId id, const Expectation& e, TimePoint now);
-  // As of FlowTable.
+  // As in FlowTable.
   void mark_dead(ExpectId id);
   void release(ExpectId id);
 

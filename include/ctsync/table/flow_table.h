@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A cache of flows: a slab of fixed slots (128 bytes, one flow each) and an index from the original tuple (zone
 // included) to the slot. A FlowId stays valid until the flow is released. Ids are small numbers, so walks over the
-// whole table go by id and may be interrupted at any time. Limits: `limit` live and dead flows together; beyond it
-// inserts fail and are counted.
+// whole table go by id and may be interrupted at any time. It holds at most `limit` flows, live and dead together;
+// beyond that, inserts fail and are counted.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 
 #include "ctsync/base/clock.h"
 #include "ctsync/flow/flow.h"
+#include "ctsync/flow/tuple_hash.h"
 #include "ctsync/table/cache_stats.h"
 #include "ctsync/table/hash_index.h"
 #include "ctsync/table/queue_link.h"
@@ -30,39 +29,17 @@ struct FlowSlot {
   QueueLink link;
   FlowState state = FlowState::free;
   Queue queue = Queue::none;
-  // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number, then the live flows
-  // with another one are gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.
+  // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number; the live flows with
+  // another number are then gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.
   std::uint16_t generation = 0;
 };
 static_assert(sizeof(FlowSlot) == 128);
 
-// Keyed hash of five 64-bit words by multiplying and folding, as wyhash does: without the key nobody can make flows
-// that collide.
-class TupleHash {
- public:
-  explicit TupleHash(std::uint64_t seed);
-  std::uint32_t operator()(const Tuple& t) const {
-    std::array<std::uint64_t, 5> w;
-    static_assert(sizeof w == sizeof t);
-    std::memcpy(w.data(), &t, sizeof t);
-    const auto a = fold(w[0] ^ key_[0], w[1] ^ key_[1]) ^ fold(w[2] ^ key_[2], w[3] ^ key_[3]);
-    const auto h = fold(a ^ key_[4], w[4] ^ key_[5]);
-    return static_cast<std::uint32_t>(h ^ h >> 32);
-  }
-
- private:
-  static std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
-    __extension__ using Wide = unsigned __int128;
-    const auto m = static_cast<Wide>(a) * b;
-    return static_cast<std::uint64_t>(m) ^ static_cast<std::uint64_t>(m >> 64);
-  }
-  std::array<std::uint64_t, 6> key_;
-};
-
 class FlowTable {
  public:
   // `limit`: most flows (HashLimit). `expected`: buckets of the index to start with (HashSize), 0 = grow from small;
-  // more than `limit` is of no use and cut. `seed` keys the hash; production passes random bits, tests what they like.
+  // more than `limit` is no use and is cut. `seed` keys the hash; production passes random bits, tests whatever they
+  // like.
   FlowTable(std::uint32_t limit, std::uint32_t expected, std::uint64_t seed);
   FlowTable(const FlowTable&) = delete;
   FlowTable& operator=(const FlowTable&) = delete;
@@ -75,8 +52,8 @@ class FlowTable {
   // Inserts a flow that is not in the table (state new_). kNoFlow when full or out of memory (counted in stats).
   FlowId insert(const FlowRecord& r, TimePoint now);
   // Merges into a live flow (ctsync::merge; extra attributes overwritten when known); state becomes alive; counted as
-  // updated, or as failed if there was no memory for the extra attributes. Labels of which none is set are remembered
-  // only where some were set before, so that a sender can tell its peers that they were cleared; else has::kLabels is
+  // updated, or as failed if there was no memory for the extra attributes. Labels with no bit set are remembered only
+  // where some were set before, so that a sender can tell its peers that they were cleared; otherwise has::kLabels is
   // dropped.
   void update(FlowId id, const FlowRecord& r, TimePoint now);
   // Marks a live flow dead; counted as destroyed. The owner releases it when no queue refers to it any more.

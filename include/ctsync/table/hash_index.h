@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// An index from a 32-bit hash to ids: open addressing with linear probing, 8 bytes an entry, at most 7/8 full. What the
-// hash stands for is known to the caller alone, who compares. It grows without a stall: the larger array is added
-// beside the old one and every insertion moves a few entries. Nothing is left behind by an erasure, so it does not age.
+// An index from a 32-bit hash to ids: open addressing with linear probing, 8 bytes per entry, at most 7/8 full. Only
+// the caller knows what a hash stands for, so the caller compares. It grows without a stall: the larger array is added
+// beside the old one and every insertion moves a few entries. An erasure leaves nothing behind, so the index does not
+// age.
 #pragma once
 
 #include <cstddef>
@@ -66,8 +67,8 @@ class HashIndex {
   void move_some(std::uint32_t buckets);
 
   Array current_;
-  // During growth: the smaller array, whose entries move over, a run of neighbours at a time, from `cursor_` to
-  // `last_bucket_` (an empty one).
+  // During growth: the smaller array, whose entries move over in runs of neighbours, from `cursor_` to `last_bucket_`
+  // (an empty one).
   Array old_;
   std::uint32_t cursor_ = 0;
   std::uint32_t last_bucket_ = 0;

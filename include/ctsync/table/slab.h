@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Objects under small ids, in chunks that are allocated on demand and never move. Released objects are used again, the
-// last one first; memory never used is never touched. The first four bytes of a released object link the free list; the
-// rest of it stays readable.
+// most recent first; memory never used is never touched. The first four bytes of a released object link the free list;
+// the rest stays readable.
 #pragma once
 
 #include <cstddef>
@@ -40,7 +40,7 @@ class Slab {
   T& at(std::uint32_t id) { return chunks_[id >> kChunkBits].get()[id & (kChunk - 1)]; }
   const T& at(std::uint32_t id) const { return chunks_[id >> kChunkBits].get()[id & (kChunk - 1)]; }
 
-  // Ids ever used are below this.
+  // All ids ever used are below this.
   std::uint32_t end() const { return end_; }
   std::size_t memory_bytes() const { return chunks_.size() * kChunk * sizeof(T); }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Deadlines of very many objects, named by small ids (FlowId): a hierarchical timing wheel. schedule and cancel cost
-// the same however many there are. A deadline is met at the first advance() at or after it, in steps of kTick; never
-// early. Memory (16 bytes an id, up to the largest id ever scheduled) is taken with the first use.
+// the same however many there are. A deadline fires at the first advance() at or after it, in steps of kTick, never
+// early. Memory (16 bytes per id, up to the largest id ever scheduled) is allocated at the first use.
 #pragma once
 
 #include <array>
@@ -28,14 +28,19 @@ class TimerWheel {
   void cancel(std::uint32_t id);
   bool scheduled(std::uint32_t id) const { return id < nodes_.size() && nodes_[id].bucket != kNoBucket; }
 
-  // Calls fire(id) for each deadline up to `now`; the id has no deadline any more then. `fire` may schedule and cancel
-  // anything, its own id included.
+  // Calls fire(id) for each deadline up to `now`, `most` of them at the most: those left over fire in the next call, and
+  // next_deadline() lies in the past until then. The id has no deadline any more when it fires. `fire` may schedule and
+  // cancel anything, its own id included.
   template <typename Fire>
-  void advance(TimePoint now, Fire&& fire) {
+  void advance(TimePoint now, std::size_t most, Fire&& fire) {
     const auto target = tick_before(now);
-    while (to_next_tick(target)) {
-      for (std::uint32_t id = pop_due(); id != kNoId; id = pop_due()) fire(id);
-    }
+    do {
+      if (!spread_some(most)) return;
+      for (std::uint32_t id = pop_due(); id != kNoId; id = pop_due()) {
+        fire(id);
+        if (--most == 0) return;
+      }
+    } while (to_next_tick(target));
   }
 
   // When to call advance() next: not later than the earliest deadline (rounded up to a tick), sometimes earlier.
@@ -46,7 +51,7 @@ class TimerWheel {
   std::size_t memory_bytes() const { return nodes_.capacity() * sizeof(Node); }
 
  private:
-  // Level 0 has a bucket a tick; each bucket of a higher level spans all those of the level below.
+  // Level 0 has one bucket per tick; each bucket of a higher level spans all those of the level below.
   static constexpr unsigned kBits = 6;
   static constexpr unsigned kLevels = 6;  // all of 32 bits: 13 years
   static constexpr std::uint32_t kBuckets = 1U << kBits;
@@ -65,17 +70,18 @@ class TimerWheel {
   std::uint32_t tick_after(TimePoint t) const;
   void link(std::uint32_t id);
   void unlink(std::uint32_t id);
-  // When the next bucket begins that holds something.
+  // When the next bucket that holds something begins.
   std::optional<std::uint32_t> next_tick() const;
   bool to_next_tick(std::uint32_t target);
-  void spread(std::uint32_t bucket);
+  bool spread_some(std::size_t& most);
   std::uint32_t pop_due();
   static std::array<std::uint32_t, kLevels * kBuckets> empty_heads();
 
   TimePoint start_;
   std::uint32_t tick_ = 0;  // everything up to here has fired
   std::uint32_t size_ = 0;
-  std::array<std::uint64_t, kLevels> occupied_{};  // a bit a bucket
+  std::uint16_t spreading_ = kNoBucket;  // has begun, and its deadlines are being handed to the levels below
+  std::array<std::uint64_t, kLevels> occupied_{};  // one bit per bucket
   std::array<std::uint32_t, kLevels* kBuckets> heads_ = empty_heads();
   std::vector<Node> nodes_;
 };

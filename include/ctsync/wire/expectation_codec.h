@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Expectation messages (types 3 to 5) to and from bytes: spec replication.md 2.8. Written byte for byte as stock does.
+// Expectation messages (types 3 to 5) to and from bytes: spec replication.md 2.8. Written byte for byte as stock writes
+// them.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,8 @@ namespace ctsync::wire {
 // Length of an expect function name on the wire without its terminating zero.
 inline constexpr std::size_t kMaxWireFunctionName = 27;
 
-// Appends one message, header included. `age_seconds` as in encode_flow. The wire has no zone and no IPv6 NAT: left
-// out.
+// Appends one message, header included. `age_seconds` as in encode_flow. The wire has no room for zones and IPv6 NAT;
+// they are left out.
 void encode_expectation(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t seq, const Expectation& e,
                         std::uint32_t age_seconds, const EncodeOptions& options);
 

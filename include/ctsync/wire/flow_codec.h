@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Flow messages (types 0 to 2) to and from bytes: spec replication.md 2.2 to 2.7. What is written is byte for byte what
-// stock conntrackd writes for the same flow, but for three additions that stock peers take correctly (spec 9, 11 and
+// stock conntrackd writes for the same flow, except for three additions that stock peers take correctly (spec 9, 11 and
 // 12): GRE keys and UDP-Lite ports in attribute 3, labels that became empty, and a timeout reduced by its age.
 #pragma once
 
@@ -21,7 +21,7 @@ struct EncodeOptions {
 
 enum class DecodeStatus : std::uint8_t {
   ok,
-  bad_attribute,  // rules 1 to 5 of spec 2.7: length, unknown id, wrong size
+  bad_attribute,  // rules 1 to 5 of spec replication.md 2.7: length, unknown id, wrong size
   incomplete,     // no address pair, no protocol, or no ports where the protocol has them
 };
 
@@ -32,13 +32,13 @@ inline constexpr std::size_t kMaxWireHelperName = 11;
 
 // Appends one message, header included. `f` may come from the kernel (has::kReply) or from the wire (NAT bits). `extra`
 // holds the attributes announced in f.present; with nullptr they are left out. `age_seconds`: how long ago f.timeout
-// was told; it is taken off, but never below 1 (0 stays 0). Pass 0 to send the stored value. If the room is too small
-// w.failed() is set and w must be rewound by the caller.
+// was reported; it is subtracted, but the result is never below 1 (0 stays 0). Pass 0 to send the stored value. If
+// there is too little room, w.failed() is set and the caller must rewind w.
 void encode_flow(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t seq, const Flow& f,
                  const FlowExtra* extra, std::uint32_t age_seconds, const EncodeOptions& options);
 
-// `payload`: the message behind its header. On success out.flow is complete (as told: nothing is defaulted or forced)
-// and the members of out.extra announced in out.flow.present are set. Otherwise out is unspecified.
+// `payload`: the message behind its header. On success out.flow is complete (as received: nothing is defaulted or
+// forced) and the members of out.extra that out.flow.present announces are set. Otherwise out is unspecified.
 DecodeStatus decode_flow(std::span<const std::uint8_t> payload, FlowRecord& out);
 
 }  // namespace ctsync::wire

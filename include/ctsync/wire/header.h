@@ -30,7 +30,7 @@ constexpr bool is_flow(MsgType t) { return t <= MsgType::flow_delete; }
 constexpr bool is_expectation(MsgType t) { return t >= MsgType::expect_new && t <= MsgType::expect_delete; }
 constexpr bool is_data(MsgType t) { return t <= MsgType::expect_delete; }
 
-// Bits of the flags byte. HELLO and HELLO_BACK ride on any message, the others make the kind of a control message.
+// Bits of the flags byte. HELLO and HELLO_BACK ride on any message; the others give the kind of a control message.
 namespace flag {
 inline constexpr std::uint8_t kResync = 0x02;
 inline constexpr std::uint8_t kNack = 0x04;
@@ -43,7 +43,7 @@ inline constexpr std::uint8_t kRange = kResync | kNack | kAck;  // these carry f
 
 enum class ControlKind : std::uint8_t { none, ack, nack, resync, alive };
 
-// Which one a control message is when several bits are set (spec 1.5).
+// The kind of a control message when several of the bits are set (spec replication.md 1.5).
 constexpr ControlKind control_kind(std::uint8_t flags) {
   if (flags & flag::kAck) return ControlKind::ack;
   if (flags & flag::kNack) return ControlKind::nack;
@@ -66,7 +66,7 @@ inline void encode_header(ByteWriter& w, const Header& h) {
   w.be32(h.seq);
 }
 
-// ACK, NACK, RESYNC: `from` to `to`, both included (0, 0 with RESYNC).
+// ACK, NACK, RESYNC: `from` to `to`, both inclusive (0, 0 with RESYNC).
 inline void encode_control(ByteWriter& w, std::uint8_t flags, std::uint32_t seq, std::uint32_t from, std::uint32_t to) {
   encode_header(w, {MsgType::control, flags, kControlRangeSize, seq});
   w.be32(from);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Walks over the messages of a datagram or of a piece of a TCP stream: checks 1 to 7 of spec replication.md 1.5, in
-// that order. What a message means, and whether its type, flags and number are acceptable, is the engine's matter
+// that order. What a message means, and whether its type, flags and number are acceptable, is for the engine to judge
 // (checks 8 to 11).
 //
 //   wire::MessageReader reader(datagram);
@@ -32,14 +32,14 @@ class MessageReader {
  public:
   enum class Source : std::uint8_t {
     datagram,
-    stream,  // a cut at the end is no error: need_more instead of truncated or of a too large length
+    stream,  // a cut at the end is no error: need_more, not truncated, and not bad_size for a length beyond it
   };
   enum class Status : std::uint8_t {
     message,        // out is set
     wrong_version,  // this message was skipped; go on (check 7)
     truncated,      // the rest is unusable (checks 1, 4); datagram only
     bad_size,       // the rest is unusable (checks 2, 3, 5, 6); a stream is out of step for good
-    need_more,      // stream only: the bytes behind consumed() are the beginning of a message
+    need_more,      // stream only: the bytes after consumed() are the beginning of a message
     end,            // everything was consumed
   };
 
@@ -54,7 +54,7 @@ class MessageReader {
   bool next(Message& out, ReceiveStats& stats);
 
   Status last() const { return last_; }
-  // Bytes of the messages walked over so far, skipped ones included. A stream keeps what is behind them for the next
+  // Bytes of the messages walked over so far, skipped ones included. A stream keeps what follows them for the next
   // round.
   std::size_t consumed() const { return consumed_; }
 

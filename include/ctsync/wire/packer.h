@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Collects messages into datagrams (spec replication.md 1.4). A message joins the open datagram if the sum stays
-// strictly below the link's buffer size, else it opens the next one; a message that alone is too large goes alone,
-// whole. Datagrams are handed to the sink in batches, so that one system call sends many: when kBatch are complete, and
-// with flush(). Messages are encoded in place; after construction nothing is allocated, but by a larger buffer size.
+// strictly below the link's buffer size, otherwise it opens the next one; a message that is too large by itself goes
+// alone, whole. Datagrams are handed to the sink in batches, so that one system call sends many: when kBatch are
+// complete, and with flush(). Messages are encoded in place; after construction nothing is allocated, except for a
+// larger buffer size.
 #pragma once
 
 #include <array>
@@ -49,7 +50,7 @@ class Packer {
   DatagramSink& sink_;
   EncodeOptions options_;
   std::size_t buffer_size_;
-  // Complete datagrams one behind the other, then the open one: [open_begin_, end_).
+  // Complete datagrams one after the other, then the open one: [open_begin_, end_).
   std::unique_ptr<std::uint8_t[]> arena_;
   std::size_t arena_size_;
   std::size_t open_begin_ = 0;

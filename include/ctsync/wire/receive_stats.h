@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The counters of `-s network` (spec cli.md 7.6) for what arrives. Every kind of malformed message also counts in
-// `malformed`; count them through the functions and that holds.
+// `malformed`; counting through the functions keeps it so.
 #pragma once
 
 #include <cstdint>

@@ -3,13 +3,21 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -205,47 +213,6 @@ TEST_F(EventLoopTest, CancelledTimerDoesNotFire) {
   EXPECT_EQ(calls, 0);
 }
 
-class CountingJob final : public Job {
- public:
-  CountingJob(std::vector<State> states, int& steps, bool& gone)
-      : states_(std::move(states)), steps_(steps), gone_(gone) {}
-  ~CountingJob() override { gone_ = true; }
-  State step(TimePoint) override { return states_[static_cast<std::size_t>(steps_++)]; }
-
- private:
-  std::vector<State> states_;
-  int& steps_;
-  bool& gone_;
-};
-
-TEST_F(EventLoopTest, JobIsSteppedOnceATurnUntilDone) {
-  int steps = 0;
-  bool gone = false;
-  using enum Job::State;
-  loop_.add_job(std::make_unique<CountingJob>(std::vector{more, more, done}, steps, gone));
-  turn();
-  EXPECT_EQ(steps, 1);
-  turn();
-  EXPECT_FALSE(gone);
-  turn();
-  turn();
-  EXPECT_EQ(steps, 3);
-  EXPECT_TRUE(gone);
-}
-
-TEST_F(EventLoopTest, WaitingJobIsSteppedAfterItsWake) {
-  int steps = 0;
-  bool gone = false;
-  using enum Job::State;
-  auto* job = loop_.add_job(std::make_unique<CountingJob>(std::vector{waiting, done}, steps, gone));
-  for (int i = 0; i < 3; ++i) turn();
-  EXPECT_EQ(steps, 1);
-  job->wake();
-  turn();
-  EXPECT_EQ(steps, 2);
-  EXPECT_TRUE(gone);
-}
-
 class FunctionJob final : public Job {
  public:
   explicit FunctionJob(std::function<State(FunctionJob&)> f) : f_(std::move(f)) {}
@@ -255,105 +222,13 @@ class FunctionJob final : public Job {
   std::function<State(FunctionJob&)> f_;
 };
 
-// What a job waits for may have come while it was still deciding to wait.
-TEST_F(EventLoopTest, WakeDuringTheStepIsNotLost) {
-  int steps = 0;
-  loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob& self) {
-    ++steps;
-    if (steps > 1) return Job::State::done;
-    self.wake();
-    return Job::State::waiting;
-  }));
-  turn();
-  turn();
-  EXPECT_EQ(steps, 2);
-}
-
-TEST_F(EventLoopTest, JobMayCancelItselfAndOthers) {
-  int steps = 0;
-  int other_steps = 0;
-  bool other_gone = false;
-  using enum Job::State;
-  auto* other = loop_.add_job(std::make_unique<CountingJob>(std::vector(10, more), other_steps, other_gone));
-  Job* self = nullptr;
-  self = loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
-    ++steps;
-    loop_.cancel_job(other);
-    loop_.cancel_job(self);
-    return more;
-  }));
-  for (int i = 0; i < 3; ++i) turn();
-  EXPECT_EQ(steps, 1);
-  EXPECT_EQ(other_steps, 1);
-  EXPECT_TRUE(other_gone);
-}
-
-TEST_F(EventLoopTest, JobMayAddJobs) {
-  int steps = 0;
-  loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
-    for (int i = 0; i < 20; ++i) {
-      loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
-        ++steps;
-        return Job::State::done;
-      }));
-    }
-    return Job::State::done;
-  }));
-  turn();
-  turn();
-  EXPECT_EQ(steps, 20);
-}
-
-TEST_F(EventLoopTest, JobMayAddAndCancelJobsWhenItGoes) {
-  // Calls `f` when it goes.
-  class LastWords final : public Job {
-   public:
-    explicit LastWords(std::function<void()> f) : f_(std::move(f)) {}
-    ~LastWords() override { f_(); }
-    State step(TimePoint) override { return State::done; }
-
-   private:
-    std::function<void()> f_;
-  };
-  int steps = 0;
-  bool gone = false;
-  Job* idle = nullptr;
-  loop_.add_job(std::make_unique<LastWords>([&] {
-    loop_.cancel_job(idle);
-    for (int i = 0; i < 100; ++i) {
-      loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
-        ++steps;
-        return Job::State::done;
-      }));
-    }
-  }));
-  int idle_steps = 0;
-  idle = loop_.add_job(std::make_unique<CountingJob>(std::vector(10, Job::State::more), idle_steps, gone));
-  turn();
-  turn();
-  EXPECT_TRUE(gone);
-  EXPECT_EQ(steps, 100);
-}
-
-TEST_F(EventLoopTest, AllJobsCanBeDropped) {
-  int steps = 0;
-  std::array<bool, 3> gone{};
-  for (auto& g : gone) {
-    loop_.add_job(std::make_unique<CountingJob>(std::vector(10, Job::State::more), steps, g));
-  }
-  loop_.cancel_jobs();
-  EXPECT_EQ(gone, (std::array{true, true, true}));
-  turn();
-  EXPECT_EQ(steps, 0);
-}
-
 TEST_F(EventLoopTest, OrderOfATurnIsDescriptorsTimersJobsHooks) {
   std::string order;
   const Pair p;
   Timer timer(loop_, [&] { order += 't'; });
-  loop_.on_turn([&] { order += 'h'; });
-  loop_.on_turn([&] { order += 'H'; });
-  loop_.add_job(std::make_unique<FunctionJob>([&](FunctionJob&) {
+  const TurnHook first(loop_, [&] { order += 'h'; });
+  const TurnHook second(loop_, [&] { order += 'H'; });
+  loop_.jobs().add(std::make_unique<FunctionJob>([&](FunctionJob&) {
     order += 'j';
     return Job::State::done;
   }));
@@ -365,6 +240,35 @@ TEST_F(EventLoopTest, OrderOfATurnIsDescriptorsTimersJobsHooks) {
   p.poke();
   turn();
   EXPECT_EQ(order, "ftjhH");
+}
+
+TEST_F(EventLoopTest, HookThatGoesLeavesNoneOfTheOthersOut) {
+  std::string order;
+  std::optional<TurnHook> first;
+  std::optional<TurnHook> third;
+  first.emplace(loop_, [&] {
+    order += 'a';
+    first.reset();
+    third.reset();
+  });
+  const TurnHook second(loop_, [&] { order += 'b'; });
+  third.emplace(loop_, [&] { order += 'c'; });
+  const TurnHook fourth(loop_, [&] { order += 'd'; });
+  turn();
+  EXPECT_EQ(order, "abd");
+  turn();
+  EXPECT_EQ(order, "abdbd");
+}
+
+TEST_F(EventLoopTest, HookMayAddOneThatIsCalledInTheSameTurn) {
+  std::string order;
+  std::optional<TurnHook> added;
+  const TurnHook first(loop_, [&] {
+    if (!added) added.emplace(loop_, [&] { order += 'x'; });
+  });
+  turn();
+  turn();
+  EXPECT_EQ(order, "xx");
 }
 
 TEST_F(EventLoopTest, SignalsArriveInTheLoop) {
@@ -399,7 +303,7 @@ TEST(EventLoopJobs, RestOnceTheyHaveSprinted) {
   const SystemClock clock;
   EventLoop loop(clock);
   ASSERT_TRUE(loop.open());
-  loop.add_job(std::make_unique<Busy>(clock));
+  loop.jobs().add(std::make_unique<Busy>(clock));
   const auto shortest_turn = [&](int turns) {
     Duration least = seconds(9);
     for (int i = 0; i < turns; ++i) {
@@ -466,8 +370,85 @@ TEST(EventLoopRun, StopsWhenToldAndWaitsForTheTimer) {
   Timer timer(loop, [&] { loop.stop(); });
   const auto begin = clock.now();
   timer.arm_in(milliseconds(20));
-  loop.run();
+  EXPECT_TRUE(loop.run());
   EXPECT_GE(clock.now() - begin, milliseconds(20));
+}
+
+// A descriptor that epoll does not take would never be heard of again.
+TEST(EventLoopRun, EndsWithAnErrorIfADescriptorCannotBeWatched) {
+  const SystemClock clock;
+  EventLoop loop(clock);
+  ASSERT_TRUE(loop.open());
+  const UniqueFd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(file);
+  Timer timer(loop, [&] { loop.stop(); });
+  timer.arm_in(seconds(5));
+  loop.watch(file.get(), EPOLLIN, [](std::uint32_t) {});
+  const auto ran = loop.run();
+  ASSERT_FALSE(ran);
+  EXPECT_EQ(ran.error().code, EPERM);
+  EXPECT_NE(ran.error().text.find("epoll_ctl"), std::string::npos) << ran.error().text;
+}
+
+// Refuses system calls of this process for good, so it is for a child.
+void refuse(std::initializer_list<unsigned> calls, unsigned error) {
+  std::vector<sock_filter> program{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+  for (const unsigned call : calls) {
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  const sock_fprog filter{.len = static_cast<unsigned short>(program.size()), .filter = program.data()};
+  ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+  ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0) << std::strerror(errno);
+}
+
+constexpr auto kCoarseWait = {static_cast<unsigned>(SYS_epoll_pwait),
+#ifdef SYS_epoll_wait
+                              static_cast<unsigned>(SYS_epoll_wait)
+#endif
+};
+
+// A descriptor, a timer and a sleep work in a child that may not call epoll_pwait2; 0 if they do.
+int status_without_fine_wait(unsigned error) {
+  refuse({static_cast<unsigned>(SYS_epoll_pwait2)}, error);
+  const SystemClock clock;
+  EventLoop loop(clock);
+  if (!loop.open()) return 2;
+  const Pair pair;
+  int turns = 0;
+  int heard = 0;
+  const TurnHook hook(loop, [&] { ++turns; });
+  loop.watch(pair.a.get(), EPOLLIN, [&](std::uint32_t) {
+    pair.drain();
+    ++heard;
+  });
+  pair.poke();
+  Timer timer(loop, [&] { loop.stop(); });
+  timer.arm_in(std::chrono::microseconds(50'300));
+  if (!loop.run()) return 3;
+  if (heard != 1) return 4;
+  return turns <= 5 ? 0 : 5;  // it sleeps until the timer is due
+}
+
+TEST(EventLoopRun, WaitsInWholeMillisecondsWhereTheFineWaitIsRefused) {
+  for (const unsigned error : {unsigned{ENOSYS}, unsigned{EPERM}}) {
+    EXPECT_EXIT(std::exit(status_without_fine_wait(error)), testing::ExitedWithCode(0), "") << error;
+  }
+}
+
+TEST(EventLoopRun, EndsWithAnErrorIfItCannotWaitAtAll) {
+  const auto child = [] {
+    refuse({static_cast<unsigned>(SYS_epoll_pwait2)}, ENOSYS);
+    refuse(kCoarseWait, EPERM);
+    const SystemClock clock;
+    EventLoop loop(clock);
+    if (!loop.open()) std::exit(2);
+    ::alarm(5);
+    const auto ran = loop.run();
+    std::exit(!ran && ran.error().code == EPERM ? 0 : 3);
+  };
+  EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

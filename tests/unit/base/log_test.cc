@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "ctsync/base/log.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -115,6 +118,136 @@ TEST_F(SystemLogTest, TerminalGetsErrorsOnStderrAndTheRestOnStdout) {
   EXPECT_EQ(out.find("to err"), std::string::npos);
   EXPECT_NE(err.find("[warning] to err\n"), std::string::npos);
   EXPECT_EQ(err.find("to none"), std::string::npos);
+}
+
+class Pipe {
+ public:
+  Pipe() {
+    std::array<int, 2> fds{};
+    EXPECT_EQ(::pipe2(fds.data(), O_CLOEXEC), 0);
+    reader.reset(fds[0]);
+    writer.reset(fds[1]);
+  }
+  std::string read_some() const {
+    std::string text(1U << 20, '\0');
+    const auto n = ::read(reader.get(), text.data(), text.size());
+    text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+    return text;
+  }
+  UniqueFd reader;
+  UniqueFd writer;
+};
+
+// Puts `fd` into the place of stdout and stderr.
+class Redirected {
+ public:
+  explicit Redirected(int fd) : out_(::dup(STDOUT_FILENO)), err_(::dup(STDERR_FILENO)) {
+    std::fflush(stdout);
+    ::dup2(fd, STDOUT_FILENO);
+    ::dup2(fd, STDERR_FILENO);
+  }
+  ~Redirected() {
+    ::dup2(out_.get(), STDOUT_FILENO);
+    ::dup2(err_.get(), STDERR_FILENO);
+  }
+
+ private:
+  UniqueFd out_;
+  UniqueFd err_;
+};
+
+// More than a pipe and the log together take, each line to stdout or stderr.
+void write_much(Log& log) {
+  for (int i = 0; i < 10'000; ++i) {
+    if (i % 2 == 0) {
+      log.notice("line {:030}", i);
+    } else {
+      log.error("line {:030}", i);
+    }
+  }
+}
+
+// The console of a container whose reader hangs: all that is written to it blocked the daemon.
+TEST_F(SystemLogTest, FullPipeAsTerminalHoldsNobodyUpAndItsModeIsLeftAlone) {
+  const Pipe pipe;
+  std::string got;
+  {
+    SystemLog log;
+    {
+      const Redirected redirected(pipe.writer.get());
+      write_much(log);
+      EXPECT_TRUE(log.pending());
+      EXPECT_EQ(::fcntl(pipe.writer.get(), F_GETFL) & O_NONBLOCK, 0) << "others share it";
+      while (log.pending()) {
+        got += pipe.read_some();
+        log.flush();
+      }
+      log.set_terminal(Terminal::none);
+    }
+  }
+  ::fcntl(pipe.reader.get(), F_SETFL, O_NONBLOCK);
+  got += pipe.read_some();
+  // All of one stream, in order, up to the gap, which is told.
+  int expected = 0;
+  std::size_t at = 0;
+  const auto gap = got.find(" lines were lost");
+  ASSERT_NE(gap, std::string::npos);
+  while ((at = got.find(" line 0", at)) != std::string::npos && at < gap) {
+    EXPECT_EQ(std::stoi(got.substr(at + 6, 30)), expected++);
+    ++at;
+  }
+  EXPECT_GT(expected, 3000);
+  EXPECT_NE(got.find(fmt::format("[warning] {} lines were lost", 10'000 - expected)), std::string::npos);
+}
+
+TEST_F(SystemLogTest, NoDescriptorOfTheTerminalIsKept) {
+  Pipe pipe;
+  SystemLog log;
+  {
+    const Redirected redirected(pipe.writer.get());
+    log.notice("x");
+  }
+  pipe.writer.reset();
+  EXPECT_NE(pipe.read_some(), "");
+  EXPECT_EQ(pipe.read_some(), "") << "the end of the pipe";
+}
+
+TEST_F(SystemLogTest, TerminalThatIsGoneIsForgotten) {
+  ::signal(SIGPIPE, SIG_IGN);
+  Pipe pipe;
+  pipe.reader.reset();
+  SystemLog log;
+  const Redirected redirected(pipe.writer.get());
+  write_much(log);
+  EXPECT_FALSE(log.pending());
+}
+
+// LogFile /dev/stdout in a container, or any pipe with a name: opening it waited for a reader.
+TEST_F(SystemLogTest, PipeWithoutReaderAsLogFileHoldsNobodyUp) {
+  ASSERT_EQ(::mkfifo(file_.c_str(), 0600), 0);
+  SystemLog log;
+  ASSERT_TRUE(log.open(to_file()));
+  log.info("kept for a reader");
+  ASSERT_TRUE(log.reopen());
+  write_much(log);
+  const UniqueFd reader(::open(file_.c_str(), O_RDONLY | O_NONBLOCK));
+  std::string got(100, '\0');
+  ASSERT_EQ(::read(reader.get(), got.data(), got.size()), 100);
+  EXPECT_NE(got.find("kept for a reader"), std::string::npos);
+}
+
+TEST_F(SystemLogTest, EndOfTheLogIsPutOffForAMomentOnly) {
+  ASSERT_EQ(::mkfifo(file_.c_str(), 0600), 0);
+  const SystemClock clock;
+  TimePoint start;
+  {
+    SystemLog log;
+    ASSERT_TRUE(log.open(to_file()));
+    write_much(log);
+    start = clock.now();
+  }
+  EXPECT_GE(clock.now() - start, SystemLog::kLastTry);
+  EXPECT_LT(clock.now() - start, SystemLog::kLastTry + std::chrono::seconds(1));
 }
 
 TEST(CtimeText, IsThatOfCtime) {

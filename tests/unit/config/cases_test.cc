@@ -34,7 +34,7 @@ const std::map<std::string, Difference> kDifferences = {
     {"text-path-with-nul", {Verdict::refuse, "no file can have this name; conntrackd cuts it"}},
 };
 
-// Warnings of conntrackd that we have no reason for.
+// Warnings of conntrackd that we have no reason to give.
 const std::map<std::string, const char*> kOmittedWarnings = {
     {"mcast-ipv6-iface-then-addr", "the order of Interface and IPv6_address makes no difference here"},
     {"filter-address-network-huge", "the text names the number as written, not its low 32 bits"},
@@ -77,6 +77,11 @@ std::string all_diagnostics(const ParseResult& result) {
   std::string all;
   for (const Diagnostic& diagnostic : result.diagnostics) all += diagnostic.to_string() + "\n";
   return all;
+}
+
+bool may_start(const Config& config) {
+  return std::ranges::none_of(check_start(config, "test.conf"),
+                              [](const Diagnostic& d) { return d.severity == Severity::error; });
 }
 
 std::vector<Case> all_cases() {
@@ -162,7 +167,7 @@ TEST(ConfigCases, LinksThatConntrackdCannotOpenForWantOfStatementsAreFoundBefore
     SCOPED_TRACE(one.name);
     const ParseResult result = parse_text(one.text, "test.conf");
     EXPECT_TRUE(result.ok());
-    EXPECT_FALSE(check_start(result.config, "test.conf").empty());
+    EXPECT_FALSE(may_start(result.config));
     EXPECT_EQ(one.exit_status, 1);
   }
 }
@@ -173,7 +178,7 @@ TEST(ConfigCases, EveryFileThatRunsOnConntrackdPassesTheStartCheck) {
     SCOPED_TRACE(one.name + "\n" + one.text);
     const ParseResult result = parse_text(one.text, "test.conf");
     if (!result.ok()) continue;  // MeetTheFateTheyMeetInConntrackd looks at these
-    EXPECT_TRUE(check_start(result.config, "test.conf").empty());
+    EXPECT_TRUE(may_start(result.config));
   }
 }
 

@@ -184,14 +184,18 @@ TEST(CommandLine, RequestCodes) {
     const auto r = parse(split_arguments(arguments));
     EXPECT_EQ(r.action, Action::request);
     EXPECT_EQ(static_cast<int>(r.request), code);
-    EXPECT_EQ(request_of(code), r.request);
+    EXPECT_TRUE(decode_request(code));
   }
   EXPECT_EQ(static_cast<int>(parse({"-s", ""}).request), 28) << "an empty parameter matches the first";
 }
 
 TEST(CommandLine, NumbersThatAreNoRequest) {
-  for (const int code : {-1, 2, 15, 27, 49, 9999}) EXPECT_EQ(request_of(code), std::nullopt);
-  EXPECT_EQ(request_of(19), Request::flush_both_ct);
+  for (const int code : {-1, 2, 15, 27, 49, 9999}) EXPECT_FALSE(decode_request(code)) << code;
+  const auto both = decode_request(19);
+  ASSERT_TRUE(both);
+  EXPECT_EQ(both->verb, node::Verb::flush_caches);
+  EXPECT_EQ(both->what, node::What::flows);
+  EXPECT_EQ(both->side, node::Side::both);
 }
 
 TEST(CommandLine, DaemonAndConfigPath) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "ctsync/control/dump_job.h"
+#include "dump_job.h"
 
 #include <algorithm>
 #include <set>
@@ -9,6 +9,12 @@
 
 namespace ctsync::control {
 namespace {
+
+using node::Client;
+using node::Command;
+using node::ExpectationDumpJob;
+using node::FlowDumpJob;
+using node::FlowDumpOptions;
 
 // The n-th flow of a table; all differ.
 FlowRecord flow_number(std::uint32_t n) {
@@ -31,8 +37,8 @@ class DumpJobTest : public ServerTest {
   // Dumps the table for the next client that asks.
   void serve(FlowDumpOptions options = {}) {
     ASSERT_TRUE(server_.open(path_));
-    answer = [this, options](Request, Client c) {
-      loop_.add_job(std::make_unique<FlowDumpJob>(table_, clock_, c, options));
+    answer = [this, options](const Command&, Client c) {
+      loop_.jobs().add(std::make_unique<FlowDumpJob>(table_, clock_, c, options));
     };
   }
   void fill(std::uint32_t from, std::uint32_t to) {
@@ -127,7 +133,7 @@ TEST_F(DumpJobTest, SlowReaderCostsBoundedMemoryAndNoTime) {
   EXPECT_EQ(rendered_, before);
 
   TestPeer other(path_);
-  answer = [](Request, Client c) {
+  answer = [](const Command&, Client c) {
     c.write("other");
     c.finish();
   };
@@ -200,7 +206,7 @@ TEST_F(DumpJobTest, TableThatChangesMeanwhile) {
     if (n == 25'000) ++n;
     std::string expected;
     const auto r = flow_number(n);
-    FlowRenderer().append(expected, r.flow, nullptr);
+    text::FlowRenderer().append(expected, r.flow, nullptr);
     const auto at = lines.lower_bound(expected);
     ASSERT_TRUE(at != lines.end() && at->starts_with(expected)) << expected;
   }
@@ -234,9 +240,9 @@ TEST_F(DumpJobTest, Expectations) {
   expectations.mark_dead(expectations.find(e));
   clock_.advance(std::chrono::seconds(2));
   ASSERT_TRUE(server_.open(path_));
-  answer = [&](Request r, Client c) {
-    const bool xml = r == Request::dump_internal_expect_xml;
-    loop_.add_job(std::make_unique<ExpectationDumpJob>(expectations, clock_, c, xml));
+  answer = [&](const Command& command, Client c) {
+    const bool xml = command.form == node::Form::xml;
+    loop_.jobs().add(std::make_unique<ExpectationDumpJob>(expectations, clock_, c, xml));
   };
   TestPeer text(path_);
   text.send(40);

@@ -48,12 +48,12 @@ class TestPeer {
   int error_ = 0;
 };
 
-class ServerTest : public testing::Test, protected RequestHandler {
+class ServerTest : public testing::Test, protected CommandHandler {
  protected:
   ServerTest();
   ~ServerTest() override;
 
-  void on_request(Request request, Client client) override { answer(request, client); }
+  void on_command(const node::Command& command, const node::Client& client) override { answer(command, client); }
   void turns(int n = 5);
   // Turns until the peer has seen the end, or long enough.
   void run_to_end(TestPeer& peer);
@@ -63,7 +63,7 @@ class ServerTest : public testing::Test, protected RequestHandler {
   TestClock clock_;
   EventLoop loop_{clock_};
   Server server_{loop_, *this};
-  std::function<void(Request, Client)> answer = [](Request, Client c) { c.finish(); };
+  std::function<void(const node::Command&, node::Client)> answer = [](const node::Command&, node::Client c) { c.finish(); };
 };
 
 }  // namespace ctsync::control

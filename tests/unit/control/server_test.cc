@@ -20,11 +20,14 @@ namespace ctsync::control {
 namespace {
 
 namespace fs = std::filesystem;
+using node::Client;
+using node::Command;
+using node::Verb;
 
 TEST_F(ServerTest, AnswersAndCloses) {
   ASSERT_TRUE(server_.open(path_));
-  answer = [](Request r, Client c) {
-    EXPECT_EQ(r, Request::stats);
+  answer = [](const Command& command, Client c) {
+    EXPECT_EQ(command.topic, text::Topic::summary);
     c.write("cache ");
     c.write("internal:\n");
     c.finish();
@@ -43,8 +46,8 @@ TEST_F(ServerTest, AnswersAndCloses) {
 TEST_F(ServerTest, RequestInPieces) {
   ASSERT_TRUE(server_.open(path_));
   int requests = 0;
-  answer = [&](Request r, Client c) {
-    EXPECT_EQ(r, Request::stats_cache);
+  answer = [&](const Command& command, Client c) {
+    EXPECT_EQ(command.topic, text::Topic::cache);
     ++requests;
     c.finish();
   };
@@ -62,7 +65,7 @@ TEST_F(ServerTest, RequestInPieces) {
 TEST_F(ServerTest, AnswerMayComeLater) {
   ASSERT_TRUE(server_.open(path_));
   Client kept;
-  answer = [&](Request, Client c) { kept = c; };
+  answer = [&](const Command&, Client c) { kept = c; };
   TestPeer peer(path_);
   peer.send(46);
   turns();
@@ -111,7 +114,7 @@ TEST_F(ServerTest, SilentClientIsClosedAfterTenSeconds) {
 
 TEST_F(ServerTest, UnknownCodesAreClosedWithoutAnAnswer) {
   ASSERT_TRUE(server_.open(path_));
-  answer = [](Request, Client) { FAIL(); };
+  answer = [](const Command&, Client) { FAIL(); };
   std::uint64_t expected = 0;
   for (const std::int32_t code : {9999, -1, 27, 2, INT32_MIN, 21 << 24}) {
     TestPeer peer(path_);
@@ -126,7 +129,7 @@ TEST_F(ServerTest, UnknownCodesAreClosedWithoutAnAnswer) {
 // With conntrackd the client sees a reset after the text (1.4.9-control-socket.txt, "21 then 22 in one write").
 TEST_F(ServerTest, MoreThanOneRequestDoesNotCostTheAnswer) {
   ASSERT_TRUE(server_.open(path_));
-  answer = [](Request, Client c) {
+  answer = [](const Command&, Client c) {
     c.write("answer");
     c.finish();
   };
@@ -142,7 +145,7 @@ TEST_F(ServerTest, MoreThanOneRequestDoesNotCostTheAnswer) {
 TEST_F(ServerTest, ClientThatHasEndedItsSideGetsTheAnswer) {
   ASSERT_TRUE(server_.open(path_));
   Client kept;
-  answer = [&](Request, Client c) { kept = c; };
+  answer = [&](const Command&, Client c) { kept = c; };
   TestPeer peer(path_);
   peer.send(16);
   peer.shut_down_sending();
@@ -155,7 +158,7 @@ TEST_F(ServerTest, ClientThatHasEndedItsSideGetsTheAnswer) {
 
 TEST_F(ServerTest, ClientThatRefusesToReadIsDropped) {
   ASSERT_TRUE(server_.open(path_));
-  answer = [&](Request, Client c) {
+  answer = [&](const Command&, Client c) {
     c.write("text");
     EXPECT_FALSE(c.connected());
     c.finish();
@@ -170,7 +173,7 @@ TEST_F(ServerTest, ClientThatRefusesToReadIsDropped) {
 TEST_F(ServerTest, RequestOfAClientThatLeftAtOnceIsServed) {
   ASSERT_TRUE(server_.open(path_));
   int requests = 0;
-  answer = [&](Request, Client c) {
+  answer = [&](const Command&, Client c) {
     ++requests;
     c.write("nobody reads this");
     c.finish();
@@ -187,7 +190,7 @@ TEST_F(ServerTest, RequestOfAClientThatLeftAtOnceIsServed) {
 TEST_F(ServerTest, HandleOfAClientThatLeftIsHarmless) {
   ASSERT_TRUE(server_.open(path_));
   Client kept;
-  answer = [&](Request, Client c) { kept = c; };
+  answer = [&](const Command&, Client c) { kept = c; };
   {
     TestPeer peer(path_);
     peer.send(16);
@@ -196,7 +199,6 @@ TEST_F(ServerTest, HandleOfAClientThatLeftIsHarmless) {
   }
   turns();
   EXPECT_FALSE(kept.connected());
-  EXPECT_EQ(kept.writable_room(), 0U);
   kept.write("x");
   kept.set_waiter(nullptr);
   kept.finish();
@@ -208,7 +210,7 @@ TEST_F(ServerTest, HandleOfAClientThatLeftIsHarmless) {
 
 TEST_F(ServerTest, ClientsStayWhenTheListenerGoes) {
   ASSERT_TRUE(server_.open(path_));
-  answer = [](Request, Client) {};  // not yet
+  answer = [](const Command&, Client) {};  // not yet
   TestPeer peer(path_);
   peer.send(20);
   turns();
@@ -226,10 +228,10 @@ TEST_F(ServerTest, SlowReaderGetsAllOfALargeAnswer) {
   ASSERT_TRUE(server_.open(path_));
   std::string large;
   for (int i = 0; large.size() < 5'000'000; ++i) large += std::to_string(i) + "\n";
-  answer = [&](Request, Client c) {
-    EXPECT_GT(c.writable_room(), 0U);
+  answer = [&](const Command&, Client c) {
+    EXPECT_FALSE(c.full());
     c.write(large);
-    EXPECT_EQ(c.writable_room(), 0U);
+    EXPECT_TRUE(c.full());
     c.finish();
   };
   TestPeer peer(path_);
@@ -239,24 +241,79 @@ TEST_F(ServerTest, SlowReaderGetsAllOfALargeAnswer) {
   EXPECT_EQ(peer.text(), large);
 }
 
-TEST_F(ServerTest, AtMost64Clients) {
+// Two hundred clients that connect and say nothing: whoever has a request is served at once all the same.
+TEST_F(ServerTest, SilentClientsKeepNobodyOut) {
   ASSERT_TRUE(server_.open(path_));
+  answer = [](const Command&, Client c) {
+    c.write("text");
+    c.finish();
+  };
+  std::vector<TestPeer> silent;
+  for (int i = 0; i < 200; ++i) {
+    silent.emplace_back(path_);
+    turns(1);
+  }
+  EXPECT_LE(server_.clients(), Server::kMaxClients);
+  const auto start = clock_.now();
+  for (int i = 0; i < 20; ++i) {
+    TestPeer peer(path_);
+    peer.send(21);
+    run_to_end(peer);
+    EXPECT_EQ(peer.text(), "text");
+  }
+  EXPECT_LT(clock_.now() - start, std::chrono::seconds(2));
+}
+
+// Clients that wait for their answers hold their places; one more waits until one of them has gone.
+TEST_F(ServerTest, MoreThanThePlacesWait) {
+  ASSERT_TRUE(server_.open(path_));
+  std::vector<Client> kept;
+  answer = [&](const Command&, Client c) { kept.push_back(c); };
   std::vector<TestPeer> peers;
   for (std::size_t i = 0; i < Server::kMaxClients; ++i) {
     peers.emplace_back(path_);
+    peers.back().send(46);
     turns(1);
   }
   EXPECT_EQ(server_.clients(), Server::kMaxClients);
   TestPeer one_more(path_);
+  one_more.send(21);
   turns();
-  EXPECT_FALSE(one_more.read());
+  EXPECT_TRUE(one_more.read()) << "not closed";
+  EXPECT_EQ(kept.size(), Server::kMaxClients);
   for (auto& p : peers) EXPECT_TRUE(p.read());
-  peers.pop_back();
+  kept.front().finish();
+  clock_.advance(std::chrono::milliseconds(100));
   turns();
-  TestPeer next(path_);
-  next.send(21);
-  run_to_end(next);
-  EXPECT_TRUE(next.ended());
+  ASSERT_EQ(kept.size(), Server::kMaxClients + 1) << "its turn has come";
+  kept.back().finish();
+  run_to_end(one_more);
+  EXPECT_TRUE(one_more.ended());
+}
+
+// All places taken by clients that do not read their answers: after a while the longest of them makes room.
+TEST_F(ServerTest, ClientsThatDoNotReadMakeRoom) {
+  ASSERT_TRUE(server_.open(path_));
+  const std::string large(1'000'000, 'x');
+  answer = [&](const Command& command, Client c) {
+    c.write(command.verb == Verb::dump ? large : "text");
+    c.finish();
+  };
+  std::vector<TestPeer> deaf;
+  for (std::size_t i = 0; i < Server::kMaxClients; ++i) {
+    deaf.emplace_back(path_);
+    deaf.back().send(16);
+    turns(1);
+  }
+  ASSERT_EQ(server_.clients(), Server::kMaxClients);
+  TestPeer peer(path_);
+  peer.send(21);
+  turns();
+  EXPECT_TRUE(peer.read());
+  clock_.advance(Server::kMaxStall + std::chrono::seconds(1));
+  run_to_end(peer);
+  EXPECT_EQ(peer.text(), "text");
+  EXPECT_EQ(server_.clients(), Server::kMaxClients - 1);
 }
 
 TEST_F(ServerTest, NoDescriptorLeft) {
@@ -281,7 +338,7 @@ TEST_F(ServerTest, NoDescriptorLeft) {
 
 TEST_F(ServerTest, RandomBytes) {
   ASSERT_TRUE(server_.open(path_));
-  answer = [](Request, Client c) {
+  answer = [](const Command&, Client c) {
     c.write("text");
     c.finish();
   };
@@ -383,7 +440,7 @@ TEST_F(ServerTest, BadPaths) {
 TEST_F(ServerTest, CloseEndsTheClients) {
   ASSERT_TRUE(server_.open(path_));
   Client kept;
-  answer = [&](Request, Client c) {
+  answer = [&](const Command&, Client c) {
     kept = c;
     c.write("before");
   };
@@ -411,8 +468,9 @@ TEST_F(ServerTest, ClientCopiesTheAnswerByteForByte) {
   ASSERT_TRUE(server_.open(path_));
   std::string text;
   for (int i = 0; i < 300'000; ++i) text += static_cast<char>(i * 7);  // zeros, too
-  answer = [&](Request r, Client c) {
-    EXPECT_EQ(r, Request::dump_internal_ct_xml);
+  answer = [&](const Command& command, Client c) {
+    EXPECT_EQ(command.verb, Verb::dump);
+    EXPECT_EQ(command.form, node::Form::xml);
     c.write(text);
     c.finish();
   };
@@ -440,9 +498,9 @@ TEST_F(ServerTest, ClientWithoutADaemon) {
   std::ofstream(path_) << "no socket";
   EXPECT_EQ(run_client(path_, Request::stats, log), 1);
   ASSERT_EQ(log.lines.size(), 2U);
-  for (const auto& line : log.lines) {
-    EXPECT_EQ(line, "ERROR can't connect: is conntrackd running? appropriate permissions?");
-  }
+  const std::string words = "ERROR can't connect: is conntrackd running? appropriate permissions? (" + path_;
+  EXPECT_EQ(log.lines[0], words + ": No such file or directory)");
+  EXPECT_EQ(log.lines[1], words + ": Connection refused)");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What belongs to the process: lock file, going into the background, notification of the service manager, flow log.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -19,8 +20,10 @@
 #include "lock_file.h"
 #include "service_notify.h"
 
-namespace ctsync::daemon::test {
+namespace ctsync::daemon {
 namespace {
+
+using node::test::kernel_flow;
 
 class ProcessTest : public testing::Test {
  protected:
@@ -129,13 +132,47 @@ TEST_F(ProcessTest, OfManyStartersOneHasTheLock) {
   }
 }
 
+TEST_F(ProcessTest, LockFileThatCannotBeWrittenIsNotLeftBehind) {
+  const int status = in_child([&] {
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit nothing{.rlim_cur = 0, .rlim_max = 0};
+    ::setrlimit(RLIMIT_FSIZE, &nothing);
+    const auto lock = LockFile::acquire(path_);
+    if (lock) return 2;
+    return exists(path_) ? 3 : 0;
+  });
+  EXPECT_EQ(status, 0);
+}
+
 // --- Background ---
+
+// As the process does before.
+sigset_t blocked() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return set;
+}
+
+// Who stops the command must not be left with a daemon that starts all the same.
+TEST_F(ProcessTest, SignalToTheParentThatWaitsReachesTheChild) {
+  const int status = in_child([] {
+    auto background = Background::enter(blocked(), [](pid_t) { std::abort(); });
+    if (!background) return 9;
+    const auto signals = blocked();
+    ::kill(::getppid(), SIGTERM);
+    const timespec limit{.tv_sec = 5, .tv_nsec = 0};
+    return ::sigtimedwait(&signals, nullptr, &limit) == SIGTERM ? 5 : 8;
+  });
+  EXPECT_EQ(status, 5);
+}
 
 TEST_F(ProcessTest, ParentEndsWellWhenTheChildIsReady) {
   const auto seen = directory_ + "/seen";
   const int status = in_child([&] {
     ::signal(SIGPIPE, SIG_IGN);
-    auto background = Background::enter([&](pid_t child) { std::ofstream(seen) << child; });
+    auto background = Background::enter(blocked(), [&](pid_t child) { std::ofstream(seen) << child; });
     if (!background) return 9;
     // The child: of its own session, and the parent still waits.
     if (::getsid(0) != ::getpid() || exists(seen)) return 8;
@@ -152,7 +189,7 @@ TEST_F(ProcessTest, ParentEndsAsTheChildThatFails) {
   const auto never = [](pid_t) { std::abort(); };
   const auto start = [&](const std::function<int()>& child) {
     return in_child([&] {
-      auto background = Background::enter(never);
+      auto background = Background::enter(blocked(), never);
       return background ? child() : 99;
     });
   };
@@ -229,7 +266,7 @@ TEST_F(ProcessTest, FlowLogHasDateAndFlow) {
   log.add(kernel_flow(1), 1'800'000'000);
   log.add(kernel_flow(2), 1'800'000'001);
   EXPECT_EQ(content(path_), "") << "written once a turn";
-  EXPECT_FALSE(log.write_pending());
+  EXPECT_EQ(log.flush(), LineWriter::Left::nothing);
   const auto text = content(path_);
   EXPECT_TRUE(
       text.starts_with(ctime_text(1'800'000'000) + "\ttcp      6 ESTABLISHED src=10.77.1.2 dst=10.77.2.2 sport=1"));
@@ -241,11 +278,11 @@ TEST_F(ProcessTest, FlowLogIsOpenedAnewAfterRotation) {
   FlowLog log(path_, std::nullopt);
   ASSERT_TRUE(log.open());
   log.add(kernel_flow(1), 1'800'000'000);
-  log.write_pending();
+  log.flush();
   std::filesystem::rename(path_, path_ + ".1");
   ASSERT_TRUE(log.open());
   log.add(kernel_flow(2), 1'800'000'000);
-  log.write_pending();
+  log.flush();
   EXPECT_NE(content(path_ + ".1").find("sport=1 "), std::string::npos);
   EXPECT_NE(content(path_).find("sport=2 "), std::string::npos);
 }
@@ -258,19 +295,59 @@ TEST_F(ProcessTest, FlowLogWaitsForASlowReaderAndCountsWhatIsLost) {
   std::size_t added = 0;
   while (log.lost_lines() == 0) {
     log.add(kernel_flow(static_cast<std::uint16_t>(added)), 1'800'000'000);
-    if (++added % 1000 == 0) log.write_pending();
+    if (++added % 1000 == 0) log.flush();
   }
-  EXPECT_TRUE(log.write_pending());
+  EXPECT_NE(log.flush(), LineWriter::Left::nothing);
   std::size_t lines = 0;
   char buffer[65536];
   bool more = true;
   while (more) {
-    more = log.write_pending();
+    more = log.flush() != LineWriter::Left::nothing;
     for (ssize_t n = 0; (n = ::read(reader.get(), buffer, sizeof buffer)) > 0;) {
       lines += static_cast<std::size_t>(std::count(buffer, buffer + n, '\n'));
     }
   }
   EXPECT_EQ(lines, added - 1);
+}
+
+// Once in its life was not enough: whoever reads the log must know of each gap.
+TEST_F(ProcessTest, FlowLogTellsEachTimeThatItLosesLines) {
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  FlowLog log(path_, std::nullopt);
+  ASSERT_TRUE(log.open());
+  const UniqueFd reader(::open(path_.c_str(), O_RDONLY | O_NONBLOCK));
+  RecordingLog told;
+  TimePoint now(std::chrono::hours(1));
+  const auto lose = [&] {
+    const auto before = log.lost_lines();
+    while (log.lost_lines() < before + 3) log.add(kernel_flow(1), 1'800'000'000);
+    log.flush();
+    log.tell_losses(told, now);
+    log.tell_losses(told, now);
+  };
+  const auto read_all = [&] {
+    char buffer[65536];
+    do {
+      while (::read(reader.get(), buffer, sizeof buffer) > 0) {
+      }
+    } while (log.flush() != LineWriter::Left::nothing);
+    log.tell_losses(told, now);
+  };
+  using Lines = std::vector<std::string>;
+  const Lines once{"[ERROR] the flow log takes no more, finished flows are not logged",
+                   "[warning] the flow log takes lines again, 3 were lost"};
+  lose();
+  EXPECT_EQ(told.lines, Lines{once[0]});
+  read_all();
+  EXPECT_EQ(told.lines, once);
+  lose();
+  read_all();
+  EXPECT_EQ(told.lines, once) << "not again in the same minute";
+  now += std::chrono::minutes(1);
+  told.lines.clear();
+  lose();
+  read_all();
+  EXPECT_EQ(told.lines, (Lines{once[0], "[warning] the flow log takes lines again, 6 were lost"}));
 }
 
 TEST_F(ProcessTest, FlowLogThatCannotBeOpenedSaysWhy) {
@@ -281,4 +358,4 @@ TEST_F(ProcessTest, FlowLogThatCannotBeOpenedSaysWhy) {
 }
 
 }  // namespace
-}  // namespace ctsync::daemon::test
+}  // namespace ctsync::daemon

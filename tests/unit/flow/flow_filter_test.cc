@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The user-space filter against what stock conntrackd let pass: tests/data/outputs/filter-matrix.txt.
+// The user-space filter against what stock conntrackd let through: tests/data/outputs/filter-matrix.txt.
 #include "ctsync/flow/flow_filter.h"
 
 #include <arpa/inet.h>

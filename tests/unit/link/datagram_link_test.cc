@@ -18,9 +18,8 @@ LinkOptions group(const char* group_address, const char* local, const char* inte
   LinkOptions o;
   o.kind = LinkKind::multicast;
   o.interface = interface;
-  o.family = std::strchr(group_address, ':') ? AF_INET6 : AF_INET;
   o.address = address(group_address);
-  if (o.family == AF_INET) o.ipv4_interface = address(local);
+  if (o.family() == Family::ipv4) o.ipv4_interface = address(local);
   o.port = 3780;
   return o;
 }
@@ -104,7 +103,7 @@ TEST_F(DatagramLinkTest, udp_over_ipv6_global_and_link_local) {
     const auto sent = many(100, 1400);
     a->send(sent);
     EXPECT_TRUE(run([&] { return b->received.size() >= sent.size(); })) << local;
-    expect_in_order(b->received, sent, to_string(Sender{AF_INET6, address(local)}).c_str());
+    expect_in_order(b->received, sent, to_string(address(local)).c_str());
   }
 }
 
@@ -300,13 +299,13 @@ TEST_F(DatagramLinkTest, buffer_size_follows_transport_and_mtu) {
   a->links->interface_changed("sync0", ::if_nametoindex("sync0"), true, true, 9000);
   EXPECT_EQ(a->links->buffer_size(), 8972U);
   EXPECT_GT(a->buffer_size_calls, calls);
-  EXPECT_EQ(buffer_size_for(LinkKind::udp, AF_INET6, 1500), 1452U);
-  EXPECT_EQ(buffer_size_for(LinkKind::multicast, AF_INET6, 1500), 1452U);
-  EXPECT_EQ(buffer_size_for(LinkKind::multicast, AF_INET, 1500), 1472U);
-  EXPECT_EQ(buffer_size_for(LinkKind::tcp, AF_INET, 1500), 1460U);
-  EXPECT_EQ(buffer_size_for(LinkKind::tcp, AF_INET6, 1500), 1460U);
-  EXPECT_EQ(buffer_size_for(LinkKind::udp, AF_INET, 65536), kMaxBufferSize);
-  EXPECT_EQ(buffer_size_for(LinkKind::udp, AF_INET, 20), kMinBufferSize);
+  EXPECT_EQ(buffer_size_for(LinkKind::udp, Family::ipv6, 1500), 1452U);
+  EXPECT_EQ(buffer_size_for(LinkKind::multicast, Family::ipv6, 1500), 1452U);
+  EXPECT_EQ(buffer_size_for(LinkKind::multicast, Family::ipv4, 1500), 1472U);
+  EXPECT_EQ(buffer_size_for(LinkKind::tcp, Family::ipv4, 1500), 1460U);
+  EXPECT_EQ(buffer_size_for(LinkKind::tcp, Family::ipv6, 1500), 1460U);
+  EXPECT_EQ(buffer_size_for(LinkKind::udp, Family::ipv4, 65536), kMaxBufferSize);
+  EXPECT_EQ(buffer_size_for(LinkKind::udp, Family::ipv4, 20), kMinBufferSize);
 }
 
 TEST_F(DatagramLinkTest, a_full_send_buffer_waits_for_the_wire) {

@@ -37,7 +37,7 @@ TEST_F(LinkSetTest, starts_with_the_last_default_else_with_the_first) {
   options.links[1].is_default = true;
   ASSERT_TRUE(a->open(options));
   EXPECT_EQ(a->links->current(), 1U);
-  EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::running);
+  EXPECT_EQ(a->links->interface_state(0), LinkState::running);
 }
 
 TEST_F(LinkSetTest, moves_to_the_other_link_when_the_interface_goes_down_and_does_not_move_back) {
@@ -51,7 +51,7 @@ TEST_F(LinkSetTest, moves_to_the_other_link_when_the_interface_goes_down_and_doe
   tell(*a, "sync0", false, false);
   EXPECT_EQ(a->links->current(), 1U);
   EXPECT_EQ(a->log.count(Level::notice, "device `sync1' becomes dedicated link"), 1U);
-  EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::down);
+  EXPECT_EQ(a->links->interface_state(0), LinkState::down);
   a->send({message(2)});
   ASSERT_TRUE(run([&] { return b->received.size() == 2; }));
   EXPECT_EQ(b->received[1].link, 1U);
@@ -66,7 +66,7 @@ TEST_F(LinkSetTest, moves_to_the_other_link_when_the_interface_goes_down_and_doe
 TEST_F(LinkSetTest, takes_only_an_interface_that_is_up_and_running) {
   ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
   tell(*a, "sync1", true, false);
-  EXPECT_EQ(a->links->interface_status(1), InterfaceStatus::no_carrier);
+  EXPECT_EQ(a->links->interface_state(1), LinkState::no_carrier);
   tell(*a, "sync0", true, false);
   tell(*a, "sync1", false, true);
   EXPECT_EQ(a->links->current(), 0U);
@@ -83,7 +83,7 @@ TEST_F(LinkSetTest, other_links_on_the_interface_that_went_down_are_skipped) {
   auto options = links_of(LinkKind::udp, true);
   auto same = options.links[0];
   same.port = 3781;
-  options.links.insert(options.links.begin() + 1, same);
+  options.links = {options.links[0], same, options.links[1]};
   ASSERT_TRUE(a->open(options));
   tell(*a, "sync0", true, false);
   EXPECT_EQ(a->links->current(), 2U);
@@ -103,7 +103,7 @@ TEST_F(LinkSetTest, an_accepted_message_on_another_link_moves_there_silently) {
 TEST_F(LinkSetTest, leaves_a_link_that_does_not_work_from_the_start_once_interfaces_had_time_to_settle) {
   a->ip("link set sync0 down");
   ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
-  EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::down);
+  EXPECT_EQ(a->links->interface_state(0), LinkState::down);
   EXPECT_EQ(a->links->current(), 0U);
   EXPECT_TRUE(a->log.lines.empty());
   EXPECT_TRUE(run([&] { return a->links->current() == 1; }));
@@ -115,7 +115,7 @@ TEST_F(LinkSetTest, stays_on_the_default_link_when_its_carrier_comes_a_moment_la
   a->ip("link set sync0 up");
   run_for(2500ms);
   EXPECT_EQ(a->links->current(), 0U);
-  EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::running);
+  EXPECT_EQ(a->links->interface_state(0), LinkState::running);
   EXPECT_TRUE(a->log.lines.empty());
 }
 
@@ -168,7 +168,7 @@ TEST_F(LinkSetTest, an_interface_that_is_missing_at_the_start_is_waited_for) {
   ASSERT_EQ(a->log.lines.size(), 1U);
   EXPECT_EQ(a->log.lines[0].first, Level::warning);
   EXPECT_NE(a->log.lines[0].second.find("`late0'"), std::string::npos);
-  EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::down);
+  EXPECT_EQ(a->links->interface_state(0), LinkState::down);
   a->send({message(1)});
   EXPECT_EQ(a->links->statistics(0).send_errors, 1U);
   EXPECT_TRUE(a->failures.empty());                            // a warning a second would say nothing new
@@ -211,7 +211,7 @@ TEST_F(LinkSetTest, an_address_of_nobody_on_a_configured_interface_is_an_error) 
 TEST_F(LinkSetTest, a_link_without_its_address_is_left_for_one_that_is_open) {
   a->ip("addr flush dev sync0 scope global");
   ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
-  EXPECT_EQ(a->links->interface_status(0), InterfaceStatus::running);
+  EXPECT_EQ(a->links->interface_state(0), LinkState::running);
   EXPECT_TRUE(run([&] { return a->links->current() == 1; }));
 }
 

@@ -33,10 +33,8 @@ namespace ctsync::link::testing {
 
 using Bytes = std::vector<std::uint8_t>;
 
-inline AddressBytes address(const char* text) {
-  AddressBytes out{};
-  if (::inet_pton(AF_INET, text, out.data()) != 1 && ::inet_pton(AF_INET6, text, out.data()) != 1) std::abort();
-  return out;
+inline IpAddress address(const char* text) {
+  return parse_ip(std::strchr(text, ':') ? Family::ipv6 : Family::ipv4, text).value();
 }
 
 // A well-formed message: `size` bytes with the sequence number `seq`, filled with its low byte.
@@ -85,7 +83,7 @@ class Inside {
 
 struct Received {
   std::size_t link;
-  Sender from;
+  IpAddress from;
   Bytes bytes;
 };
 
@@ -112,7 +110,7 @@ class Node {
     const Inside inside(ns_);
     links = std::make_unique<LinkSet>(loop, log, std::move(options));
     return links->open({.on_datagram =
-                            [this](std::size_t link, const Sender& from, Datagram bytes) {
+                            [this](std::size_t link, const IpAddress& from, Datagram bytes) {
                               received.push_back({link, from, Bytes(bytes.begin(), bytes.end())});
                             },
                         .on_error =
@@ -206,7 +204,6 @@ class TwoNodes : public ::testing::Test {
     LinkOptions o;
     o.kind = kind;
     o.interface = interface;
-    o.family = std::strchr(local, ':') ? AF_INET6 : AF_INET;
     o.address = address(local);
     o.destination = address(peer);
     o.port = 3780;

@@ -45,7 +45,8 @@ TEST(HashIndex, ErasingAcrossTheEndOfTheArrayKeepsTheRestFindable) {
   }
 }
 
-// Erasures, insertions and searches in every phase of growth, against a map. `bits` of hash: few make long runs.
+// Erasures, insertions and searches in every phase of growth, against a map. `bits` of hash: with few of them runs are
+// long.
 void random_model(std::uint64_t seed, unsigned bits, std::uint32_t most, int operations) {
   std::mt19937_64 random(seed);
   HashIndex index(0);

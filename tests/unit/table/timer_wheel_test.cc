@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
 #include <map>
 #include <random>
 #include <vector>
@@ -15,10 +17,11 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 const TimePoint kStart(hours(1));
+constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
 
 std::vector<std::uint32_t> fired(TimerWheel& wheel, TimePoint now) {
   std::vector<std::uint32_t> ids;
-  wheel.advance(now, [&](std::uint32_t id) { ids.push_back(id); });
+  wheel.advance(now, kAll, [&](std::uint32_t id) { ids.push_back(id); });
   return ids;
 }
 
@@ -70,7 +73,7 @@ TEST(TimerWheel, HandlersMayScheduleAndCancelAnything) {
   wheel.schedule(1, kStart + seconds(1));
   wheel.schedule(2, kStart + seconds(1));
   int again = 0;
-  wheel.advance(kStart + seconds(2), [&](std::uint32_t id) {
+  wheel.advance(kStart + seconds(2), kAll, [&](std::uint32_t id) {
     wheel.cancel(id == 1 ? 2 : 1);
     wheel.schedule(id, kStart + seconds(60));
     ++again;
@@ -117,7 +120,7 @@ TEST(TimerWheel, RandomDeadlinesAgreeWithAModel) {
     }
     ASSERT_EQ(wheel.size(), model.size());
     now += milliseconds(random() % (round % 100 == 0 ? 1'000'000 : 2'000));
-    wheel.advance(now, [&](std::uint32_t id) {
+    wheel.advance(now, kAll, [&](std::uint32_t id) {
       ASSERT_TRUE(model.contains(id));
       ASSERT_LE(model[id], now);
       model.erase(id);
@@ -126,6 +129,37 @@ TEST(TimerWheel, RandomDeadlinesAgreeWithAModel) {
     for (const auto& [id, deadline] : model) ASSERT_GT(deadline + TimerWheel::kTick, now) << id;
   }
   EXPECT_GT(total, 100'000U);
+}
+
+// Everything is due at once, as when a peer dies: no call does more than it is told to, and nothing is forgotten.
+TEST(TimerWheel, ABoundedPartAtATime) {
+  for (const std::size_t most : {1U, 7U, 1000U}) {
+    TimerWheel wheel(kStart);
+    std::mt19937 random(2);
+    constexpr std::uint32_t kIds = 3000;
+    for (std::uint32_t id = 0; id < kIds; ++id) {
+      wheel.schedule(id, kStart + seconds(180) + milliseconds(random() % 20'000));
+    }
+    const auto now = kStart + seconds(300);
+    std::vector<bool> fired(kIds);
+    std::size_t calls = 0;
+    while (wheel.next_deadline() && *wheel.next_deadline() <= now) {
+      ASSERT_LT(++calls, 3 * kIds);
+      std::size_t n = 0;
+      wheel.advance(now, most, [&](std::uint32_t id) {
+        EXPECT_FALSE(fired[id]);
+        fired[id] = true;
+        ++n;
+        // Other deadlines come and go meanwhile.
+        wheel.schedule(kIds + id, now + hours(1));
+        if (id % 3 == 0) wheel.cancel(kIds + id);
+      });
+      ASSERT_LE(n, most);
+    }
+    EXPECT_EQ(std::ranges::count(fired, true), kIds);
+    EXPECT_GE(calls, kIds / most);
+    EXPECT_EQ(wheel.size(), kIds - (kIds + 2) / 3);
+  }
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Flow messages: kernel flows against what stock wrote for the same flow, and each rule of spec replication.md 2.5
-// and 2.7.
+// Flow messages: kernel flows against what stock wrote for the same flow, and each rule of spec replication.md 2.5 and
+// 2.7.
 #include "ctsync/wire/flow_codec.h"
 
 #include <gtest/gtest.h>
@@ -140,7 +140,7 @@ TEST(EncodeFlow, DccpStateAndRole) {
                            "00 05 00 15 01 00 00 00 00 08 00 06 00 00 00 1e"));
 }
 
-// Stock loses them, but takes them: spec 9, 11.
+// Stock loses them, but takes them: spec replication.md 9, 11.
 TEST(EncodeFlow, GreKeysGoOutInThePortsAttribute) {
   const auto message = encode(kernel_flow(kGre, 0x1234, 0, 0x8, 30), MsgType::flow_new);
   EXPECT_EQ(message, hex("10 00 00 34 00 00 00 00 00 0c 00 00 0a 4d 01 02 0a 4d 02 02 00 08 00 05 00 00 00 08"

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a node can be asked to do: a request of the control socket once it has been decoded.
+#pragma once
+
+#include <cstdint>
+
+#include "ctsync/text/snapshot.h"
+
+namespace ctsync::node {
+
+enum class Verb : std::uint8_t {
+  commit,         // external cache into the kernel
+  flush_caches,   // `side`
+  flush_kernel,   // delete the kernel's entries
+  resync_kernel,  // internal cache from the kernel
+  dump,           // list the cache of `side`, in `form`
+  bulk_send,
+  request_resync,
+  schedule_purge,
+  statistics,  // `topic`
+  list_resend_queue,
+  stop,  // the whole process
+};
+
+enum class What : std::uint8_t { flows, expectations, all };
+enum class Side : std::uint8_t { internal, external, both };
+enum class Form : std::uint8_t { text, xml };
+
+struct Command {
+  Verb verb = Verb::statistics;
+  What what = What::flows;
+  Side side = Side::both;
+  Form form = Form::text;
+  text::Topic topic = text::Topic::summary;
+
+  bool flows() const { return what != What::expectations; }
+  bool expectations() const { return what != What::flows; }
+};
+
+}  // namespace ctsync::node

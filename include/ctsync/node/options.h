@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a node is told when it is built. Plain values; the daemon makes them from its configuration.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ctsync/base/clock.h"
+#include "ctsync/flow/flow.h"
+#include "ctsync/flow/flow_filter.h"
+#include "ctsync/kernel/kernel_table.h"
+#include "ctsync/wire/flow_codec.h"
+
+namespace ctsync::node {
+
+enum class Mode : std::uint8_t {
+  ftfw,
+  alarm,
+  notrack,
+  statistics,  // no peers: a cache that follows the kernel, and `on_finished`
+};
+
+// When a node asks its peers for everything after its start (StartupResync).
+enum class AskAtStart : std::uint8_t {
+  never,
+  at_once,
+  when_heard,  // as soon as a peer is heard: over TCP, one that is not connected to us could only queue its answer
+};
+
+struct NodeOptions {
+  Mode mode = Mode::ftfw;
+  bool internal_cache = true;  // NOTRACK may do without
+  bool external_cache = true;  // without: what peers tell goes straight into the kernel
+  bool expectations = false;   // ExpectationSync
+  // Those of helpers whose name begins with one of these (without case); empty: of all helpers.
+  std::vector<std::string> helpers;
+  FlowFilter filter;
+  bool filter_in_kernel = false;
+
+  std::uint32_t table_limit = 262144;  // entries of each table (HashLimit)
+  std::uint32_t table_buckets = 0;     // of each index to start with (HashSize); 0 = grow from small
+  std::uint64_t seed = 1;              // keys the hashes; production passes random bits
+
+  kernel::EventOptions events;
+  std::uint32_t event_limit = 100;         // events read in one go (EventIterationLimit)
+  std::optional<Duration> poll;            // PollSecs: dumps instead of events
+  std::optional<Duration> overrun_resync;  // NetlinkOverrunResync
+
+  std::uint32_t resend_queue_size = 131072;            // FT-FW, messages
+  std::uint32_t ack_window = 300;                      // FT-FW, messages
+  std::uint32_t refresh_time = 60;                     // ALARM, seconds
+  Duration cache_timeout = std::chrono::seconds(180);  // ALARM: external entries that are not repeated go
+  std::uint32_t commit_timeout = 0;                    // seconds; 0 = estimated for each entry
+  Duration purge_timeout = std::chrono::seconds(60);
+  AskAtStart resync_at_start = AskAtStart::never;
+  wire::EncodeOptions encode;
+  std::size_t buffer_size = 1472;  // of a datagram, bytes; see Packer
+
+  // Statistics mode: called for every cached flow that ends.
+  std::function<void(const FlowRecord&)> on_finished;
+};
+
+}  // namespace ctsync::node

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Everything that the statistics of a node tell, as plain numbers of one moment, and its rendering: the answers to
+// `-s`, byte for byte those of conntrackd (spec cli.md 7).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "ctsync/flow/link_kind.h"
+
+namespace ctsync::text {
+
+// What `-s` may be asked for. The resend queue is not here: it is listed element by element. Processes: conntrackd
+// lists its child processes, and there are none here.
+enum class Topic : std::uint8_t { summary, expectations, network, cache, runtime, link, queue, processes };
+
+// Of a table of flows or of expectations.
+struct CacheNumbers {
+  std::uint64_t active = 0;  // live entries
+  std::uint64_t total = 0;   // live and dead
+  std::uint64_t created = 0;
+  std::uint64_t create_failed = 0;  // all reasons
+  std::uint64_t no_memory = 0;
+  std::uint64_t no_space = 0;
+  std::uint64_t updated = 0;
+  std::uint64_t update_failed = 0;
+  std::uint64_t destroyed = 0;
+  std::uint64_t destroy_failed = 0;
+};
+
+// Events handed on without an internal cache.
+struct BypassNumbers {
+  std::uint64_t created = 0;
+  std::uint64_t updated = 0;
+  std::uint64_t destroyed = 0;
+};
+
+// Written to the kernel without an external cache.
+struct InjectNumbers {
+  std::uint64_t created = 0;
+  std::uint64_t create_failed = 0;
+  std::uint64_t updated = 0;
+  std::uint64_t update_failed = 0;
+  std::uint64_t destroyed = 0;
+  std::uint64_t destroy_failed = 0;
+};
+
+using StoreNumbers = std::variant<CacheNumbers, BypassNumbers, InjectNumbers>;
+
+// Of destroyed flows whose last event told counters.
+struct TrafficNumbers {
+  std::uint64_t bytes = 0;
+  std::uint64_t packets = 0;
+};
+
+struct LinkNumbers {
+  LinkKind kind = LinkKind::udp;
+  std::string_view device;  // must outlive the snapshot
+  LinkState status = LinkState::running;
+  bool active = false;
+  bool server_connected = false;  // TCP: the peer has connected to us
+  bool client_connected = false;  // TCP: we to the peer
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t sent_packets = 0;
+  std::uint64_t send_errors = 0;
+  std::uint64_t received_bytes = 0;
+  std::uint64_t received_packets = 0;
+  std::uint64_t receive_errors = 0;
+};
+
+struct NetworkNumbers {
+  std::uint64_t malformed = 0;  // received, of all the following reasons
+  std::uint64_t wrong_version = 0;
+  std::uint64_t bad_header = 0;
+  std::uint64_t bad_payload = 0;
+  std::uint64_t bad_type = 0;
+  std::uint64_t truncated = 0;
+  std::uint64_t bad_size = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t before = 0;
+};
+
+struct RuntimeNumbers {
+  std::uint64_t uptime_seconds = 0;
+  std::uint64_t events_received = 0;  // before filtering
+  std::uint64_t events_filtered = 0;
+  std::uint64_t events_unknown_type = 0;
+  std::uint64_t event_failures = 0;
+  std::uint64_t dump_unknown_type = 0;
+  std::uint64_t overruns = 0;
+  std::uint64_t kernel_flushes = 0;
+  std::uint64_t kernel_resyncs = 0;
+  std::uint64_t buffer_bytes = 0;
+  std::uint64_t local_read_failed = 0;
+  std::uint64_t local_unknown_request = 0;
+};
+
+struct QueueNumbers {
+  std::string_view name;  // "txqueue", "errorq", "rsqueue"
+  std::uint64_t elements = 0;
+  std::uint64_t maximum = 0;
+  std::uint64_t no_space = 0;
+};
+
+struct Snapshot {
+  enum class Mode : std::uint8_t {
+    idle,        // neither Sync nor Stats: the process alone
+    statistics,  // one cache, no peers
+    sync,
+  };
+  Mode mode = Mode::idle;
+  bool with_expectations = false;  // they are synchronised
+  StoreNumbers internal;
+  StoreNumbers internal_expectations;
+  StoreNumbers external;
+  StoreNumbers external_expectations;
+  TrafficNumbers traffic;
+  NetworkNumbers network;
+  RuntimeNumbers runtime;
+  std::vector<LinkNumbers> links;
+  std::uint64_t queue_nodes = 0;
+  std::vector<QueueNumbers> queues;  // in the order of the output
+};
+
+// Appends the blocks of a topic, each with the empty line that ends it; nothing where the mode has none.
+void append_statistics(std::string& out, Topic topic, const Snapshot& s);
+
+// The list of `-s rsqueue`: a head, then a line for each message that waits for its acknowledgement, in order.
+void append_resend_queue_head(std::string& out, std::uint64_t length);
+void append_resend_control(std::string& out, std::uint32_t seq, std::uint32_t flags);
+void append_resend_object(std::string& out, std::uint32_t seq);
+
+}  // namespace ctsync::text

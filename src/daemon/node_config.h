@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// From the configuration to what the parts of the daemon are told. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "ctsync/config/config.h"
+#include "ctsync/flow/flow_filter.h"
+#include "ctsync/kernel/injector.h"
+#include "ctsync/link/link_set.h"
+#include "ctsync/node/options.h"
+
+namespace ctsync::daemon {
+
+// All but `seed`, `buffer_size` and `on_finished`. For a configuration with `Sync` or `Stats`.
+node::NodeOptions node_options(const config::Config& config);
+link::LinkSetOptions link_options(const config::Config& config);
+kernel::InjectorOptions injector_options(const config::Config& config);
+// Facility of the flow log's lines in syslog; nothing: they do not go there (spec config.md 11).
+std::optional<int> flow_log_facility(const config::Config& config);
+
+}  // namespace ctsync::daemon

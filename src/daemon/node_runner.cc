@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "node_runner.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "ctsync/base/random.h"
+#include "node_config.h"
+
+namespace ctsync::daemon {
+namespace {
+
+constexpr std::uint64_t kEventMemory = 1500;   // bytes of the socket buffer that an event takes, metadata included
+constexpr std::uint64_t kBurstRate = 500'000;  // events a second that must not overrun the buffer during a pause
+constexpr Duration kLongestPause = std::chrono::microseconds(500);
+
+// Statistics mode has no peers.
+class Nowhere final : public wire::DatagramSink {
+ public:
+  void send(std::span<const std::span<const std::uint8_t>>) override {}
+};
+
+text::LinkNumbers numbers_of(const link::LinkSet& links, std::size_t i) {
+  const auto& s = links.statistics(i);
+  const auto connection = links.connection(i);
+  return {.kind = links.options(i).kind,
+          .device = links.options(i).interface,
+          .status = links.interface_state(i),
+          .active = i == links.current(),
+          .server_connected = connection.server,
+          .client_connected = connection.client,
+          .sent_bytes = s.bytes_sent,
+          .sent_packets = s.packets_sent,
+          .send_errors = s.send_errors,
+          .received_bytes = s.bytes_received,
+          .received_packets = s.packets_received,
+          .receive_errors = s.receive_errors};
+}
+
+}  // namespace
+
+NodeRunner::NodeRunner(const config::Config& config, EventLoop& loop, SystemLog& log, const Clock& clock)
+    : config_(config),
+      loop_(loop),
+      log_(log),
+      clock_(clock),
+      kernel_(clock, injector_options(config)),
+      flow_log_(config.has_stats ? config.stats_log_file : std::nullopt,
+                config.has_stats ? flow_log_facility(config) : std::nullopt),
+      timer_(loop, [this] { node_->on_timer(); }),
+      flow_log_timer_(loop, [] {}),
+      turn_end_(loop, [this] { end_turn(); }) {
+  auto options = node_options(config);
+  options.seed = random_seed();
+  if (config.has_stats) {
+    options.on_finished = [this](const FlowRecord& r) { flow_log_.add(r, clock_.wall_seconds()); };
+    nowhere_ = std::make_unique<Nowhere>();
+  } else {
+    links_ = std::make_unique<link::LinkSet>(loop, log, link_options(config));
+  }
+  auto& sink = links_ ? static_cast<wire::DatagramSink&>(*links_) : *nowhere_;
+  node_ = std::make_unique<node::Node>(kernel_, sink, clock, log, loop.jobs(), std::move(options));
+}
+
+NodeRunner::~NodeRunner() {
+  if (kernel_.events_fd() >= 0) loop_.unwatch(kernel_.events_fd());
+  if (watcher_.fd() >= 0) loop_.unwatch(watcher_.fd());
+}
+
+Result<> NodeRunner::start() {
+  if (links_) {
+    if (config_.disable_internal_cache) log_.notice("disabling internal cache");
+    if (config_.disable_external_cache) log_.notice("disabling external cache");
+    if (auto ok = open_links(); !ok) return ok;
+  } else if (auto ok = flow_log_.open(); !ok) {
+    return ok;
+  }
+  if (auto ok = kernel_.open(); !ok) return ok;
+  if (auto ok = node_->start(); !ok) return ok;
+  if (kernel_.events_fd() >= 0) {
+    loop_.watch(kernel_.events_fd(), EPOLLIN, [this](std::uint32_t) { on_kernel_event(); });
+    // So long that the socket buffer holds what comes meanwhile.
+    const auto room = std::chrono::nanoseconds(std::chrono::seconds(1)) * kernel_.event_stats().buffer_size /
+                      (kEventMemory * kBurstRate);
+    loop_.set_pause(std::min<Duration>(room, kLongestPause));
+  }
+  return {};
+}
+
+Result<> NodeRunner::open_links() {
+  if (auto ok = watcher_.open(); !ok) return ok;
+  link::LinkHandlers handlers;
+  handlers.on_datagram = [this](std::size_t link, const IpAddress& from, link::Datagram bytes) {
+    loop_.worked(1);
+    if (node_->on_datagram({.link = static_cast<std::uint8_t>(link), .address = from}, bytes))
+      links_->note_accepted(link);
+  };
+  handlers.on_error = [this](std::size_t link, std::string_view what, int code) { on_link_error(link, what, code); };
+  handlers.on_buffer_size = [this] { node_->set_buffer_size(links_->buffer_size()); };
+  if (auto ok = links_->open(std::move(handlers)); !ok) return ok;
+  node_->set_buffer_size(links_->buffer_size());
+  watch_interfaces();
+  return {};
+}
+
+void NodeRunner::watch_interfaces() {
+  loop_.watch(watcher_.fd(), EPOLLIN, [this](std::uint32_t) {
+    watcher_.read([this](const std::string& name, const kernel::LinkInfo* info) {
+      if (info == nullptr) {
+        links_->interface_removed(name);
+      } else {
+        links_->interface_changed(name, info->index, info->up(), info->running(), info->mtu);
+      }
+    });
+  });
+}
+
+void NodeRunner::started() {
+  node_->started();
+  end_turn();
+}
+
+// --- In the loop ---
+
+void NodeRunner::on_kernel_event() {
+  const auto read = node_->on_kernel_event();
+  loop_.worked(read.events);
+  if (read.more) loop_.hurry();
+}
+
+void NodeRunner::on_link_error(std::size_t link, std::string_view what, int code) {
+  if (!link_error_limit_.allow(clock_.now())) return;
+  log_.warning("link on {}: {}: {}", links_->options(link).interface, what, std::strerror(code));
+  if (link_error_limit_.held_back() != 0) log_.warning("{} more link errors", link_error_limit_.held_back());
+}
+
+void NodeRunner::end_turn() {
+  node_->end_turn();
+  if (const auto at = node_->next_deadline()) {
+    timer_.arm(*at);
+  } else {
+    timer_.cancel();
+  }
+  if (!links_) write_flow_log();
+}
+
+void NodeRunner::write_flow_log() {
+  if (const auto wait = retry_delay(flow_log_.flush())) flow_log_timer_.arm_in(*wait);
+  flow_log_.tell_losses(log_, clock_.now());
+}
+
+void NodeRunner::reopen_logs() {
+  if (links_) return;
+  if (auto ok = flow_log_.open(); !ok) log_.error("{}", ok.error().text);
+}
+
+text::Snapshot NodeRunner::snapshot() const {
+  auto s = node_->snapshot();
+  if (!links_) return s;
+  for (std::size_t i = 0; i < links_->size(); ++i) s.links.push_back(numbers_of(*links_, i));
+  const auto errors = links_->error_queue();
+  s.queues.insert(s.queues.begin() + 1,
+                  {.name = "errorq", .elements = errors.length, .maximum = errors.maximum, .no_space = errors.dropped});
+  return s;
+}
+
+}  // namespace ctsync::daemon

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "commit_job.h"
+
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+namespace ctsync::node {
+namespace {
+
+// Failures told one by one; the rest is only counted, so that a table full of bad entries cannot flood the log.
+constexpr std::uint64_t kDetailedFailures = 20;
+constexpr std::uint32_t kLeastTimeout = 60;  // seconds, for entries whose time has run out
+
+// What a write has done to the kernel's entry; nothing if it failed and left all as it was.
+std::optional<kernel::EventType> change_of(const kernel::WriteResult& r) {
+  if (r.phase == kernel::WritePhase::kept) return std::nullopt;
+  const bool again = r.phase == kernel::WritePhase::create_again;
+  if (r.error != 0) return again ? std::optional(kernel::EventType::destroy) : std::nullopt;
+  return r.phase == kernel::WritePhase::update ? kernel::EventType::update : kernel::EventType::new_;
+}
+
+}  // namespace
+
+std::uint32_t commit_timeout(std::uint32_t configured, std::uint32_t timeout, std::uint32_t age) {
+  if (configured != 0) return configured;
+  return timeout > age ? timeout - age : kLeastTimeout;
+}
+
+void make_kernel_flow(FlowRecord& out, const FlowRecord& record) {
+  const Flow& from = record.flow;
+  Flow& f = out.flow;
+  f = from;
+  const Tuple plain = inverse(from.orig);
+  f.reply_src = from.knows(has::kDnat) ? from.reply_src : plain.src;
+  f.reply_dst = from.knows(has::kSnat) ? from.reply_dst : plain.dst;
+  const bool ports = !is_icmp(from.orig.l4);
+  f.reply_src_port = ports && from.knows(has::kDnatPort) ? from.reply_src_port : plain.src_port;
+  f.reply_dst_port = ports && from.knows(has::kSnatPort) ? from.reply_dst_port : plain.dst_port;
+  f.present = (from.present & ~has::kNat) | has::kReply | has::kStatus;
+  f.status = (f.status & ~(status::kExpected | status::kDying)) | status::kConfirmed;
+  copy_extra(out.extra, record.extra, from.present);
+}
+
+CommitJob::CommitJob(const Context& context, Scope scope, std::function<void()> on_done)
+    : c_(context), scope_(scope), on_done_(std::move(on_done)), started_(c_.clock.now()) {
+  if (!scope_.flows) phase_ = Phase::expectations;
+}
+
+Job::State CommitJob::step(TimePoint budget_end) {
+  const bool finished = phase_ == Phase::expectations ? step_expectations(budget_end)
+                        : phase_ == Phase::orphans    ? step_orphans(budget_end)
+                                                      : step_flows(budget_end);
+  if (finished) next_phase();
+  return phase_ == Phase::done ? State::done : State::more;
+}
+
+bool CommitJob::step_flows(TimePoint budget_end) {
+  const bool related = phase_ == Phase::related_flows;
+  const auto& flows = c_.external.flows();
+  while (next_ < flows.end_id()) {
+    const auto& slot = flows.slot(next_);
+    if (c_.external.shows(slot) && has_complete_master(slot.flow) == related) write_flow(next_);
+    if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) return false;
+  }
+  c_.writer.finish(*this);
+  return true;
+}
+
+// In rounds: as long as some find their master, those that do not may find it in the next round.
+bool CommitJob::step_orphans(TimePoint budget_end) {
+  while (next_ < retried_.size()) {
+    const auto id = retried_[next_];
+    if (c_.external.shows(c_.external.flows().slot(id))) write_flow(id);
+    if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) return false;
+  }
+  c_.writer.finish(*this);
+  next_ = 0;
+  last_round_ = last_round_ || orphans_.size() == retried_.size();
+  retried_ = std::exchange(orphans_, {});
+  return retried_.empty();
+}
+
+void CommitJob::write_flow(table::FlowId id) {
+  const auto& flows = c_.external.flows();
+  flows.copy_to(id, record_);
+  Flow& f = record_.flow;
+  if (f.knows(has::kTimeout) || c_.configured_timeout != 0) {
+    f.timeout = commit_timeout(c_.configured_timeout, f.timeout, age(flows.slot(id).updated));
+    f.present |= has::kTimeout;
+  }
+  const auto own = c_.internal.find(f.orig);
+  const bool in_place =
+      own != table::kNoFlow && is_live(c_.internal.slot(own).state) && same_nat(c_.internal.slot(own).flow, f);
+  c_.writer.write(in_place ? kernel::WriteOp::replace : kernel::WriteOp::create, record_, id, *this);
+}
+
+void CommitJob::on_written(const kernel::WriteResult& result, const FlowRecord& record) {
+  if (const auto type = change_of(result); type && c_.flow_written) {
+    make_kernel_flow(written_, record);
+    c_.flow_written(*type, written_);
+  }
+  if (result.error == 0) {
+    ++committed_;
+    return;
+  }
+  if (result.error == ENOENT && record.flow.knows(has::kMaster) && !last_round_) {
+    orphans_.push_back(static_cast<table::FlowId>(result.cookie));
+    return;
+  }
+  if (++failed_ > kDetailedFailures) return;
+  std::string entry;
+  flow_text_.append(entry, record, {.show_timeout = true});
+  log_failure(result, entry);
+}
+
+void CommitJob::log_failure(const kernel::WriteResult& result, const std::string& entry) {
+  const char* what = result.phase == kernel::WritePhase::destroy ? "commit-destroy" : "commit-create";
+  c_.log.error("{}: {}", what, std::strerror(result.error));
+  c_.log.write_entry(Level::error, entry);
+  if (failed_ == kDetailedFailures) c_.log.warning("further entries that can't be committed are only counted");
+}
+
+bool CommitJob::step_expectations(TimePoint budget_end) {
+  const auto* expectations = c_.external.expectations();
+  if (expectations == nullptr) return true;
+  while (next_ < expectations->end_id()) {
+    if (c_.external.shows(expectations->slot(next_))) write_expectation(next_);
+    if (++next_ % 16 == 0 && c_.clock.now() >= budget_end) break;
+  }
+  return next_ >= expectations->end_id();
+}
+
+void CommitJob::write_expectation(std::uint32_t id) {
+  const auto& slot = c_.external.expectations()->slot(id);
+  Expectation e = slot.expect;
+  e.timeout = e.knows(expect_has::kTimeout) ? commit_timeout(c_.configured_timeout, e.timeout, age(slot.updated))
+                                            : commit_timeout(c_.configured_timeout, 0, 0);
+  e.present |= expect_has::kTimeout;
+  const auto result = c_.writer.write_expectation(kernel::WriteOp::create, e);
+  if (const auto type = change_of(result); type && c_.expectation_written) c_.expectation_written(*type, e);
+  if (result.error == 0) {
+    ++committed_;
+    return;
+  }
+  if (++failed_ > kDetailedFailures) return;
+  std::string entry;
+  expectation_text_.append(entry, e, {.show_timeout = true});
+  log_failure(result, entry);
+}
+
+void CommitJob::next_phase() {
+  next_ = 0;
+  switch (phase_) {
+    case Phase::plain_flows:
+      phase_ = Phase::related_flows;
+      return;
+    case Phase::related_flows:
+      phase_ = Phase::orphans;
+      retried_ = std::exchange(orphans_, {});
+      return;
+    case Phase::orphans:
+      report("entries");
+      phase_ = scope_.expectations ? Phase::expectations : Phase::done;
+      return;
+    case Phase::expectations:
+      report("expectations");
+      phase_ = Phase::done;
+      return;
+    case Phase::done:
+      return;
+  }
+}
+
+void CommitJob::report(const char* things) {
+  c_.log.notice("Committed {} new {}", committed_, things);
+  if (failed_ != 0) c_.log.notice("{} {} can't be committed", failed_, things);
+  const auto taken = std::chrono::duration_cast<std::chrono::microseconds>(c_.clock.now() - started_).count();
+  c_.log.notice("commit has taken {}.{:06} seconds", taken / 1'000'000, taken % 1'000'000);
+  committed_ = failed_ = 0;
+  started_ = c_.clock.now();
+}
+
+std::uint32_t CommitJob::age(std::uint32_t updated) const { return seconds_of(c_.clock.now()) - updated; }
+
+}  // namespace ctsync::node

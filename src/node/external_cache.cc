@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "external_cache.h"
+
+#include "dump_job.h"
+#include "internal_cache.h"
+
+namespace ctsync::node {
+
+using table::FlowState;
+using wire::MsgType;
+
+ExternalCache::ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations,
+                             std::optional<Duration> cache_timeout, const Clock& clock)
+    : flows_(flows), expectations_(expectations), clock_(clock) {
+  if (!cache_timeout) return;
+  flow_expiry_.emplace(*cache_timeout, clock.now());
+  if (expectations_ != nullptr) expect_expiry_.emplace(*cache_timeout, clock.now());
+}
+
+void ExternalCache::take(MsgType type, const FlowRecord& record) {
+  auto id = flows_.find(record.flow.orig);
+  const bool stays = type == MsgType::flow_update && id != table::kNoFlow && !is_flushed(flows_.slot(id));
+  if (id != table::kNoFlow && !stays) {
+    release(id);
+    id = table::kNoFlow;
+  }
+  if (type != MsgType::flow_delete) put(record, id);
+}
+
+// `id`: what there is of it already, if anything.
+void ExternalCache::put(const FlowRecord& record, table::FlowId id) {
+  const auto now = clock_.now();
+  if (id == table::kNoFlow) {
+    id = flows_.insert(record, now);
+    if (id == table::kNoFlow) return;
+  } else {
+    flows_.update(id, record, now);
+  }
+  flows_.slot(id).generation = generation_;
+  if (flow_expiry_) flow_expiry_->touched(id, now);
+}
+
+void ExternalCache::take(MsgType type, const Expectation& e) {
+  if (expectations_ == nullptr) return;
+  const auto now = clock_.now();
+  auto id = expectations_->find(e);
+  const bool stays = type == MsgType::expect_update && id != table::kNoExpect && !is_flushed(expectations_->slot(id));
+  if (id != table::kNoExpect && !stays) {
+    release_expectation(id);
+    id = table::kNoExpect;
+  }
+  if (type == MsgType::expect_delete) return;
+  if (id == table::kNoExpect) {
+    id = expectations_->insert(e, now);
+    if (id == table::kNoExpect) return;
+  } else {
+    expectations_->update(id, e, now);
+  }
+  expectations_->slot(id).generation = generation_;
+  if (expect_expiry_) expect_expiry_->touched(id, now);
+}
+
+void ExternalCache::release(table::FlowId id) {
+  if (flow_expiry_) flow_expiry_->removed(id);
+  flows_.release(id);
+}
+
+void ExternalCache::release_expectation(table::ExpectId id) {
+  if (expect_expiry_) expect_expiry_->removed(id);
+  expectations_->release(id);
+}
+
+void ExternalCache::begin_flush(Scope scope) {
+  if (++generation_ == 0) ++generation_;  // 0 is that of a fresh slot
+  flushing_ = {.flows = scope.flows, .expectations = scope.expectations && expectations_ != nullptr};
+}
+
+bool ExternalCache::flush(Walk& walk, TimePoint budget_end) {
+  const auto there = [](const auto& slot) { return slot.state != FlowState::free; };
+  while (flushing_.flows && walk.flow < flows_.end_id()) {
+    const auto id = walk.flow++;
+    if (const auto& slot = flows_.slot(id); there(slot) && is_flushed(slot)) release(id);
+    if (walk.flow % 64 == 0 && clock_.now() >= budget_end) return false;
+  }
+  while (flushing_.expectations && walk.expectation < expectations_->end_id()) {
+    const auto id = walk.expectation++;
+    if (const auto& slot = expectations_->slot(id); there(slot) && is_flushed(slot)) release_expectation(id);
+    if (walk.expectation % 64 == 0 && clock_.now() >= budget_end) return false;
+  }
+  flushing_ = {.flows = false, .expectations = false};
+  return true;
+}
+
+std::optional<TimePoint> ExternalCache::next_deadline() const {
+  auto first = flow_expiry_ ? flow_expiry_->next_deadline() : std::nullopt;
+  const auto second = expect_expiry_ ? expect_expiry_->next_deadline() : std::nullopt;
+  return !first || (second && *second < *first) ? second : first;
+}
+
+// When a peer has died, all that it told expires within a moment: a part of it now, the rest in the next turns.
+void ExternalCache::on_timer() {
+  constexpr std::size_t kMost = 2000;
+  const auto now = clock_.now();
+  if (flow_expiry_) flow_expiry_->on_timer(now, kMost, [this](std::uint32_t id) { flows_.release(id); });
+  if (expect_expiry_) expect_expiry_->on_timer(now, kMost, [this](std::uint32_t id) { expectations_->release(id); });
+}
+
+std::optional<std::uint32_t> ExternalCache::expires_in(table::FlowId id) const {
+  if (!flow_expiry_) return std::nullopt;
+  return flow_expiry_->seconds_left(flows_.slot(id).updated, clock_.now());
+}
+
+std::unique_ptr<Job> ExternalCache::dump(const Command& command, const Client& client) {
+  const bool xml = command.form == Form::xml;
+  if (command.flows()) {
+    FlowDumpOptions options{.xml = xml, .expires_in = {}};
+    if (flow_expiry_) options.expires_in = [this](table::FlowId id) { return expires_in(id); };
+    return std::make_unique<FlowDumpJob>(flows_, clock_, client, std::move(options));
+  }
+  if (expectations_ == nullptr) return nullptr;
+  return std::make_unique<ExpectationDumpJob>(*expectations_, clock_, client, xml);
+}
+
+text::StoreNumbers ExternalCache::flow_numbers() const { return numbers_of(flows_); }
+
+text::StoreNumbers ExternalCache::expectation_numbers() const {
+  return expectations_ == nullptr ? text::CacheNumbers{} : numbers_of(*expectations_);
+}
+
+}  // namespace ctsync::node

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The external cache. In ALARM mode entries that are not repeated expire.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "ctsync/replication/expiry.h"
+#include "external_store.h"
+
+namespace ctsync::node {
+
+class ExternalCache final : public ExternalStore {
+ public:
+  // `expectations` is nullptr without ExpectationSync. `cache_timeout`: ALARM. Everything must outlive the cache.
+  ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, std::optional<Duration> cache_timeout,
+                const Clock& clock);
+
+  void take(wire::MsgType type, const FlowRecord& record) override;
+  void take(wire::MsgType type, const Expectation& e) override;
+  std::optional<TimePoint> next_deadline() const override;
+  void on_timer() override;
+
+  void begin_flush(Scope scope) override;
+  bool flush(Walk& walk, TimePoint budget_end) override;
+  std::unique_ptr<Job> dump(const Command& command, const Client& client) override;
+  text::StoreNumbers flow_numbers() const override;
+  text::StoreNumbers expectation_numbers() const override;
+
+  // To walk over; what shows() denies is about to be flushed.
+  const table::FlowTable& flows() const { return flows_; }
+  const table::ExpectationTable* expectations() const { return expectations_; }
+  bool shows(const table::FlowSlot& s) const { return is_live(s.state) && !is_flushed(s); }
+  bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !is_flushed(s); }
+
+ private:
+  bool is_flushed(const table::FlowSlot& s) const { return flushing_.flows && s.generation != generation_; }
+  bool is_flushed(const table::ExpectSlot& s) const { return flushing_.expectations && s.generation != generation_; }
+  void put(const FlowRecord& record, table::FlowId id);
+  void release(table::FlowId id);
+  void release_expectation(table::ExpectId id);
+  std::optional<std::uint32_t> expires_in(table::FlowId id) const;  // seconds; ALARM only
+
+  table::FlowTable& flows_;
+  table::ExpectationTable* expectations_;
+  const Clock& clock_;
+  std::optional<replication::Expiry> flow_expiry_;
+  std::optional<replication::Expiry> expect_expiry_;
+  std::uint16_t generation_ = 1;  // stamped on what comes in; a flush releases what has an older one
+  Scope flushing_{.flows = false, .expectations = false};
+};
+
+}  // namespace ctsync::node

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the peers have: kept in a cache until it is committed (spec replication.md 4.3), or, with DisableExternalCache,
+// put straight into the kernel (5.5). The mirror of InternalStore.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "ctsync/flow/expectation.h"
+#include "ctsync/flow/flow.h"
+#include "ctsync/wire/header.h"
+#include "internal_store.h"
+
+namespace ctsync::node {
+
+class ExternalStore {
+ public:
+  virtual ~ExternalStore() = default;
+
+  // A message of a peer. `type` tells what has happened to it there.
+  virtual void take(wire::MsgType type, const FlowRecord& record) = 0;
+  virtual void take(wire::MsgType type, const Expectation& e) = 0;
+  // End of a turn of the loop: what was collected is done.
+  virtual void end_turn() {}
+
+  virtual std::optional<TimePoint> next_deadline() const { return std::nullopt; }
+  virtual void on_timer() {}
+
+  // As of InternalStore.
+  virtual void begin_flush(Scope) {}
+  virtual bool flush(Walk&, TimePoint /*budget_end*/) { return true; }
+  virtual std::unique_ptr<Job> dump(const Command& command, const Client& client) = 0;
+  virtual text::StoreNumbers flow_numbers() const = 0;
+  virtual text::StoreNumbers expectation_numbers() const = 0;
+};
+
+}  // namespace ctsync::node

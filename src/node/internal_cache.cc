@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "internal_cache.h"
+
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "dump_job.h"
+
+namespace ctsync::node {
+namespace {
+
+using kernel::EventType;
+using kernel::Origin;
+using replication::Announce;
+using table::FlowState;
+
+Announce announce_of(Origin o) { return o == Origin::foreign ? Announce::yes : Announce::no; }
+
+// Two flows with the same tuple, one after the other.
+bool is_other(const Flow& cached, const Flow& now) {
+  return now.knows(has::kId) && cached.knows(has::kId) && now.id != cached.id;
+}
+
+// Whether the peers should hear of `now`, given what the cache has. Timeouts and counters change all the time and do
+// not count.
+bool differs(const Flow& cached, const FlowExtra* cached_extra, const FlowRecord& now) {
+  const Flow& f = now.flow;
+  if (f.knows(has::kStatus) && f.status != cached.status) return true;
+  if (f.knows(has::kProtoState) && f.proto_state != cached.proto_state) return true;
+  if (f.knows(has::kMark) && f.mark != cached.mark) return true;
+  if (f.knows(has::kReply) && cached.knows(has::kReply) && !(f.reply() == cached.reply())) return true;
+  const std::uint32_t extras = f.present & has::kExtra & ~has::kCounters;
+  if (extras == 0) return false;
+  if (cached_extra == nullptr || (extras & ~cached.present) != 0) return true;
+  const FlowExtra& e = now.extra;
+  return ((extras & has::kLabels) != 0 && e.labels != cached_extra->labels) ||
+         ((extras & has::kHelper) != 0 && std::strcmp(e.helper.data(), cached_extra->helper.data()) != 0) ||
+         ((extras & has::kSeqAdjOrig) != 0 &&
+          std::memcmp(&e.seqadj_orig, &cached_extra->seqadj_orig, sizeof e.seqadj_orig) != 0) ||
+         ((extras & has::kSeqAdjReply) != 0 &&
+          std::memcmp(&e.seqadj_reply, &cached_extra->seqadj_reply, sizeof e.seqadj_reply) != 0);
+}
+
+}  // namespace
+
+std::size_t InternalCache::HashTuple::operator()(const Tuple& t) const {
+  return std::hash<std::string_view>()({reinterpret_cast<const char*>(&t), sizeof t});
+}
+
+InternalCache::InternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, const Clock& clock)
+    : flows_(flows), expectations_(expectations), clock_(clock) {}
+
+// What a flush has yet to take away is not found: it goes now.
+table::FlowId InternalCache::find(const Tuple& orig) {
+  const auto id = flows_.find(orig);
+  if (id == table::kNoFlow || !is_flushed(flows_.slot(id))) return id;
+  release(id);
+  return table::kNoFlow;
+}
+
+table::ExpectId InternalCache::find(const Expectation& e) {
+  const auto id = expectations_->find(e);
+  if (id == table::kNoExpect || !is_flushed(expectations_->slot(id))) return id;
+  release_expectation(id);
+  return table::kNoExpect;
+}
+
+// --- Events ---
+
+void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
+  if (type != EventType::destroy) {
+    if (!has_ended(record.flow)) keep(record, type == EventType::new_, announce_of(origin));
+    return;
+  }
+  const auto id = find(record.flow.orig);
+  const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
+  if ((loads_ != 0 || origin != Origin::foreign) && record.flow.knows(has::kId)) {
+    ended_[record.flow.orig] = record.flow.id;
+  }
+  // The other flow: an earlier one with this tuple, whose end is told late (reliable events, or our own flush).
+  if (!live || is_other(flows_.slot(id).flow, record.flow)) return;
+  count_traffic(record);
+  flow_ended(record);
+  bury(id, announce_of(origin));
+}
+
+// `replace`: the flow is new, whatever is cached under its tuple is not this flow.
+void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
+  record.flow.present &= ~has::kCounters;  // they would cost every flow a side record, and nobody asks for them
+  const auto id = find(record.flow.orig);
+  if (id == table::kNoFlow) {
+    insert(record, announce);
+  } else if (replace || !is_live(flows_.slot(id).state)) {
+    const auto& slot = flows_.slot(id);
+    if (is_live(slot.state) && is_other(slot.flow, record.flow)) {  // its end was missed
+      flows_.copy_to(id, scratch_);
+      flow_ended(scratch_);
+    }
+    release(id);
+    insert(record, announce);
+  } else {
+    const auto now = clock_.now();
+    flows_.update(id, record, now);
+    flows_.slot(id).generation = generation_;
+    flow_changed(id, announce, now);
+  }
+}
+
+void InternalCache::insert(const FlowRecord& record, Announce announce) {
+  const auto now = clock_.now();
+  if (flows_.total() >= flows_.limit()) make_room();
+  const auto id = flows_.insert(record, now);
+  if (id == table::kNoFlow) return;
+  flows_.slot(id).generation = generation_;
+  flow_changed(id, announce, now);
+}
+
+void InternalCache::bury(table::FlowId id, Announce announce) {
+  flows_.mark_dead(id);
+  flow_dead(id, announce);
+}
+
+void InternalCache::release(table::FlowId id) {
+  flow_leaving(id);
+  flows_.release(id);
+}
+
+void InternalCache::count_traffic(const FlowRecord& record) {
+  if (!record.flow.knows(has::kCounters)) return;
+  traffic_.bytes += record.extra.counters_orig.bytes + record.extra.counters_reply.bytes;
+  traffic_.packets += record.extra.counters_orig.packets + record.extra.counters_reply.packets;
+}
+
+void InternalCache::caught_up() {
+  if (loads_ == 0 && !ended_.empty()) ended_ = {};
+}
+
+// Whether `f` was told of before the flow ended. A later flow with its tuple has another id.
+bool InternalCache::has_ended(const Flow& f) {
+  if (ended_.empty()) return false;
+  const auto it = ended_.find(f.orig);
+  if (it == ended_.end()) return false;
+  if (f.knows(has::kId) && it->second == f.id) return true;
+  ended_.erase(it);
+  return false;
+}
+
+void InternalCache::refresh(FlowRecord& record) {
+  const auto id = find(record.flow.orig);
+  if (id == table::kNoFlow || !is_live(flows_.slot(id).state)) return;
+  if (differs(flows_.slot(id).flow, flows_.extra(id), record)) keep(record, false, Announce::yes);
+}
+
+bool InternalCache::has_flow(const Tuple& orig) {
+  const auto id = find(orig);
+  return id != table::kNoFlow && is_live(flows_.slot(id).state);
+}
+
+bool InternalCache::may_be_adjusted(const Tuple& orig) const {
+  const auto id = flows_.find(orig);
+  if (id == table::kNoFlow) return false;
+  const auto nat = nat_of(flows_.slot(id).flow);
+  return nat.snat || nat.dnat || nat.snat_port || nat.dnat_port;
+}
+
+// --- Expectations ---
+
+void InternalCache::on_expectation(EventType type, const Expectation& e, Origin origin) {
+  if (expectations_ == nullptr) return;
+  const bool destroyed = type == EventType::destroy;
+  if (loads_ != 0 && destroyed) died_expected_.insert(e.expected);
+  if (loads_ != 0 && !destroyed) died_expected_.erase(e.expected);
+  const auto id = find(e);
+  const bool live = id != table::kNoExpect && is_live(expectations_->slot(id).state);
+  if (destroyed) {
+    if (live) bury_expectation(id, announce_of(origin));
+    return;
+  }
+  if (live && type != EventType::new_) {
+    const auto now = clock_.now();
+    expectations_->update(id, e, now);
+    expectations_->slot(id).generation = generation_;
+    expectation_changed(id, announce_of(origin), now);
+    return;
+  }
+  if (id != table::kNoExpect) release_expectation(id);
+  insert_expectation(e, announce_of(origin));
+}
+
+void InternalCache::insert_expectation(const Expectation& e, Announce announce) {
+  const auto now = clock_.now();
+  const auto id = expectations_->insert(e, now);
+  if (id == table::kNoExpect) return;
+  expectations_->slot(id).generation = generation_;
+  expectation_changed(id, announce, now);
+}
+
+void InternalCache::bury_expectation(table::ExpectId id, Announce announce) {
+  expectations_->mark_dead(id);
+  expectation_dead(id, announce);
+}
+
+void InternalCache::release_expectation(table::ExpectId id) {
+  expectation_leaving(id);
+  expectations_->release(id);
+}
+
+// --- Dumps of the kernel ---
+
+void InternalCache::next_generation() {
+  if (++generation_ == 0) ++generation_;  // 0 is that of a fresh slot
+}
+
+void InternalCache::begin_load(Load load) {
+  ++loads_;
+  if (sweeps(load)) next_generation();
+}
+
+void InternalCache::load_flow(FlowRecord& record, Load load) {
+  if (has_ended(record.flow)) return;
+  const auto id = find(record.flow.orig);
+  const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
+  Announce announce = Announce::no;
+  bool other = false;  // the tuple was used again: this is not the flow that is cached
+  if (live) {
+    const auto& slot = flows_.slot(id);
+    other = is_other(slot.flow, record.flow);
+    // A dump tells all of an entry, but labels only if some are set: none means that they were cleared.
+    if (slot.flow.knows(has::kLabels) && !record.flow.knows(has::kLabels)) {
+      record.extra.labels = {};
+      record.flow.present |= has::kLabels;
+    }
+    const bool tell = load == Load::repeat || other || differs(slot.flow, flows_.extra(id), record);
+    if (sweeps(load) && tell) announce = Announce::yes;
+  } else if (sweeps(load)) {
+    announce = Announce::yes;
+  }
+  keep(record, other, announce);
+}
+
+void InternalCache::load_expectation(Expectation& e, Load load) {
+  if (expectations_ == nullptr || died_expected_.contains(e.expected)) return;
+  const auto id = find(e);
+  if (id != table::kNoExpect && is_live(expectations_->slot(id).state)) {
+    const auto now = clock_.now();
+    expectations_->update(id, e, now);
+    expectations_->slot(id).generation = generation_;
+    expectation_changed(id, load == Load::repeat ? Announce::yes : Announce::no, now);
+    return;
+  }
+  if (id != table::kNoExpect) release_expectation(id);
+  insert_expectation(e, sweeps(load) ? Announce::yes : Announce::no);
+}
+
+void InternalCache::end_load() {
+  if (--loads_ == 0) died_expected_.clear();
+}
+
+// Entries that came after the dump began carry its number as well, so what has another one was not in the kernel.
+bool InternalCache::sweep(Walk& walk, Scope scope, TimePoint budget_end) {
+  const auto old = [this](const auto& slot) { return is_live(slot.state) && slot.generation != generation_; };
+  while (scope.flows && walk.flow < flows_.end_id()) {
+    const auto id = walk.flow++;
+    if (old(flows_.slot(id))) {
+      flows_.copy_to(id, scratch_);
+      flow_ended(scratch_);
+      bury(id, Announce::yes);
+    }
+    if (walk.flow % 64 == 0 && clock_.now() >= budget_end) return false;
+  }
+  while (scope.expectations && expectations_ != nullptr && walk.expectation < expectations_->end_id()) {
+    const auto id = walk.expectation++;
+    if (old(expectations_->slot(id))) bury_expectation(id, Announce::yes);
+    if (walk.expectation % 64 == 0 && clock_.now() >= budget_end) return false;
+  }
+  return true;
+}
+
+void InternalCache::begin_flush(Scope scope) {
+  next_generation();
+  flushing_ = {.flows = scope.flows, .expectations = scope.expectations && expectations_ != nullptr};
+}
+
+bool InternalCache::flush(Walk& walk, TimePoint budget_end) {
+  const auto there = [](const auto& slot) { return slot.state != FlowState::free; };
+  while (flushing_.flows && walk.flow < flows_.end_id()) {
+    const auto id = walk.flow++;
+    if (const auto& slot = flows_.slot(id); there(slot) && is_flushed(slot)) release(id);
+    if (walk.flow % 64 == 0 && clock_.now() >= budget_end) return false;
+  }
+  while (flushing_.expectations && walk.expectation < expectations_->end_id()) {
+    const auto id = walk.expectation++;
+    if (const auto& slot = expectations_->slot(id); there(slot) && is_flushed(slot)) release_expectation(id);
+    if (walk.expectation % 64 == 0 && clock_.now() >= budget_end) return false;
+  }
+  flushing_ = {.flows = false, .expectations = false};
+  return true;
+}
+
+// --- For people ---
+
+std::unique_ptr<Job> InternalCache::dump(const Command& command, const Client& client) {
+  const bool xml = command.form == Form::xml;
+  if (command.flows())
+    return std::make_unique<FlowDumpJob>(flows_, clock_, client, FlowDumpOptions{.xml = xml, .expires_in = {}});
+  if (expectations_ == nullptr) return nullptr;
+  return std::make_unique<ExpectationDumpJob>(*expectations_, clock_, client, xml);
+}
+
+text::StoreNumbers InternalCache::expectation_numbers() const {
+  return expectations_ == nullptr ? text::CacheNumbers{} : numbers_of(*expectations_);
+}
+
+}  // namespace ctsync::node

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The internal cache: a copy of the kernel's table that events and dumps keep up to date. What is done when an entry
+// changes differs: SyncCache tells the engine, StatisticsCache the flow log.
+#pragma once
+
+#include <functional>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "ctsync/flow/flow.h"
+#include "ctsync/replication/engine.h"
+#include "internal_store.h"
+
+namespace ctsync::node {
+
+// The numbers of a FlowTable or an ExpectationTable.
+template <typename Table>
+text::CacheNumbers numbers_of(const Table& t) {
+  const auto& s = t.stats();
+  return {.active = t.live(),
+          .total = t.total(),
+          .created = s.created,
+          .create_failed = s.create_failed,
+          .no_memory = s.create_no_memory,
+          .no_space = s.create_no_space,
+          .updated = s.updated,
+          .update_failed = s.update_failed,
+          .destroyed = s.destroyed,
+          .destroy_failed = s.destroy_failed};
+}
+
+class InternalCache : public InternalStore {
+ public:
+  // `expectations`: nullptr if they are not synchronised. Everything must outlive the cache.
+  InternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, const Clock& clock);
+
+  void on_flow(kernel::EventType type, FlowRecord& record, kernel::Origin origin) override;
+  void on_expectation(kernel::EventType type, const Expectation& e, kernel::Origin origin) override;
+  void caught_up() override;
+  void refresh(FlowRecord& record) override;
+  bool has_flow(const Tuple& orig) override;
+  bool may_be_adjusted(const Tuple& orig) const override;
+
+  bool keeps_flows() const override { return true; }
+  bool keeps_expectations() const override { return expectations_ != nullptr; }
+  void begin_load(Load load) override;
+  void load_flow(FlowRecord& record, Load load) override;
+  void load_expectation(Expectation& e, Load load) override;
+  void end_load() override;
+  bool sweep(Walk& walk, Scope scope, TimePoint budget_end) override;
+  void begin_flush(Scope scope) override;
+  bool flush(Walk& walk, TimePoint budget_end) override;
+
+  std::unique_ptr<Job> dump(const Command& command, const Client& client) override;
+  text::StoreNumbers flow_numbers() const override { return numbers_of(flows_); }
+  text::StoreNumbers expectation_numbers() const override;
+  text::TrafficNumbers traffic() const override { return traffic_; }
+
+ protected:
+  using Announce = replication::Announce;
+
+  virtual void flow_changed(table::FlowId, Announce, TimePoint) {}
+  // Marked dead; to be released from the table now or later.
+  virtual void flow_dead(table::FlowId id, Announce announce) = 0;
+  virtual void flow_leaving(table::FlowId) {}
+  // A flow has ended: its last event, or the cached copy if that was missed.
+  virtual void flow_ended(const FlowRecord&) {}
+  // The table is full.
+  virtual void make_room() {}
+  virtual void expectation_changed(table::ExpectId, Announce, TimePoint) {}
+  virtual void expectation_dead(table::ExpectId id, Announce announce) = 0;
+  virtual void expectation_leaving(table::ExpectId) {}
+
+  table::FlowTable& flows_;
+  table::ExpectationTable* expectations_;
+  const Clock& clock_;
+
+ private:
+  struct HashTuple {
+    std::size_t operator()(const Tuple& t) const;
+  };
+
+  table::FlowId find(const Tuple& orig);
+  table::ExpectId find(const Expectation& e);
+  bool is_flushed(const table::FlowSlot& s) const { return flushing_.flows && s.generation != generation_; }
+  bool is_flushed(const table::ExpectSlot& s) const { return flushing_.expectations && s.generation != generation_; }
+  void next_generation();
+
+  void keep(FlowRecord& record, bool replace, Announce announce);
+  void insert(const FlowRecord& record, Announce announce);
+  void bury(table::FlowId id, Announce announce);
+  void release(table::FlowId id);
+  void insert_expectation(const Expectation& e, Announce announce);
+  void bury_expectation(table::ExpectId id, Announce announce);
+  void release_expectation(table::ExpectId id);
+  void count_traffic(const FlowRecord& record);
+  bool has_ended(const Flow& f);
+
+  // Stamped on every entry that is inserted or seen. A sweep buries, and a flush releases, what has an older one.
+  std::uint16_t generation_ = 1;
+  unsigned loads_ = 0;  // dumps under way
+  Scope flushing_{.flows = false, .expectations = false};
+  // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older
+  // events still wait. Until caught_up().
+  std::unordered_map<Tuple, std::uint32_t, HashTuple> ended_;
+  std::unordered_set<Tuple, HashTuple> died_expected_;  // expected tuples
+  text::TrafficNumbers traffic_;
+  FlowRecord scratch_;
+};
+
+// Changes are told to the peers.
+class SyncCache final : public InternalCache {
+ public:
+  SyncCache(table::FlowTable& flows, table::ExpectationTable* expectations, replication::Engine& engine,
+            const Clock& clock)
+      : InternalCache(flows, expectations, clock), engine_(engine) {}
+
+ private:
+  void flow_changed(table::FlowId id, Announce a, TimePoint now) override { engine_.flow_changed(id, a, now); }
+  void flow_dead(table::FlowId id, Announce a) override { engine_.flow_dead(id, a); }
+  void flow_leaving(table::FlowId id) override { engine_.flow_leaving(id); }
+  void make_room() override { engine_.release_one_dead(); }
+  void expectation_changed(table::ExpectId id, Announce a, TimePoint now) override {
+    engine_.expectation_changed(id, a, now);
+  }
+  void expectation_dead(table::ExpectId id, Announce a) override { engine_.expectation_dead(id, a); }
+  void expectation_leaving(table::ExpectId id) override { engine_.expectation_leaving(id); }
+
+  replication::Engine& engine_;
+};
+
+// There are no peers; flows that end are handed to whoever logs them (spec replication.md 6).
+class StatisticsCache final : public InternalCache {
+ public:
+  StatisticsCache(table::FlowTable& flows, std::function<void(const FlowRecord&)> on_finished, const Clock& clock)
+      : InternalCache(flows, nullptr, clock), on_finished_(std::move(on_finished)) {}
+
+ private:
+  void flow_dead(table::FlowId id, Announce) override { flows_.release(id); }
+  void flow_ended(const FlowRecord& r) override { on_finished_(r); }
+  void expectation_dead(table::ExpectId, Announce) override {}
+
+  std::function<void(const FlowRecord&)> on_finished_;
+};
+
+}  // namespace ctsync::node

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `-i` with the internal cache disabled: the kernel's table through the filter, in the form of `conntrack -L` (spec
+// cli.md 8.1). As fast as the client reads, in slices. A list that could not be read to its end says so in its last
+// line, and in the log.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "ctsync/base/jobs.h"
+#include "ctsync/base/log.h"
+#include "ctsync/flow/flow_filter.h"
+#include "ctsync/kernel/kernel_table.h"
+#include "ctsync/node/client.h"
+#include "ctsync/text/render_flow.h"
+
+namespace ctsync::node {
+
+class KernelDumpJob final : public Job, private kernel::DumpHandler {
+ public:
+  KernelDumpJob(kernel::KernelTable& kernel, const FlowFilter& filter, Log& log, Client client);
+  ~KernelDumpJob() override;
+  KernelDumpJob(const KernelDumpJob&) = delete;
+  KernelDumpJob& operator=(const KernelDumpJob&) = delete;
+
+  State step(TimePoint budget_end) override;
+
+ private:
+  void on_flow(FlowRecord& record) override;
+  State fail_with(const Error& error);
+
+  kernel::KernelTable& kernel_;
+  const FlowFilter& filter_;
+  Log& log_;
+  Client client_;
+  std::unique_ptr<kernel::Dump> dump_;
+  text::FlowRenderer renderer_;
+  std::string text_;
+};
+
+}  // namespace ctsync::node

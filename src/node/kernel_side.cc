@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel_side.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "flush_kernel_job.h"
+#include "load_job.h"
+
+namespace ctsync::node {
+namespace {
+
+// Questions to the kernel about what came later than its event.
+class CatchUpJob final : public Job {
+ public:
+  CatchUpJob(KernelFollower& follower, bool& running) : follower_(follower), running_(running) { running_ = true; }
+  ~CatchUpJob() override { running_ = false; }
+  CatchUpJob(const CatchUpJob&) = delete;
+  CatchUpJob& operator=(const CatchUpJob&) = delete;
+  State step(TimePoint budget_end) override { return follower_.catch_up(budget_end) ? State::done : State::more; }
+
+ private:
+  KernelFollower& follower_;
+  bool& running_;
+};
+
+// Takes `at` if it has come.
+bool is_due(std::optional<TimePoint>& at, TimePoint now) {
+  if (!at || *at > now) return false;
+  at.reset();
+  return true;
+}
+
+}  // namespace
+
+KernelSide::KernelSide(const Context& context)
+    : c_(context),
+      helpers_(context.options.helpers),
+      follower_({c_.clock, c_.log, c_.kernel, filter(), helpers_, c_.store, context.options.seed}),
+      flusher_(c_.jobs, c_.store) {
+  follower_.overrun = [this] { after_overrun(); };
+  if (c_.options.mode == Mode::statistics) return;
+  follower_.later = [this] {
+    constexpr Duration kMoment = std::chrono::milliseconds(20);
+    if (!catch_up_at_) catch_up_at_ = c_.clock.now() + kMoment;
+  };
+}
+
+Result<> KernelSide::start() {
+  const bool in_kernel = filter().active() && c_.options.filter_in_kernel;
+  if (filter().active()) c_.log.notice("using {}-space event filtering", in_kernel ? "kernel" : "user");
+  if (c_.options.poll) {
+    c_.log.notice("running in polling mode");
+    poll_at_ = c_.clock.now() + *c_.options.poll;
+  } else if (auto ok = open_events(); !ok) {
+    return ok;
+  }
+  return first_load();
+}
+
+Result<> KernelSide::open_events() {
+  const auto& options = c_.options.events;
+  if (auto ok = c_.kernel.open_events(options); !ok) return ok;
+  // What our own writers change, the jobs tell the follower: no event is needed for it. (Statistics mode wants the
+  // events, for their counters.) The follower filters in any case: without the kernel's help it is only slower.
+  const bool in_kernel = filter().active() && c_.options.filter_in_kernel;
+  const bool hide_own = c_.options.mode != Mode::statistics;
+  if (in_kernel || hide_own) {
+    if (auto ok = c_.kernel.set_event_filter(in_kernel ? filter() : FlowFilter(), hide_own); ok) {
+      own_events_hidden_ = hide_own;
+    } else {
+      c_.log.error("{}", ok.error().text);
+    }
+  }
+  if (options.reliable) c_.log.notice("reliable ctnetlink event delivery is ENABLED.");
+  if (options.buffer_size == 0 || options.buffer_size > options.buffer_size_max) {
+    c_.log.notice(
+        "NetlinkBufferSize is either not set or is greater than NetlinkBufferSizeMaxGrowth. Using current system "
+        "buffer "
+        "size");
+  }
+  c_.log.notice("netlink event socket buffer size has been set to {} bytes", c_.kernel.event_stats().buffer_size);
+  return {};
+}
+
+Result<> KernelSide::first_load() {
+  if (!c_.store.keeps_flows()) return {};
+  std::optional<Error> failed;
+  LoadJob job(c_.kernel, follower_, c_.store, Load::start,
+              {.flows = true, .expectations = c_.store.keeps_expectations()}, [&](const Error* error) {
+                if (error != nullptr) failed = *error;
+              });
+  while (job.step(TimePoint::max()) != Job::State::done) {
+  }
+  if (failed) return std::unexpected(*failed);
+  return {};
+}
+
+Node::Read KernelSide::read_events() {
+  const auto before = c_.kernel.event_stats().received;
+  c_.kernel.read_events(c_.options.event_limit, follower_);
+  const Node::Read read{.events = c_.kernel.event_stats().received - before,
+                        .more = c_.kernel.event_stats().received - before >= c_.options.event_limit};
+  if (!read.more) c_.store.caught_up();
+  return read;
+}
+
+// --- Time ---
+
+std::optional<TimePoint> KernelSide::next_deadline() const {
+  std::optional<TimePoint> first;
+  for (const auto& at : {resync_at_, poll_at_, catch_up_at_}) {
+    if (at && (!first || *at < *first)) first = at;
+  }
+  return first;
+}
+
+void KernelSide::on_timer() {
+  const auto now = c_.clock.now();
+  if (is_due(resync_at_, now)) mend(Load::mend);
+  if (is_due(poll_at_, now)) poll();
+  if (is_due(catch_up_at_, now)) catch_up();
+}
+
+void KernelSide::after_overrun() {
+  if (c_.store.keeps_flows() && c_.options.overrun_resync) resync_at_ = c_.clock.now() + *c_.options.overrun_resync;
+}
+
+void KernelSide::mend(Load load) {
+  if (mending_ != nullptr || flusher_.running()) {
+    mend_again_ = true;
+    return;
+  }
+  ++resyncs_;
+  const Scope scope{.flows = true, .expectations = c_.store.keeps_expectations()};
+  mending_ =
+      c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope, [this](const Error* error) {
+        log_error(error);
+        mending_ = nullptr;
+        if (std::exchange(mend_again_, false)) mend_soon();
+      }));
+}
+
+void KernelSide::poll() {
+  poll_at_ = c_.clock.now() + *c_.options.poll;
+  if (!c_.store.keeps_flows() || mending_ != nullptr) return;
+  // Peers know nothing of the flows that the first dump found. In NOTRACK mode nothing else makes up for lost messages.
+  const bool all = !std::exchange(polled_, true) || c_.options.mode == Mode::notrack;
+  mend(all ? Load::repeat : Load::mend);
+  --resyncs_;  // that counter is of resyncs asked for or caused by lost events
+}
+
+void KernelSide::catch_up() {
+  if (!catching_up_) c_.jobs.add(std::make_unique<CatchUpJob>(follower_, catching_up_));
+}
+
+// --- Commands ---
+
+void KernelSide::resync(Scope scope, std::function<void()> on_done) {
+  ++resyncs_;
+  c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, Load::merge, scope,
+                                        [this, on_done = std::move(on_done)](const Error* error) {
+                                          log_error(error);
+                                          on_done();
+                                        }));
+}
+
+// A dump for mending and a flush would take each other's entries for old ones: the dump is begun anew afterwards.
+void KernelSide::flush_store(Scope scope, std::function<void()> on_done) {
+  if (mending_ != nullptr) {
+    c_.jobs.cancel(std::exchange(mending_, nullptr));
+    mend_again_ = true;
+  }
+  flusher_.start(scope, [this, on_done = std::move(on_done)] {
+    on_done();
+    if (std::exchange(mend_again_, false)) mend_soon();
+  });
+}
+
+void KernelSide::flush_kernel(Purpose purpose, std::function<void()> on_done) {
+  ++flushes_;
+  flush_after_.push_back({purpose, std::move(on_done)});
+  if (flush_ == nullptr) run_flush();
+}
+
+void KernelSide::run_flush() {
+  if (flush_after_.empty()) return;
+  flush_for_ = std::exchange(flush_after_, {});
+  std::function<void(FlowRecord&)> deleted;
+  if (auto tell = written(kernel::Origin::flush)) {
+    deleted = [tell = std::move(tell)](FlowRecord& r) { tell(kernel::EventType::destroy, r); };
+  }
+  flush_ = c_.jobs.add(std::make_unique<FlushKernelJob>(c_.kernel, filter(), std::move(deleted),
+                                                        [this](const Error* error) { flush_done(error); }));
+}
+
+void KernelSide::flush_done(const Error* error) {
+  log_error(error);
+  flush_ = nullptr;
+  if (!c_.options.poll) read_events();  // so that the store can forget what it was told of the flush
+  for (const auto& waiter : std::exchange(flush_for_, {})) waiter.on_done();
+  if (flush_ == nullptr) run_flush();
+}
+
+bool KernelSide::stop_purge() {
+  const auto is_purge = [](const Waiter& w) { return w.purpose == Purpose::purge; };
+  const bool waited = std::erase_if(flush_after_, is_purge) != 0;
+  const bool running = std::erase_if(flush_for_, is_purge) != 0;
+  if (running && flush_for_.empty()) {
+    c_.jobs.cancel(std::exchange(flush_, nullptr));
+    run_flush();
+  }
+  return waited || running;
+}
+
+void KernelSide::when_flushed(std::function<void()> then) {
+  auto& last = flush_after_.empty() ? flush_for_ : flush_after_;
+  if (last.empty()) return then();
+  last.push_back({Purpose::command, std::move(then)});
+}
+
+Result<> KernelSide::flush_kernel_expectations() {
+  auto flushed = c_.kernel.writer(kernel::Origin::flush).flush_expectations();
+  if (flushed) flush_store({.flows = false, .expectations = true}, [] {});
+  return flushed;
+}
+
+std::function<void(kernel::EventType, FlowRecord&)> KernelSide::written(kernel::Origin origin) {
+  if (!own_events_hidden_) return {};
+  return [this, origin](kernel::EventType type, FlowRecord& r) { follower_.on_flow(type, r, origin); };
+}
+
+std::function<void(kernel::EventType, Expectation&)> KernelSide::expectation_written(kernel::Origin origin) {
+  if (!own_events_hidden_) return {};
+  return [this, origin](kernel::EventType type, Expectation& e) { follower_.on_expectation(type, e, origin); };
+}
+
+void KernelSide::log_error(const Error* error) {
+  if (error != nullptr) c_.log.error("{}", error->text);
+}
+
+void KernelSide::fill(text::RuntimeNumbers& n) const {
+  const auto& e = c_.kernel.event_stats();
+  n.events_received = e.received;
+  n.events_unknown_type = e.unknown_type;
+  n.event_failures = e.catch_failed;
+  n.overruns = e.overruns;
+  n.buffer_bytes = e.buffer_size;
+  n.events_filtered = follower_.stats().filtered;
+  n.dump_unknown_type = follower_.stats().dump_unknown;
+  n.kernel_flushes = flushes_;
+  n.kernel_resyncs = resyncs_;
+}
+
+}  // namespace ctsync::node

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The half of a node that looks at the kernel: filters, events, the first dump, resync after lost events, polling, and
+// the commands that concern the kernel's table and the internal store.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "ctsync/base/jobs.h"
+#include "ctsync/node/node.h"
+#include "ctsync/node/options.h"
+#include "flush_cache_job.h"
+#include "internal_store.h"
+#include "kernel_follower.h"
+
+namespace ctsync::node {
+
+class KernelSide {
+ public:
+  struct Context {
+    kernel::KernelTable& kernel;
+    const Clock& clock;
+    Log& log;
+    Jobs& jobs;
+    const NodeOptions& options;
+    InternalStore& store;
+  };
+  explicit KernelSide(const Context& context);
+  KernelSide(const KernelSide&) = delete;
+  KernelSide& operator=(const KernelSide&) = delete;
+
+  // Opens the events first, so that nothing slips between them and the dump that then fills the store. Blocks.
+  Result<> start();
+
+  Node::Read read_events();
+  std::optional<TimePoint> next_deadline() const;
+  void on_timer();
+
+  // -R
+  void resync(Scope scope, std::function<void()> on_done);
+  // -f of the store.
+  void flush_store(Scope scope, std::function<void()> on_done);
+
+  // Why the kernel's flows are deleted.
+  enum class Purpose : std::uint8_t { command, purge };  // -F; PurgeTimeout after -t
+  // Deletes what passes the filter. A flush that is under way does not count: it may have passed what is meant.
+  void flush_kernel(Purpose purpose, std::function<void()> on_done);
+  Result<> flush_kernel_expectations();
+  // Stops or forgets purges; their on_done is not called. False if there was none.
+  bool stop_purge();
+  // When no -F is under way or waits: at once, or later.
+  void when_flushed(std::function<void()> then);
+
+  // For who writes to the kernel: to be called with what has become of an entry, because the events of our own writers
+  // are not received; empty if they are.
+  std::function<void(kernel::EventType, FlowRecord&)> written(kernel::Origin origin);
+  std::function<void(kernel::EventType, Expectation&)> expectation_written(kernel::Origin origin);
+
+  const FlowFilter& filter() const { return c_.options.filter; }
+  KernelFollower& follower() { return follower_; }
+  void fill(text::RuntimeNumbers& n) const;
+
+ private:
+  struct Waiter {
+    Purpose purpose;
+    std::function<void()> on_done;
+  };
+
+  Result<> open_events();
+  Result<> first_load();
+  void after_overrun();
+  void mend(Load load);
+  void mend_soon() { resync_at_ = c_.clock.now(); }
+  void poll();
+  void catch_up();
+  void run_flush();
+  void flush_done(const Error* error);
+  void log_error(const Error* error);
+
+  Context c_;
+  HelperFilter helpers_;
+  KernelFollower follower_;
+  CacheFlusher<InternalStore> flusher_;
+  std::optional<TimePoint> resync_at_;
+  std::optional<TimePoint> poll_at_;
+  std::optional<TimePoint> catch_up_at_;
+  bool own_events_hidden_ = false;
+  bool polled_ = false;
+  bool catching_up_ = false;
+  Job* mending_ = nullptr;
+  bool mend_again_ = false;
+  Job* flush_ = nullptr;
+  std::vector<Waiter> flush_for_;    // whom the flush under way is for
+  std::vector<Waiter> flush_after_;  // whom the next one is for
+  std::uint64_t flushes_ = 0;
+  std::uint64_t resyncs_ = 0;
+};
+
+}  // namespace ctsync::node

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/node/node.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "bulk_job.h"
+#include "bypass.h"
+#include "commit_job.h"
+#include "internal_cache.h"
+#include "kernel_side.h"
+#include "peer_side.h"
+
+namespace ctsync::node {
+namespace {
+
+std::optional<TimePoint> earlier(std::optional<TimePoint> a, std::optional<TimePoint> b) {
+  return !a || (b && *b < *a) ? b : a;
+}
+
+}  // namespace
+
+Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& clock, Log& log, Jobs& jobs,
+           NodeOptions options)
+    : kernel_(kernel),
+      sink_(sink),
+      clock_(clock),
+      log_(log),
+      jobs_(jobs),
+      options_(std::move(options)),
+      internal_(options_.table_limit, options_.table_buckets, options_.seed),
+      external_(options_.table_limit, options_.table_buckets, ~options_.seed),
+      internal_expectations_(options_.table_limit, options_.seed),
+      external_expectations_(options_.table_limit, ~options_.seed) {
+  if (options_.mode == Mode::statistics) {
+    store_ = std::make_unique<StatisticsCache>(internal_, options_.on_finished, clock_);
+  } else {
+    make_peer_side();
+  }
+  kernel_side_ = std::make_unique<KernelSide>(KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_});
+}
+
+void Node::make_peer_side() {
+  const bool expectations = options_.expectations;
+  const bool cached = options_.internal_cache;
+  peer_side_ = std::make_unique<PeerSide>(
+      PeerSide::Context{.kernel = kernel_,
+                        .sink = sink_,
+                        .clock = clock_,
+                        .log = log_,
+                        .jobs = jobs_,
+                        .options = options_,
+                        .internal = cached ? &internal_ : nullptr,
+                        .internal_expectations = cached && expectations ? &internal_expectations_ : nullptr,
+                        .external = external_,
+                        .external_expectations = expectations ? &external_expectations_ : nullptr,
+                        .kernel_bulk = [this] { bulk_from_kernel(); }});
+  if (cached || peer_side_->notrack() == nullptr) {
+    store_ = std::make_unique<SyncCache>(internal_, expectations ? &internal_expectations_ : nullptr,
+                                         peer_side_->engine(), clock_);
+    return;
+  }
+  auto bypass = std::make_unique<Bypass>(kernel_, options_.filter, *peer_side_->notrack(), peer_side_->packer(), log_,
+                                         expectations, options_.seed, options_.table_limit);
+  if (auto* injection = peer_side_->injection()) {
+    injection->on_copy = [b = bypass.get()](const Tuple& orig, bool there) {
+      there ? b->copied(orig) : b->uncopied(orig);
+    };
+  }
+  store_ = std::move(bypass);
+}
+
+// The jobs work on what goes next.
+Node::~Node() { jobs_.cancel_all(); }
+
+Result<> Node::start() { return kernel_side_->start(); }
+
+void Node::started() {
+  if (peer_side_) peer_side_->started();
+}
+
+// --- Events ---
+
+Node::Read Node::on_kernel_event() { return kernel_side_->read_events(); }
+
+bool Node::on_datagram(const replication::PeerAddress& from, std::span<const std::uint8_t> datagram) {
+  return peer_side_ && peer_side_->on_datagram(from, datagram);
+}
+
+std::optional<TimePoint> Node::next_deadline() const {
+  auto first = earlier(kernel_side_->next_deadline(), purge_at_);
+  if (peer_side_) first = earlier(first, peer_side_->next_deadline());
+  if (bulk_ != nullptr) first = earlier(first, bulk_->wake_at());
+  return first;
+}
+
+void Node::on_timer() {
+  kernel_side_->on_timer();
+  if (peer_side_) peer_side_->on_timer();
+  const auto now = clock_.now();
+  if (bulk_ != nullptr && bulk_->wake_at() && *bulk_->wake_at() <= now) bulk_->wake();
+  if (purge_at_ && *purge_at_ <= now) purge();
+}
+
+void Node::end_turn() {
+  if (peer_side_) peer_side_->end_turn();
+}
+
+void Node::set_buffer_size(std::size_t bytes) {
+  if (peer_side_) peer_side_->packer().set_buffer_size(bytes);
+}
+
+void Node::bulk_from_kernel() {
+  if (bulk_ != nullptr) return;
+  auto& notrack = *peer_side_->notrack();
+  auto& packer = peer_side_->packer();
+  BulkJob::Context context{.kernel = kernel_,
+                           .filter = options_.filter,
+                           .sink = sink_,
+                           .clock = clock_,
+                           .send = [&](const FlowRecord& r) { notrack.send_event(packer, wire::MsgType::flow_new, r); },
+                           .send_expectation = {},
+                           .on_done = [this](const Error* error) { bulk_done(error); }};
+  if (options_.expectations) {
+    context.send_expectation = [&](const Expectation& e) {
+      if (kernel_side_->follower().wanted(e)) notrack.send_event(packer, wire::MsgType::expect_new, e);
+    };
+  }
+  auto job = std::make_unique<BulkJob>(std::move(context));
+  bulk_ = job.get();
+  jobs_.add(std::move(job));
+}
+
+void Node::bulk_done(const Error* error) {
+  bulk_ = nullptr;
+  if (error != nullptr) log_.error("{}: the bulk update is not complete", error->text);
+  peer_side_->engine().kernel_bulk_done();
+}
+
+// --- Commands ---
+
+void Node::on_command(const Command& command, const Client& client) {
+  switch (command.verb) {
+    case Verb::commit:
+      if (peer_side_) return commit(command, client);
+      break;
+    case Verb::flush_caches:
+      if (!peer_side_ && command.side == Side::external) break;
+      return flush_caches(command, client);
+    case Verb::flush_kernel:
+      if (!peer_side_ && !command.flows()) break;
+      return flush_kernel(command, client);
+    case Verb::resync_kernel:
+      if (!peer_side_ && !command.flows()) break;
+      return resync_kernel(command, client);
+    case Verb::dump:
+      return dump(command, client);
+    case Verb::bulk_send:
+      if (peer_side_) peer_side_->bulk_send();
+      break;
+    case Verb::request_resync:
+      if (peer_side_) peer_side_->request_resync();
+      break;
+    case Verb::schedule_purge:
+      if (peer_side_) schedule_purge();
+      break;
+    case Verb::list_resend_queue:
+      if (!peer_side_) break;
+      if (auto job = peer_side_->list_resend_queue(client)) {
+        jobs_.add(std::move(job));
+        return;
+      }
+      break;
+    case Verb::statistics:
+    case Verb::stop:
+      break;
+  }
+  client.finish();
+}
+
+void Node::commit(const Command& command, const Client& client) {
+  log_.notice("committing {}", command.what == What::all     ? "all external caches"
+                               : command.what == What::flows ? "conntrack cache"
+                                                             : "expectation cache");
+  purge_at_.reset();
+  if (kernel_side_->stop_purge()) {  // it would delete what is about to be committed
+    log_.notice("the scheduled flush of the kernel conntrack table is stopped");
+  }
+  const Scope scope{.flows = command.flows(), .expectations = command.expectations() && options_.expectations};
+  if (peer_side_->cache() == nullptr || (!scope.flows && !scope.expectations)) return client.finish();
+  if (committing_) {
+    log_.notice("commit already in progress, skipping");
+    return client.finish();
+  }
+  committing_ = true;
+  kernel_side_->when_flushed([this, scope, client] {
+    const CommitJob::Context context{internal_,
+                                     *peer_side_->cache(),
+                                     kernel_.writer(kernel::Origin::commit),
+                                     clock_,
+                                     log_,
+                                     options_.commit_timeout,
+                                     kernel_side_->written(kernel::Origin::commit),
+                                     kernel_side_->expectation_written(kernel::Origin::commit)};
+    jobs_.add(std::make_unique<CommitJob>(context, scope, [this, client] {
+      committing_ = false;
+      client.finish();
+    }));
+  });
+}
+
+void Node::flush_caches(const Command& command, const Client& client) {
+  const bool internal = command.side != Side::external;
+  const bool external = command.side != Side::internal && peer_side_;
+  if (external && committing_) {
+    log_.error("ignoring flush command, commit still in progress");
+    return client.finish();
+  }
+  if (internal) purge_at_.reset();
+  log_.notice("flushing {}", command.side == Side::both       ? "caches"
+                             : command.side == Side::internal ? "internal cache"
+                                                              : "external cache");
+  const Scope scope{.flows = true, .expectations = command.expectations()};
+  // The answer comes when both are through. With the internal cache disabled there is nothing to empty; conntrackd
+  // empties the kernel's own table here, and with it kills live connections (spec replication.md 9, item 21).
+  const auto answer = std::make_shared<Answer>(client);
+  if (internal) kernel_side_->flush_store(scope, [answer] {});
+  if (external) peer_side_->flush_store(scope, [answer] {});
+}
+
+void Node::flush_kernel(const Command& command, const Client& client) {
+  if (command.flows()) log_.notice("flushing kernel conntrack table");
+  if (command.what == What::expectations || (command.what == What::all && options_.expectations)) {
+    log_.notice("flushing kernel expect table");
+    if (auto ok = kernel_side_->flush_kernel_expectations(); !ok) log_.error("{}", ok.error().text);
+  }
+  if (!command.flows()) return client.finish();
+  kernel_side_->flush_kernel(KernelSide::Purpose::command, [client] { client.finish(); });
+}
+
+void Node::resync_kernel(const Command& command, const Client& client) {
+  const Scope scope{
+      .flows = command.flows(),
+      .expectations = command.what == What::expectations || (command.what == What::all && options_.expectations)};
+  if (!store_->keeps_flows()) {
+    if (scope.flows) log_.notice("resync is unsupported in this mode");
+    if (scope.expectations) log_.notice("resync is unsupported in this mode");
+    return client.finish();
+  }
+  if (scope.flows) log_.notice("resync with master conntrack table");
+  if (scope.expectations) log_.notice("resync with master expect table");
+  kernel_side_->resync({.flows = scope.flows, .expectations = scope.expectations && options_.expectations},
+                       [client] { client.finish(); });
+}
+
+void Node::dump(const Command& command, const Client& client) {
+  std::unique_ptr<Job> job;
+  if (command.side == Side::internal) {
+    job = store_->dump(command, client);
+  } else if (peer_side_) {
+    job = peer_side_->store().dump(command, client);
+  }
+  if (!job) return client.finish();
+  jobs_.add(std::move(job));
+}
+
+void Node::schedule_purge() {
+  if (purge_at_) return;
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(options_.purge_timeout).count();
+  log_.notice("flushing conntrack table in {} secs", seconds);
+  purge_at_ = clock_.now() + options_.purge_timeout;
+}
+
+void Node::purge() {
+  purge_at_.reset();
+  log_.notice("flushing kernel conntrack table (scheduled)");
+  kernel_side_->flush_kernel(KernelSide::Purpose::purge, [] {});
+  kernel_side_->flush_store({.flows = true, .expectations = false}, [] {});
+}
+
+// --- For people ---
+
+text::Snapshot Node::snapshot() const {
+  text::Snapshot s;
+  s.mode = options_.mode == Mode::statistics ? text::Snapshot::Mode::statistics : text::Snapshot::Mode::sync;
+  s.with_expectations = options_.expectations;
+  s.internal = store_->flow_numbers();
+  s.internal_expectations = store_->expectation_numbers();
+  s.traffic = store_->traffic();
+  kernel_side_->fill(s.runtime);
+  if (peer_side_) peer_side_->fill(s);
+  return s;
+}
+
+std::string Node::status() const {
+  if (options_.mode == Mode::statistics) return fmt::format("statistics: {} flows", internal_.live());
+  std::string text = options_.mode == Mode::ftfw ? "FTFW: " : options_.mode == Mode::notrack ? "NOTRACK: " : "ALARM: ";
+  text += store_->keeps_flows() ? fmt::format("{} flows internal", internal_.live()) : "no internal cache";
+  return text + peer_side_->status();
+}
+
+std::uint32_t Node::unacknowledged() const {
+  return peer_side_ && peer_side_->ftfw() != nullptr ? peer_side_->ftfw()->resend_length() : 0;
+}
+
+}  // namespace ctsync::node

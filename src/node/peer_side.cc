@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "peer_side.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "ctsync/replication/alarm.h"
+#include "ctsync/wire/expectation_codec.h"
+#include "resend_queue_job.h"
+
+namespace ctsync::node {
+
+PeerSide::PeerSide(Context context)
+    : c_(std::move(context)),
+      packer_(c_.options.buffer_size, c_.options.encode, c_.sink),
+      flusher_(c_.jobs, (make_store(), *store_)) {
+  make_engine();
+}
+
+void PeerSide::make_engine() {
+  const replication::EngineOptions o{.first_sequence = static_cast<std::uint32_t>(c_.clock.wall_seconds()),
+                                     .ack_window = c_.options.ack_window,
+                                     .resend_queue_size = c_.options.resend_queue_size,
+                                     .refresh_time = c_.options.refresh_time,
+                                     .seed = c_.options.seed};
+  const replication::EngineContext context{c_.internal, c_.internal_expectations, *this, received_};
+  const auto now = c_.clock.now();
+  switch (c_.options.mode) {
+    case Mode::notrack: {
+      auto e = std::make_unique<replication::Notrack>(context, o, now);
+      notrack_ = e.get();
+      engine_ = std::move(e);
+      return;
+    }
+    case Mode::alarm:
+      engine_ = std::make_unique<replication::Alarm>(context, o, now);
+      return;
+    default: {
+      auto e = std::make_unique<replication::FtFw>(context, o, now);
+      ftfw_ = e.get();
+      engine_ = std::move(e);
+    }
+  }
+}
+
+void PeerSide::make_store() {
+  if (!c_.options.external_cache) {
+    auto injection = std::make_unique<Injection>(c_.kernel.writer(kernel::Origin::inject), c_.clock, c_.log);
+    injection_ = injection.get();
+    store_ = std::move(injection);
+    return;
+  }
+  std::optional<Duration> timeout;
+  if (c_.options.mode == Mode::alarm) timeout = c_.options.cache_timeout;
+  auto cache = std::make_unique<ExternalCache>(c_.external, c_.external_expectations, timeout, c_.clock);
+  cache_ = cache.get();
+  store_ = std::move(cache);
+}
+
+void PeerSide::started() {
+  switch (c_.options.resync_at_start) {
+    case AskAtStart::never:
+      return;
+    case AskAtStart::at_once:
+      return request_resync(replication::Ask::now);
+    case AskAtStart::when_heard:
+      return request_resync(replication::Ask::when_heard);
+  }
+}
+
+void PeerSide::request_resync(replication::Ask when) {
+  if (c_.options.mode == Mode::alarm) return;  // has no such message
+  c_.log.notice("resync requested");
+  engine_->request_resync(c_.clock.now(), when);
+}
+
+// --- The link ---
+
+bool PeerSide::on_datagram(const replication::PeerAddress& from, std::span<const std::uint8_t> datagram) {
+  const auto now = c_.clock.now();
+  bool heard = false;
+  wire::MessageReader reader(datagram);
+  wire::Message m;
+  while (reader.next(m, received_)) {
+    switch (engine_->on_message(from, m, now)) {
+      case replication::Verdict::accept_data:
+        heard = true;
+        take(m);
+        break;
+      case replication::Verdict::consumed:
+        heard = true;
+        break;
+      case replication::Verdict::bad:
+        received_.count_malformed_header();
+        break;
+      case replication::Verdict::old:
+        break;
+    }
+  }
+  return heard;
+}
+
+void PeerSide::take(const wire::Message& m) {
+  if (wire::is_flow(m.header.type)) {
+    if (wire::decode_flow(m.payload, record_) == wire::DecodeStatus::ok) {
+      store_->take(m.header.type, record_);
+    } else {
+      received_.count_malformed_payload();
+    }
+  } else if (wire::is_expectation(m.header.type)) {
+    Expectation e;
+    if (wire::decode_expectation(m.payload, e) != wire::DecodeStatus::ok) {
+      received_.count_malformed_payload();
+    } else if (c_.options.expectations) {
+      store_->take(m.header.type, e);
+    }
+  } else {
+    received_.count_bad_type();
+  }
+}
+
+std::optional<TimePoint> PeerSide::next_deadline() const {
+  const auto engine = engine_->next_deadline();
+  const auto store = store_->next_deadline();
+  return !engine || (store && *store < *engine) ? store : engine;
+}
+
+void PeerSide::on_timer() {
+  const auto now = c_.clock.now();
+  if (const auto at = engine_->next_deadline(); at && *at <= now) engine_->on_timer(now);
+  if (const auto at = store_->next_deadline(); at && *at <= now) store_->on_timer();
+}
+
+void PeerSide::end_turn() {
+  store_->end_turn();
+  engine_->drain(packer_, c_.clock.now(), c_.sink.congested());
+}
+
+// --- What the engine tells ---
+
+std::string PeerSide::name_of(replication::PeerId peer) const {
+  for (const auto& p : engine_->peers()[peer].places) {
+    if (p.is_set()) return to_string(p);
+  }
+  return "?";
+}
+
+void PeerSide::tell(RateLimit& limit, Level level, const std::string& text) {
+  if (!limit.allow(c_.clock.now())) return;
+  c_.log.write(level, text);
+  if (const auto n = limit.held_back(); n != 0)
+    c_.log.write(level, fmt::format("{} more such messages were held back", n));
+}
+
+void PeerSide::resync_requested(replication::PeerId) {
+  tell(resync_limit_, Level::notice, "resync requested by other node");
+}
+
+// Comes once a second at most, but for an operator's -B.
+void PeerSide::bulk_started() { c_.log.notice("sending bulk update"); }
+
+void PeerSide::peer_restarted(replication::PeerId peer) {
+  tell(restart_limit_, Level::info, fmt::format("peer {} has restarted", name_of(peer)));
+}
+
+void PeerSide::gap_seen(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
+  tell(gap_limit_, Level::info, fmt::format("{} messages of peer {} were lost", to - from + 1, name_of(peer)));
+}
+
+void PeerSide::resend_queue_overflow() {
+  tell(overflow_limit_, Level::warning,
+       "resend queue is full, the oldest unacknowledged messages are given up (see ResendQueueSize)");
+}
+
+void PeerSide::cannot_repeat(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
+  tell(repeat_limit_, Level::warning,
+       fmt::format("peer {} asks for messages {} to {}, of which some were given up; it may lack flows until the next "
+                   "bulk",
+                   name_of(peer), from, to));
+}
+
+void PeerSide::freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
+  tell(freed_limit_, Level::warning,
+       fmt::format(
+           "peer {} asks for messages {} to {}, which other peers have acknowledged already; it may lack flows until "
+           "the next bulk",
+           name_of(peer), from, to));
+}
+
+void PeerSide::freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) {
+  tell(freed_limit_, Level::warning,
+       fmt::format(
+           "peer {} has started anew, which gave up messages {} to {} that peer {} had not acknowledged; that one may "
+           "lack flows until the next bulk",
+           name_of(by), from, to, name_of(other)));
+}
+
+void PeerSide::peer_asks_too_much(replication::PeerId peer) {
+  tell(too_much_limit_, Level::warning,
+       fmt::format("peer {} asks for more at once than can be answered, a part is dropped", name_of(peer)));
+}
+
+// --- For people ---
+
+std::unique_ptr<Job> PeerSide::list_resend_queue(const Client& client) {
+  if (ftfw_ == nullptr) return nullptr;
+  return std::make_unique<ResendQueueJob>(*ftfw_, c_.clock, client);
+}
+
+void PeerSide::fill(text::Snapshot& s) const {
+  s.external = store_->flow_numbers();
+  s.external_expectations = store_->expectation_numbers();
+  s.network = {.malformed = received_.malformed,
+               .wrong_version = received_.wrong_version,
+               .bad_header = received_.malformed_header,
+               .bad_payload = received_.malformed_payload,
+               .bad_type = received_.bad_type,
+               .truncated = received_.truncated,
+               .bad_size = received_.bad_size,
+               .lost = received_.lost,
+               .before = received_.before};
+  s.queue_nodes = engine_->queue_nodes();
+  constexpr std::uint64_t kNoMaximum = 2147483647;  // as conntrackd says
+  s.queues.push_back({.name = "txqueue", .elements = engine_->transmit_length(), .maximum = kNoMaximum});
+  if (ftfw_ == nullptr) return;
+  s.queues.push_back({.name = "rsqueue",
+                      .elements = ftfw_->resend_length(),
+                      .maximum = ftfw_->resend_maximum(),
+                      .no_space = ftfw_->resend_no_space()});
+}
+
+std::string PeerSide::status() const {
+  constexpr Duration kLately = std::chrono::seconds(10);
+  std::string text = cache_ == nullptr ? ", no external cache" : fmt::format(", {} external", c_.external.live());
+  if (c_.options.mode == Mode::alarm) return text;  // keeps no account of its peers
+  const auto now = c_.clock.now();
+  const auto peers = std::ranges::count_if(
+      engine_->peers().all(), [&](const replication::Peer& p) { return p.used && now - p.last_heard < kLately; });
+  return text + fmt::format(", {} peer{} heard", peers, peers == 1 ? "" : "s");
+}
+
+}  // namespace ctsync::node

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The half of a node that talks to its peers: engine, packer, external store, and what the log tells of them. Absent in
+// statistics mode.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "ctsync/base/jobs.h"
+#include "ctsync/base/log.h"
+#include "ctsync/node/options.h"
+#include "ctsync/replication/engine.h"
+#include "ctsync/replication/ftfw.h"
+#include "ctsync/replication/notrack.h"
+#include "ctsync/text/snapshot.h"
+#include "ctsync/wire/packer.h"
+#include "external_cache.h"
+#include "flush_cache_job.h"
+#include "injection.h"
+
+namespace ctsync::node {
+
+class PeerSide final : private replication::Events {
+ public:
+  // Everything must outlive it. Without internal cache `internal` is nullptr, without ExpectationSync the others are.
+  struct Context {
+    kernel::KernelTable& kernel;
+    wire::DatagramSink& sink;
+    const Clock& clock;
+    Log& log;
+    Jobs& jobs;
+    const NodeOptions& options;
+    table::FlowTable* internal;
+    table::ExpectationTable* internal_expectations;
+    table::FlowTable& external;
+    table::ExpectationTable* external_expectations;
+    std::function<void()> kernel_bulk;  // without internal cache: to be sent from the kernel's table
+  };
+  explicit PeerSide(Context context);
+  PeerSide(const PeerSide&) = delete;
+  PeerSide& operator=(const PeerSide&) = delete;
+
+  void started();
+  bool on_datagram(const replication::PeerAddress& from, std::span<const std::uint8_t> datagram);
+  std::optional<TimePoint> next_deadline() const;
+  void on_timer();
+  void end_turn();
+
+  void request_resync(replication::Ask when = replication::Ask::now);
+  void bulk_send() { engine_->start_bulk(c_.clock.now()); }
+  void flush_store(Scope scope, std::function<void()> on_done) { flusher_.start(scope, std::move(on_done)); }
+  // The job that lists the resend queue to the client and finishes it; nothing but in FT-FW.
+  std::unique_ptr<Job> list_resend_queue(const Client& client);
+
+  replication::Engine& engine() { return *engine_; }
+  replication::Notrack* notrack() { return notrack_; }  // the engine, if it is one
+  const replication::FtFw* ftfw() const { return ftfw_; }
+  wire::Packer& packer() { return packer_; }
+  ExternalStore& store() { return *store_; }
+  ExternalCache* cache() { return cache_; }  // the store, if it is one
+  Injection* injection() { return injection_; }
+
+  void fill(text::Snapshot& s) const;
+  std::string status() const;
+
+ private:
+  // replication::Events
+  void resync_requested(replication::PeerId peer) override;
+  void bulk_started() override;
+  void kernel_bulk_wanted() override { c_.kernel_bulk(); }
+  void peer_restarted(replication::PeerId peer) override;
+  void gap_seen(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
+  void resend_queue_overflow() override;
+  void cannot_repeat(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
+
+  void freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
+  void freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) override;
+  void peer_asks_too_much(replication::PeerId peer) override;
+
+  void make_engine();
+  void make_store();
+  void take(const wire::Message& m);
+  std::string name_of(replication::PeerId peer) const;
+  void tell(RateLimit& limit, Level level, const std::string& text);
+
+  Context c_;
+  wire::ReceiveStats received_;
+  wire::Packer packer_;
+  std::unique_ptr<replication::Engine> engine_;
+  replication::FtFw* ftfw_ = nullptr;
+  replication::Notrack* notrack_ = nullptr;
+  std::unique_ptr<ExternalStore> store_;
+  ExternalCache* cache_ = nullptr;
+  Injection* injection_ = nullptr;
+  CacheFlusher<ExternalStore> flusher_;
+  FlowRecord record_;
+  // Any of these a stranger can cause as often as it likes.
+  RateLimit resync_limit_{std::chrono::seconds(1)};
+  RateLimit restart_limit_{std::chrono::seconds(1)};
+  RateLimit gap_limit_{std::chrono::seconds(10)};
+  RateLimit overflow_limit_{std::chrono::seconds(10)};
+  RateLimit repeat_limit_{std::chrono::seconds(10)};
+  RateLimit freed_limit_{std::chrono::seconds(10)};
+  RateLimit too_much_limit_{std::chrono::seconds(10)};
+};
+
+}  // namespace ctsync::node

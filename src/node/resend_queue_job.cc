@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "resend_queue_job.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "ctsync/text/snapshot.h"
+
+namespace ctsync::node {
+
+ResendQueueJob::ResendQueueJob(replication::FtFw& engine, const Clock& clock, Client client)
+    : engine_(engine), clock_(clock), client_(std::move(client)), left_(engine.resend_length()) {
+  client_.set_waiter(this);
+  text::append_resend_queue_head(text_, left_);
+}
+
+ResendQueueJob::~ResendQueueJob() {
+  client_.set_waiter(nullptr);
+  client_.finish();
+}
+
+Job::State ResendQueueJob::step(TimePoint budget_end) {
+  constexpr std::uint32_t kAtOnce = 128;  // between two looks at the clock and at the client's buffer
+  for (;;) {
+    if (!client_.connected()) return State::done;
+    if (client_.full()) return State::waiting;
+    const auto listed = engine_.list_unacknowledged(next_, std::min(left_, kAtOnce),
+                                                    [this](bool is_control, std::uint32_t seq, std::uint8_t flags) {
+                                                      if (is_control) {
+                                                        text::append_resend_control(text_, seq, flags);
+                                                      } else {
+                                                        text::append_resend_object(text_, seq);
+                                                      }
+                                                    });
+    client_.write(text_);
+    text_.clear();
+    left_ -= listed;
+    if (listed == 0 || left_ == 0) return State::done;
+    if (clock_.now() >= budget_end) return State::more;
+  }
+}
+
+}  // namespace ctsync::node

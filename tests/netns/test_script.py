@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""conf/primary-backup.sh around a daemon that is dead, or alive and deaf. The pair of daemons and a whole take-over with it
+are in test_demo.py."""
+import os
+import signal
+import time
+
+import pytest
+
+import lab
+
+SCRIPT = os.path.join(lab.ROOT, "conf/primary-backup.sh")
+SYNC = "\tMode FTFW {\n\t}\n" + lab.link_block("UDP", "10.77.9.1", "10.77.9.2", device="lo")
+
+
+class Host(lab.Node):
+    """A node whose script writes into a file what it would tell syslog, and knows no process of others."""
+
+    def __init__(self, binary):
+        super().__init__("s", binary)
+        self.address("lo", "10.77.9.1/24")
+        self.configure(SYNC)
+        os.mkdir(f"{self.dir}/bin")
+        self.fake("logger", f'echo "$@" >> {self.dir}/syslog')
+        self.fake("pidof", f'test -e {self.dir}/is-alive')
+
+    def fake(self, name, body):
+        with open(f"{self.dir}/bin/{name}", "w", encoding="ascii") as file:
+            file.write(f"#!/bin/sh\n{body}\n")
+            os.fchmod(file.fileno(), 0o755)
+
+    def becomes(self, role):
+        environment = os.environ | {"CONNTRACKD_BIN": self.binary, "CONNTRACKD_CONFIG": self.config_path,
+                                    "CONNTRACKD_LOCK": self.lock_path, "PATH": f"{self.dir}/bin:{os.environ['PATH']}"}
+        return self.run(SCRIPT, role, env=environment, check=False, timeout=40).returncode
+
+    def syslog(self):
+        with open(f"{self.dir}/syslog", encoding="utf-8") as file:
+            return file.read()
+
+
+@pytest.fixture(params=[lab.OURS, lab.STOCK], ids=["ours", "stock"])
+def host(request):
+    with Host(request.param) as made:
+        yield made
+
+
+def test_a_daemon_that_was_killed_is_started(host):
+    host.start()
+    host.kill()
+    assert os.path.exists(host.lock_path)
+    assert host.becomes("backup") == 0
+    assert len(host.pids()) == 1 and host.client("-s").returncode == 0
+    assert "does not run, starting it" in host.syslog() and "daemon.err" not in host.syslog()
+    assert host.becomes("backup") == 0 and len(host.pids()) == 1, "the one that runs is left alone"
+
+
+def test_a_stopped_daemon_keeps_its_lock_and_gets_no_twin(host):
+    host.start()
+    lock = os.stat(host.lock_path)
+    open(f"{host.dir}/is-alive", "w", encoding="ascii").close()  # pidof would find it
+    host.daemon.send_signal(signal.SIGSTOP)
+    before = time.monotonic()
+    assert host.becomes("backup") == 1
+    assert time.monotonic() - before < 20
+    assert host.pids() == [host.daemon.pid]
+    assert os.stat(host.lock_path).st_ino == lock.st_ino
+    assert "daemon.err backup: the daemon does not answer, but it is alive" in host.syslog()
+    host.daemon.send_signal(signal.SIGCONT)
+    assert host.becomes("backup") == 0
+
+
+def test_a_daemon_without_its_socket_keeps_its_lock_and_gets_no_twin(host):
+    host.start()
+    open(f"{host.dir}/is-alive", "w", encoding="ascii").close()
+    os.unlink(host.control_path)
+    assert host.becomes("backup") == 1
+    assert host.pids() == [host.daemon.pid] and os.path.exists(host.lock_path)
+    assert "not starting another one" in host.syslog()

@@ -1,0 +1,543 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel_follower.h"
+
+#include <vector>
+
+#include "follower_fixture.h"
+
+namespace ctsync::node::test {
+namespace {
+
+using table::FlowState;
+using Numbers = std::vector<std::uint16_t>;
+
+FlowRecord with_state(FlowRecord r, std::uint8_t state) {
+  r.flow.proto_state = state;
+  return r;
+}
+
+FlowRecord with_id(FlowRecord r, std::uint32_t id) {
+  r.flow.id = id;
+  return r;
+}
+
+// --- The event table of spec replication.md 4.3 ---
+
+TEST_F(FollowerTest, NewAndUpdateOfAnUnknownFlowInsert) {
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::update, kernel_flow(2));
+  EXPECT_EQ(state_of(1), FlowState::new_);
+  EXPECT_EQ(state_of(2), FlowState::new_);
+  EXPECT_EQ(sent(), (Lines{"NEW 1", "NEW 2"}));
+}
+
+TEST_F(FollowerTest, UpdateOfALiveFlowMerges) {
+  auto marked = kernel_flow(1);
+  marked.flow.mark = 7;
+  marked.flow.present |= has::kMark;
+  event(EventType::new_, marked);
+  event(EventType::update, with_state(kernel_flow(1), 4));
+  EXPECT_EQ(state_of(1), FlowState::alive);
+  EXPECT_EQ(cached(1).proto_state, 4);
+  EXPECT_TRUE(cached(1).knows(has::kMark));
+  EXPECT_EQ(sent(), Lines{"UPD 1"});
+}
+
+TEST_F(FollowerTest, NewOfALiveFlowReplaces) {
+  auto marked = kernel_flow(1);
+  marked.flow.mark = 7;
+  marked.flow.present |= has::kMark;
+  event(EventType::new_, marked);
+  event(EventType::new_, kernel_flow(1));
+  EXPECT_EQ(state_of(1), FlowState::new_);
+  EXPECT_FALSE(cached(1).knows(has::kMark));
+  EXPECT_EQ(sent(), Lines{"NEW 1"});
+}
+
+TEST_F(FollowerTest, DestroyOfALiveFlowIsKeptUntilItIsAcknowledged) {
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(state_of(1), FlowState::dead);
+  EXPECT_EQ(sent(), Lines{"DEL 1"});
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{});
+  acknowledge();
+  EXPECT_EQ(flows_.total(), 0U);
+}
+
+TEST_F(FollowerTest, DestroyOfAnUnknownFlowIsIgnored) {
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(flows_.total(), 0U);
+  EXPECT_EQ(flows_.stats().destroyed, 0U);
+  EXPECT_EQ(sent(), Lines{});
+}
+
+TEST_F(FollowerTest, EventOfADeadFlowBeginsAnother) {
+  for (const auto type : {EventType::new_, EventType::update}) {
+    event(EventType::new_, kernel_flow(1));
+    event(EventType::destroy, kernel_flow(1));
+    EXPECT_EQ(sent(), Lines{"DEL 1"});
+    event(type, with_id(kernel_flow(1), 5));
+    EXPECT_EQ(state_of(1), FlowState::new_);
+    EXPECT_EQ(cached(1).id, 5U);
+    EXPECT_EQ(sent(), Lines{"NEW 1"});
+    event(EventType::destroy, with_id(kernel_flow(1), 5));
+    sent();
+    acknowledge();
+    ASSERT_EQ(flows_.total(), 0U);
+  }
+}
+
+// --- Origins, spec 4.4 ---
+
+TEST_F(FollowerTest, WhatCommitAndFlushChangeIsCachedAndNotSent) {
+  for (const auto origin : {Origin::commit, Origin::flush}) {
+    event(EventType::new_, kernel_flow(1), origin);
+    EXPECT_TRUE(is_cached(1));
+    event(EventType::update, kernel_flow(1), origin);
+    event(EventType::destroy, kernel_flow(1), origin);
+    EXPECT_EQ(flows_.total(), 0U);
+    EXPECT_EQ(sent(), Lines{});
+    store_->caught_up();
+  }
+}
+
+TEST_F(FollowerTest, WhatTheInjectionChangesIsIgnored) {
+  event(EventType::new_, kernel_flow(1), Origin::inject);
+  EXPECT_FALSE(is_cached(1));
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::destroy, kernel_flow(1), Origin::inject);
+  EXPECT_TRUE(is_cached(1));
+}
+
+// --- Filter, spec 4.6 ---
+
+TEST_F(FollowerTest, FilterRefusesAndCounts) {
+  filter_.set_protocols(FilterAction::accept, {kUdp});
+  event(EventType::new_, kernel_flow(1));
+  auto udp = kernel_flow(2);
+  udp.flow.orig.l4 = kUdp;
+  event(EventType::new_, udp);
+  EXPECT_EQ(flows_.live(), 1U);
+  EXPECT_EQ(follower_->stats().filtered, 1U);
+}
+
+TEST_F(FollowerTest, StateFilterNeverHidesTheEndOfAFlow) {
+  filter_.set_tcp_states(FilterAction::accept, FlowFilter::TcpStates(1U << 3));
+  event(EventType::new_, with_state(kernel_flow(1), 1));
+  EXPECT_FALSE(is_cached(1));
+  event(EventType::update, with_state(kernel_flow(1), 3));
+  EXPECT_TRUE(is_cached(1));
+  event(EventType::destroy, with_state(kernel_flow(1), 7));
+  EXPECT_FALSE(is_cached(1));
+  EXPECT_EQ(sent(), Lines{"DEL 1"});
+}
+
+// --- Limits and odd events ---
+
+class SmallFollowerTest : public FollowerTest {
+ protected:
+  SmallFollowerTest() : FollowerTest(2) {}
+};
+
+TEST_F(SmallFollowerTest, FullTableGivesUpAFlowThatOnlyWaitsForAcknowledgement) {
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::new_, kernel_flow(2));
+  event(EventType::new_, kernel_flow(3));
+  EXPECT_FALSE(is_cached(3));
+  EXPECT_EQ(flows_.stats().create_no_space, 1U);
+  sent();
+  event(EventType::destroy, kernel_flow(1));
+  sent();
+  event(EventType::new_, kernel_flow(3));
+  EXPECT_TRUE(is_cached(2));
+  EXPECT_TRUE(is_cached(3));
+}
+
+TEST_F(FollowerTest, BadEventsAreCountedAndLoggedNowAndThen) {
+  for (int i = 0; i < 5; ++i) follower_->on_bad_event(kernel::DecodeStatus::no_addresses);
+  clock_.advance(std::chrono::seconds(11));
+  follower_->on_bad_event(kernel::DecodeStatus::no_family);
+  EXPECT_EQ(follower_->stats().filtered, 6U);
+  EXPECT_EQ(log_.lines, (Lines{"[ERROR] kernel event without addresses",
+                               "[ERROR] kernel event without layer 3 protocol", "[ERROR] 4 more such events"}));
+}
+
+TEST_F(FollowerTest, OverrunIsLoggedAndTold) {
+  int overruns = 0;
+  follower_->overrun = [&] { ++overruns; };
+  follower_->on_overrun(kernel::BufferGrowth::doubled, 425984);
+  follower_->on_overrun(kernel::BufferGrowth::refused, 425984);
+  follower_->on_overrun(kernel::BufferGrowth::refused, 425984);
+  EXPECT_EQ(overruns, 3);
+  ASSERT_EQ(log_.lines.size(), 2U);
+  EXPECT_EQ(log_.lines[0], "[notice] netlink event socket buffer size has been doubled to 425984 bytes");
+  EXPECT_TRUE(log_.lines[1].starts_with("[warning] netlink event socket buffer size cannot be doubled further"));
+  // Not once for ever, but not for each overrun either.
+  clock_.advance(std::chrono::seconds(61));
+  follower_->on_overrun(kernel::BufferGrowth::refused, 425984);
+  ASSERT_EQ(log_.lines.size(), 4U);
+  EXPECT_EQ(log_.lines[2], log_.lines[1]);
+  EXPECT_EQ(log_.lines[3], "[warning] kernel events were lost 1 more times since the last warning");
+}
+
+// --- Tuples that are used again ---
+
+// Reliable events are repeated until there is room: the end of a flow may be told after its successor began.
+TEST_F(FollowerTest, LateEndOfAnEarlierFlowDoesNotEndTheLaterOne) {
+  event(EventType::new_, with_id(kernel_flow(1), 5));
+  event(EventType::new_, with_id(kernel_flow(1), 6));
+  event(EventType::destroy, with_id(kernel_flow(1), 5));
+  EXPECT_TRUE(is_cached(1));
+  EXPECT_EQ(sent(), Lines{"NEW 1"});
+  event(EventType::destroy, with_id(kernel_flow(1), 6));
+  EXPECT_EQ(sent(), Lines{"DEL 1"});
+}
+
+// What our own flush deletes is told at once, while earlier events of that flow may still wait in the socket.
+TEST_F(FollowerTest, EventFromBeforeTheFlushDoesNotBringAFlowBack) {
+  event(EventType::new_, kernel_flow(1));
+  sent();
+  event(EventType::destroy, kernel_flow(1), Origin::flush);
+  event(EventType::destroy, kernel_flow(2), Origin::flush);  // deleted before its first event was read
+  event(EventType::update, kernel_flow(1));
+  event(EventType::new_, kernel_flow(2));
+  EXPECT_EQ(flows_.live(), 0U);
+  EXPECT_EQ(sent(), Lines{});
+  event(EventType::new_, with_id(kernel_flow(1), 5));  // the packet after the flush
+  EXPECT_TRUE(is_cached(1));
+  event(EventType::update, with_id(kernel_flow(1), 5));
+  EXPECT_EQ(state_of(1), FlowState::alive);
+}
+
+TEST_F(FollowerTest, FlushTheKernelDidBeforeTheNextFlowDoesNotEndThatOne) {
+  event(EventType::new_, with_id(kernel_flow(1), 5));
+  event(EventType::new_, with_id(kernel_flow(1), 6));
+  event(EventType::destroy, with_id(kernel_flow(1), 5), Origin::flush);
+  EXPECT_TRUE(is_cached(1));
+}
+
+TEST_F(FollowerTest, CommittedFlowHasNoIdUntilTheKernelTellsIt) {
+  event(EventType::new_, with_id(kernel_flow(1), 5));
+  auto committed = kernel_flow(1);
+  committed.flow.present &= ~has::kId;
+  event(EventType::new_, committed, Origin::commit);  // destroyed and created again
+  event(EventType::destroy, with_id(kernel_flow(1), 6));
+  EXPECT_FALSE(is_cached(1));
+}
+
+// --- Dumps ---
+
+TEST_F(FollowerTest, FirstDumpFillsTheCacheAndTellsNobody) {
+  auto r = kernel_flow(1);
+  store_->begin_load(Load::start);
+  follower_->load_flow(r, Load::start);
+  store_->end_load();
+  EXPECT_TRUE(is_cached(1));
+  EXPECT_EQ(sent(), Lines{});
+}
+
+TEST_F(FollowerTest, DumpEntryFromBeforeTheEndDoesNotBringAFlowBack) {
+  event(EventType::new_, kernel_flow(1));
+  store_->begin_load(Load::mend);
+  event(EventType::destroy, kernel_flow(1));
+  event(EventType::destroy, kernel_flow(2));  // never cached, but in the dump
+  for (const auto n : Numbers{1, 2}) {
+    auto r = kernel_flow(n);
+    follower_->load_flow(r, Load::mend);
+  }
+  store_->caught_up();  // of no effect while the dump lasts
+  auto again = kernel_flow(2);
+  follower_->load_flow(again, Load::mend);
+  EXPECT_EQ(flows_.live(), 0U);
+  auto other = with_id(kernel_flow(2), 5);  // but another flow may have the tuple
+  follower_->load_flow(other, Load::mend);
+  EXPECT_TRUE(is_cached(2));
+  store_->end_load();
+  EXPECT_EQ(sent(), (Lines{"DEL 1", "NEW 2"}));
+}
+
+TEST_F(FollowerTest, SweepEndsWhatTheDumpDidNotShow) {
+  for (const auto n : Numbers{1, 2, 3}) event(EventType::new_, kernel_flow(n));
+  sent();
+  store_->begin_load(Load::mend);
+  event(EventType::new_, kernel_flow(4));  // born during the dump, not in it
+  event(EventType::update, kernel_flow(3));
+  sent();
+  auto seen = kernel_flow(1);
+  follower_->load_flow(seen, Load::mend);
+  Walk walk;
+  EXPECT_TRUE(store_->sweep(walk, {}, TimePoint::max()));
+  store_->end_load();
+  EXPECT_TRUE(is_cached(1));
+  EXPECT_FALSE(is_cached(2));
+  EXPECT_TRUE(is_cached(3));
+  EXPECT_TRUE(is_cached(4));
+  EXPECT_EQ(sent(), Lines{"DEL 2"});
+}
+
+TEST_F(FollowerTest, SweepStopsWhenItsTimeIsOver) {
+  for (std::uint16_t n = 1; n <= 200; ++n) event(EventType::new_, kernel_flow(n));
+  store_->begin_load(Load::mend);
+  Walk walk;
+  int turns = 1;
+  while (!store_->sweep(walk, {}, TimePoint::min())) ++turns;
+  store_->end_load();
+  EXPECT_EQ(turns, 4);
+  EXPECT_EQ(flows_.live(), 0U);
+}
+
+TEST_F(FollowerTest, MendingTellsWhatChangedOnly) {
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::new_, kernel_flow(2));
+  event(EventType::new_, kernel_flow(3));
+  sent();
+  store_->begin_load(Load::mend);
+  auto same = kernel_flow(1);
+  same.flow.timeout = 100;  // always another
+  auto changed = with_state(kernel_flow(2), 4);
+  auto other = with_id(kernel_flow(3), 5);
+  auto missed = kernel_flow(4);
+  for (auto* r : {&same, &changed, &other, &missed}) follower_->load_flow(*r, Load::mend);
+  store_->end_load();
+  EXPECT_EQ(sent(), (Lines{"UPD 2", "NEW 3", "NEW 4"}));
+}
+
+TEST_F(FollowerTest, ResyncMergesAndTellsNobodyAndRepeatTellsAll) {
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::new_, kernel_flow(2));
+  sent();
+  for (const auto load : {Load::merge, Load::repeat}) {
+    store_->begin_load(load);
+    auto known = with_state(kernel_flow(1), 4);
+    auto missed = kernel_flow(3);
+    follower_->load_flow(known, load);
+    follower_->load_flow(missed, load);
+    store_->end_load();
+    EXPECT_EQ(cached(1).proto_state, 4);
+    EXPECT_TRUE(is_cached(3));
+    EXPECT_TRUE(is_cached(2)) << "nothing is removed without a sweep";
+    EXPECT_EQ(sent(), load == Load::merge ? Lines{} : (Lines{"UPD 1", "UPD 3"}));
+  }
+}
+
+TEST_F(FollowerTest, FilterHoldsForDumpsToo) {
+  filter_.set_protocols(FilterAction::ignore, {kTcp});
+  auto r = kernel_flow(1);
+  store_->begin_load(Load::start);
+  follower_->load_flow(r, Load::start);
+  store_->end_load();
+  EXPECT_EQ(flows_.total(), 0U);
+}
+
+// --- The rest ---
+
+TEST_F(FollowerTest, TrafficOfFlowsThatEndIsCounted) {
+  auto r = kernel_flow(1);
+  r.flow.present |= has::kCounters;
+  r.extra.counters_orig = {.packets = 3, .bytes = 1ULL << 33};
+  r.extra.counters_reply = {.packets = 2, .bytes = 5};
+  event(EventType::destroy, r);  // not cached: not counted
+  EXPECT_EQ(store_->traffic().packets, 0U);
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::destroy, r);
+  EXPECT_EQ(store_->traffic().bytes, (1ULL << 33) + 5);
+  EXPECT_EQ(store_->traffic().packets, 5U);
+}
+
+TEST_F(FollowerTest, SequenceAdjustmentsAreFetched) {
+  auto full = kernel_flow(1);
+  full.flow.status |= status::kSeqAdjust;
+  auto told = full;
+  full.flow.present |= has::kSeqAdjOrig | has::kSeqAdjReply;
+  full.extra.seqadj_orig = {.correction_pos = 1, .offset_before = 2, .offset_after = 3};
+  full.extra.seqadj_reply = {};
+  kernel_.put(full);
+  event(EventType::update, told);
+  const auto id = flows_.find(told.flow.orig);
+  ASSERT_TRUE(flows_.slot(id).flow.knows(has::kSeqAdjOrig));
+  EXPECT_EQ(flows_.extra(id)->seqadj_orig.offset_after, 3U);
+  EXPECT_EQ(kernel_.queries, 1);
+}
+
+TEST_F(FollowerTest, FlushEmptiesTheCachesAndTellsNobody) {
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::new_, kernel_flow(2));
+  event(EventType::new_, expectation(1, 20));
+  event(EventType::destroy, kernel_flow(2));
+  store_->begin_flush({.flows = true, .expectations = true});
+  Walk walk;
+  EXPECT_TRUE(store_->flush(walk, TimePoint::max()));
+  EXPECT_EQ(flows_.total(), 0U);
+  EXPECT_EQ(expectations_.total(), 0U);
+  EXPECT_EQ(sent(), Lines{});
+}
+
+// From the beginning of a flush on what was there counts as gone, whatever the walk has reached; what comes later
+// stays.
+TEST_F(FollowerTest, FlushInSlicesIsAsOneAtOnce) {
+  for (std::uint16_t n = 1; n <= 250; ++n) event(EventType::new_, kernel_flow(n));
+  sent();
+  acknowledge();
+  store_->begin_flush({});
+  Walk walk;
+  EXPECT_FALSE(store_->flush(walk, TimePoint::min())) << "its time was over";
+  EXPECT_LT(flows_.total(), 250U);
+  EXPECT_GT(flows_.total(), 150U);
+  event(EventType::destroy, kernel_flow(250));  // was flushed: nothing to tell
+  event(EventType::update, kernel_flow(249));   // as after the flush: a flow not known before
+  event(EventType::new_, kernel_flow(301));     // in the place of one that is gone
+  EXPECT_FALSE(store_->has_flow(kernel_flow(248).flow.orig));
+  EXPECT_EQ(sent(), (Lines{"NEW 249", "NEW 301"}));
+  int turns = 1;
+  while (!store_->flush(walk, TimePoint::min())) ++turns;
+  EXPECT_GE(turns, 2);
+  EXPECT_EQ(flows_.total(), 2U);
+  EXPECT_TRUE(is_cached(249));
+  EXPECT_TRUE(is_cached(301));
+  EXPECT_EQ(sent(), Lines{});
+  event(EventType::destroy, kernel_flow(249));
+  EXPECT_EQ(sent(), Lines{"DEL 249"});
+}
+
+// --- Expectations ---
+
+TEST_F(FollowerTest, ExpectationsFollowTheSameTable) {
+  event(EventType::new_, kernel_flow(1));
+  sent();
+  event(EventType::new_, expectation(1, 20));
+  EXPECT_EQ(sent(), Lines{"EXP_NEW 20"});
+  event(EventType::update, expectation(1, 20));
+  EXPECT_EQ(sent(), Lines{"EXP_UPD 20"});
+  event(EventType::destroy, expectation(1, 20));
+  event(EventType::destroy, expectation(1, 20));
+  EXPECT_EQ(sent(), Lines{"EXP_DEL 20"});
+  event(EventType::update, expectation(1, 20));
+  EXPECT_EQ(sent(), Lines{"EXP_NEW 20"});
+  event(EventType::new_, expectation(1, 21), Origin::commit);
+  EXPECT_EQ(sent(), Lines{});
+  event(EventType::new_, expectation(1, 22), Origin::inject);
+  EXPECT_EQ(expectations_.live(), 2U);
+}
+
+TEST_F(FollowerTest, ExpectationOfAnotherHelperIsRefused) {
+  helpers_ = HelperFilter({"SIP", "ft"});
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::new_, expectation(1, 20));
+  EXPECT_EQ(expectations_.live(), 1U) << "the beginning of the name decides, in any case";
+  helpers_ = HelperFilter({"h323"});
+  event(EventType::new_, expectation(1, 21));
+  auto nameless = expectation(1, 22);
+  nameless.present &= ~expect_has::kHelper;
+  event(EventType::new_, nameless);
+  EXPECT_EQ(expectations_.live(), 1U);
+  EXPECT_EQ(follower_->stats().filtered, 2U);
+}
+
+TEST_F(FollowerTest, ExpectationWaitsForItsMaster) {
+  event(EventType::new_, expectation(1, 20));
+  event(EventType::new_, expectation(1, 21));
+  event(EventType::new_, expectation(2, 22));
+  event(EventType::destroy, expectation(1, 21));
+  EXPECT_EQ(expectations_.live(), 0U);
+  EXPECT_GT(later_, 0);
+  event(EventType::new_, kernel_flow(1));
+  EXPECT_TRUE(follower_->catch_up(TimePoint::max()));
+  EXPECT_EQ(sent(), (Lines{"NEW 1", "EXP_NEW 20"}));
+  event(EventType::new_, kernel_flow(2));
+  EXPECT_TRUE(follower_->catch_up(TimePoint::max()));
+  EXPECT_EQ(expectations_.live(), 1U) << "it waits once only";
+}
+
+TEST_F(FollowerTest, ExpectationsOfADump) {
+  event(EventType::new_, kernel_flow(1));
+  for (const auto n : Numbers{20, 21}) event(EventType::new_, expectation(1, n));
+  sent();
+  store_->begin_load(Load::mend);
+  event(EventType::destroy, expectation(1, 22));
+  for (const auto n : Numbers{20, 22, 23}) {
+    auto e = expectation(1, n);
+    follower_->load_expectation(e, Load::mend);
+  }
+  Walk walk;
+  store_->sweep(walk, {.flows = false, .expectations = true}, TimePoint::max());
+  store_->end_load();
+  EXPECT_EQ(expectations_.live(), 2U);
+  EXPECT_EQ(sent(), (Lines{"EXP_NEW 23", "EXP_DEL 21"}));
+}
+
+// --- Without internal cache ---
+
+class BypassTest : public FollowerTest {
+ protected:
+  BypassTest() : FollowerTest(1000, Kind::bypass) {}
+};
+
+TEST_F(BypassTest, ForeignEventsAreHandedOn) {
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::update, kernel_flow(1));
+  event(EventType::destroy, kernel_flow(1));
+  for (const auto origin : {Origin::commit, Origin::flush, Origin::inject})
+    event(EventType::new_, kernel_flow(2), origin);
+  EXPECT_EQ(sent(), (Lines{"NEW 1", "UPD 1", "DEL 1"}));
+  const auto n = std::get<text::BypassNumbers>(store_->flow_numbers());
+  EXPECT_EQ(n.created, 1U);
+  EXPECT_EQ(n.updated, 1U);
+  EXPECT_EQ(n.destroyed, 1U);
+}
+
+TEST_F(BypassTest, MastersOfExpectationsAreLookedUpInTheKernel) {
+  kernel_.put(kernel_flow(1));
+  event(EventType::new_, expectation(1, 20));
+  event(EventType::new_, expectation(2, 21));
+  event(EventType::destroy, expectation(1, 20));
+  EXPECT_EQ(sent(), (Lines{"EXP_NEW 20", "EXP_DEL 20"}));
+}
+
+// A copy that a peer gave us runs out in our kernel, which sees none of its packets, while the flow lives on over
+// there.
+TEST_F(BypassTest, TheEndOfACopyIsNobodysBusiness) {
+  bypass_->copied(kernel_flow(1).flow.orig);
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{});
+  event(EventType::new_, kernel_flow(1));  // the tuple is used again, here
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), (Lines{"NEW 1", "DEL 1"}));
+}
+
+TEST_F(BypassTest, ACopyThatPacketsTouchIsALiveFlow) {
+  bypass_->copied(kernel_flow(1).flow.orig);
+  event(EventType::update, kernel_flow(1));
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), (Lines{"UPD 1", "DEL 1"}));
+  bypass_->copied(kernel_flow(2).flow.orig);
+  bypass_->uncopied(kernel_flow(2).flow.orig);
+  event(EventType::destroy, kernel_flow(2));
+  EXPECT_EQ(sent(), Lines{"DEL 2"});
+}
+
+// --- Statistics mode ---
+
+class StatisticsTest : public FollowerTest {
+ protected:
+  StatisticsTest() : FollowerTest(1000, Kind::statistics) {}
+};
+
+TEST_F(StatisticsTest, EveryFlowThatEndsIsToldOnce) {
+  event(EventType::destroy, kernel_flow(9));
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::destroy, kernel_flow(1));
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(flows_.total(), 0U) << "nobody has to acknowledge";
+  event(EventType::new_, kernel_flow(2));
+  event(EventType::new_, with_id(kernel_flow(2), 5));  // the end of the first was missed
+  event(EventType::new_, kernel_flow(3));
+  store_->begin_load(Load::mend);
+  Walk walk;
+  store_->sweep(walk, {}, TimePoint::max());
+  store_->end_load();
+  EXPECT_EQ(ended_, (std::vector{1, 2, 2, 3}));
+}
+
+}  // namespace
+}  // namespace ctsync::node::test

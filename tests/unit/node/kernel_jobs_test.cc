@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The jobs that read and flush the kernel's table.
+#include <optional>
+
+#include "bulk_job.h"
+#include "flush_kernel_job.h"
+#include "follower_fixture.h"
+#include "load_job.h"
+
+namespace ctsync::node::test {
+namespace {
+
+int run(Job& job) {
+  int turns = 1;
+  while (job.step(TimePoint::min()) != Job::State::done && turns < 10000) ++turns;
+  return turns;
+}
+
+class LoadJobTest : public FollowerTest {
+ protected:
+  // The error text, "" if all went well.
+  std::string load(Load load, Scope scope = {.flows = true, .expectations = true}) {
+    std::optional<std::string> outcome;
+    LoadJob job(kernel_, *follower_, *store_, load, scope, [&](const Error* error) {
+      EXPECT_FALSE(outcome) << "told twice";
+      outcome = error != nullptr ? error->text : "";
+    });
+    run(job);
+    return outcome.value_or("not told");
+  }
+};
+
+TEST_F(LoadJobTest, StartReadsAll) {
+  kernel_.dump_part = 2;
+  for (std::uint16_t n = 1; n <= 5; ++n) kernel_.put(kernel_flow(n));
+  kernel_.expectations = {expectation(1, 20), expectation(9, 21)};
+  EXPECT_EQ(load(Load::start), "");
+  EXPECT_EQ(flows_.live(), 5U);
+  EXPECT_EQ(expectations_.live(), 1U) << "the other's master is unknown";
+  EXPECT_EQ(sent(), Lines{});
+}
+
+TEST_F(LoadJobTest, MendingRemovesWhatIsGone) {
+  for (std::uint16_t n = 1; n <= 3; ++n) event(EventType::new_, kernel_flow(n));
+  event(EventType::new_, expectation(1, 20));
+  sent();
+  kernel_.put(kernel_flow(1));
+  kernel_.put(kernel_flow(4));
+  EXPECT_EQ(load(Load::mend), "");
+  EXPECT_EQ(sent(), (Lines{"NEW 4", "DEL 2", "DEL 3", "EXP_DEL 20"}));
+}
+
+TEST_F(LoadJobTest, ResyncRemovesNothing) {
+  event(EventType::new_, kernel_flow(1));
+  sent();
+  kernel_.put(kernel_flow(2));
+  EXPECT_EQ(load(Load::merge), "");
+  EXPECT_EQ(flows_.live(), 2U);
+  EXPECT_EQ(sent(), Lines{});
+}
+
+TEST_F(LoadJobTest, ScopeIsKept) {
+  kernel_.put(kernel_flow(1));
+  kernel_.expectations = {expectation(1, 20)};
+  EXPECT_EQ(load(Load::merge, {.flows = true, .expectations = false}), "");
+  EXPECT_EQ(expectations_.live(), 0U);
+  kernel_.put(kernel_flow(2));
+  EXPECT_EQ(load(Load::merge, {.flows = false, .expectations = true}), "");
+  EXPECT_EQ(flows_.live(), 1U);
+  EXPECT_EQ(expectations_.live(), 1U);
+}
+
+TEST_F(LoadJobTest, NothingIsTakenForGoneWhenTheDumpFails) {
+  event(EventType::new_, kernel_flow(1));
+  sent();
+  kernel_.dump_error = EIO;
+  EXPECT_EQ(load(Load::mend), "can't get kernel conntrack table");
+  EXPECT_EQ(flows_.live(), 1U);
+  EXPECT_EQ(sent(), Lines{});
+}
+
+TEST_F(LoadJobTest, TwoAtOnceDoNotDisturbEachOther) {
+  kernel_.dump_part = 1;
+  for (std::uint16_t n = 1; n <= 6; ++n) {
+    kernel_.put(kernel_flow(n));
+    event(EventType::new_, kernel_flow(n));
+  }
+  sent();
+  int done = 0;
+  const auto on_done = [&](const Error* error) { done += error == nullptr ? 1 : 100; };
+  LoadJob mend(kernel_, *follower_, *store_, Load::mend, {}, on_done);
+  mend.step(TimePoint::min());
+  LoadJob merge(kernel_, *follower_, *store_, Load::merge, {}, on_done);
+  for (int i = 0; i < 3; ++i) mend.step(TimePoint::min()), merge.step(TimePoint::min());
+  event(EventType::destroy, kernel_flow(6));
+  run(mend);
+  run(merge);
+  EXPECT_EQ(done, 2);
+  EXPECT_EQ(flows_.live(), 5U);
+  EXPECT_EQ(sent(), Lines{"DEL 6"});
+}
+
+TEST_F(LoadJobTest, JobThatIsDroppedEndsItsDump) {
+  kernel_.dump_part = 1;
+  for (std::uint16_t n = 1; n <= 3; ++n) kernel_.put(kernel_flow(n));
+  {
+    LoadJob job(kernel_, *follower_, *store_, Load::merge, {}, {});
+    job.step(TimePoint::min());
+    event(EventType::destroy, kernel_flow(3));
+  }
+  store_->caught_up();
+  event(EventType::update, kernel_flow(3));  // no longer held against it
+  EXPECT_TRUE(is_cached(3));
+}
+
+class FlushJobTest : public FollowerTest {
+ protected:
+  std::string flush(bool told = true) {
+    std::optional<std::string> outcome;
+    const auto on_deleted = [this](FlowRecord& r) { follower_->on_flow(EventType::destroy, r, Origin::flush); };
+    FlushKernelJob job(kernel_, filter_, told ? std::function<void(FlowRecord&)>(on_deleted) : nullptr,
+                       [&](const Error* error) { outcome = error != nullptr ? error->text : ""; });
+    turns_ = run(job);
+    return outcome.value_or("not told");
+  }
+  int turns_ = 0;
+};
+
+TEST_F(FlushJobTest, DeletesWhatPassesTheFilter) {
+  auto udp = kernel_flow(9);
+  udp.flow.orig.l4 = kUdp;
+  kernel_.put(udp);
+  kernel_.dump_part = 2;
+  for (std::uint16_t n = 1; n <= 5; ++n) {
+    kernel_.put(kernel_flow(n));
+    event(EventType::new_, kernel_flow(n));
+  }
+  sent();
+  acknowledge();
+  filter_.set_protocols(FilterAction::ignore, {kUdp});
+  EXPECT_EQ(flush(), "");
+  EXPECT_EQ(kernel_.flows.size(), 1U);
+  EXPECT_EQ(flows_.total(), 0U);
+  EXPECT_EQ(sent(), Lines{}) << "peers are told nothing";
+  EXPECT_GE(turns_, 3);
+}
+
+TEST_F(FlushJobTest, OnlyTheFlowThatWasInTheDump) {
+  kernel_.dump_part = 1;
+  kernel_.put(kernel_flow(1));
+  kernel_.put(kernel_flow(2));
+  FlushKernelJob job(kernel_, filter_, {}, {});
+  job.step(TimePoint::min());
+  auto next = kernel_flow(2);
+  next.flow.id = 5;
+  kernel_.put(next);
+  run(job);
+  EXPECT_TRUE(kernel_.has_flow(next));
+  EXPECT_FALSE(kernel_.has_flow(kernel_flow(1)));
+}
+
+TEST_F(FlushJobTest, WhatCouldNotBeDeletedStaysCached) {
+  kernel_.put(kernel_flow(1));
+  event(EventType::new_, kernel_flow(1));
+  kernel_.fault = [](FakeKernel::Step, const Flow&) { return EBUSY; };
+  EXPECT_EQ(flush(), "");
+  EXPECT_TRUE(is_cached(1));
+}
+
+TEST_F(FlushJobTest, FailureIsTold) {
+  kernel_.dump_error = EIO;
+  EXPECT_EQ(flush(false), "can't get kernel conntrack table");
+}
+
+class BulkJobTest : public FollowerTest {
+ protected:
+  class Sink final : public wire::DatagramSink {
+   public:
+    void send(std::span<const std::span<const std::uint8_t>>) override {}
+    bool congested() const override { return congested_; }
+    bool congested_ = false;
+  };
+
+  BulkJob job(bool with_expectations = true) {
+    BulkJob::Context c{.kernel = kernel_,
+                       .filter = filter_,
+                       .sink = sink_,
+                       .clock = clock_,
+                       .send = [this](const FlowRecord&) { ++flows_sent_; },
+                       .send_expectation = {},
+                       .on_done = [this](const Error* e) { outcome_ = e != nullptr ? e->text : ""; }};
+    if (with_expectations) c.send_expectation = [this](const Expectation&) { ++expectations_sent_; };
+    return BulkJob(std::move(c));
+  }
+  // As the node does: steps when the job wants to be woken, the time moves on. Turns taken.
+  int run_to_end(BulkJob& job) {
+    int turns = 1;
+    while (job.step(TimePoint::max()) != Job::State::done && turns < 1000) {
+      ++turns;
+      EXPECT_GT(*job.wake_at(), clock_.now()) << "paced";
+      clock_.advance(*job.wake_at() - clock_.now());
+    }
+    return turns;
+  }
+  Sink sink_;
+  int flows_sent_ = 0;
+  int expectations_sent_ = 0;
+  std::optional<std::string> outcome_;
+};
+
+TEST_F(BulkJobTest, PassesTheFilterAndIsPaced) {
+  kernel_.dump_part = 2;
+  for (std::uint16_t n = 1; n <= 5; ++n) kernel_.put(kernel_flow(n));
+  auto udp = kernel_flow(9);
+  udp.flow.orig.l4 = kUdp;
+  kernel_.put(udp);
+  kernel_.expectations = {expectation(1, 20)};
+  filter_.set_protocols(FilterAction::accept, {kTcp});
+  auto bulk = job();
+  EXPECT_EQ(bulk.step(TimePoint::max()), Job::State::waiting);
+  EXPECT_EQ(flows_sent_, 2);
+  EXPECT_FALSE(outcome_);
+  run_to_end(bulk);
+  EXPECT_EQ(outcome_, "");
+  EXPECT_EQ(flows_sent_, 5);
+  EXPECT_EQ(expectations_sent_, 1);
+}
+
+// A TCP peer that stops reading for a while: what it cannot take is not read from the kernel either.
+TEST_F(BulkJobTest, WaitsWhileTheLinkIsCongested) {
+  for (std::uint16_t n = 1; n <= 5; ++n) kernel_.put(kernel_flow(n));
+  sink_.congested_ = true;
+  auto bulk = job(false);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(bulk.step(TimePoint::max()), Job::State::waiting);
+    clock_.advance(*bulk.wake_at() - clock_.now());
+  }
+  EXPECT_EQ(flows_sent_, 0);
+  sink_.congested_ = false;
+  run_to_end(bulk);
+  EXPECT_EQ(flows_sent_, 5);
+  EXPECT_EQ(outcome_, "");
+}
+
+TEST_F(BulkJobTest, ADumpThatFailsIsBegunAnew) {
+  kernel_.dump_part = 2;
+  for (std::uint16_t n = 1; n <= 5; ++n) kernel_.put(kernel_flow(n));
+  kernel_.dump_error = ENOBUFS;
+  auto bulk = job(false);
+  run_to_end(bulk);
+  EXPECT_EQ(outcome_, "");
+  EXPECT_EQ(flows_sent_, 10) << "twice, which does no harm";
+}
+
+TEST_F(BulkJobTest, WhatCannotBeReadAtAllIsTold) {
+  kernel_.dump_errors_left = 100;
+  kernel_.dump_error = ENOBUFS;
+  auto bulk = job(false);
+  EXPECT_LT(run_to_end(bulk), 50);
+  EXPECT_EQ(outcome_, "can't get kernel conntrack table");
+}
+
+}  // namespace
+}  // namespace ctsync::node::test
