@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "ctsync/kernel/event_filter.h"
+#include "event_filter.h"
 #include "netlink_message.h"
 
 namespace ctsync::kernel {

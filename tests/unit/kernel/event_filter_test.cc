@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The compiled event filter says the same as FlowFilter: programs run in the kernel, on a datagram socket of our own,
 // over event messages that are recorded or built here.
-#include "ctsync/kernel/event_filter.h"
+#include "event_filter.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
