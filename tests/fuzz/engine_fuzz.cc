@@ -150,7 +150,7 @@ class World final : public Events {
 
   static PeerAddress peer(std::uint32_t n) {
     const auto link = static_cast<std::uint8_t>(n & 1);
-    return {link, Family::ipv4, Address{192, 168, link, static_cast<std::uint8_t>(n >> 1)}};
+    return {link, {Family::ipv4, Address{192, 168, link, static_cast<std::uint8_t>(n >> 1)}}};
   }
 
   // --- Messages ---
