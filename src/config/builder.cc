@@ -9,7 +9,7 @@
 #include <charconv>
 #include <limits>
 
-#include "ctsync/config/keywords.h"
+#include "keywords.h"
 #include "token_stream.h"
 
 namespace ctsync::config {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "ctsync/config/keywords.h"
+#include "keywords.h"
 
 #include <array>
 

@@ -117,8 +117,8 @@ kernel::InjectorOptions injector_options(const config::Config& config) {
   return o;
 }
 
-// Flow lines go to syslog if Stats has a Syslog, as the manual page of conntrackd promises, and with General's facility if
-// that has one. General's Syslog also serves if there is no log file at all.
+// Flow lines go to syslog if Stats has a Syslog, as the manual page of conntrackd promises, and with General's facility
+// if that has one. General's Syslog also serves if there is no log file at all.
 std::optional<int> flow_log_facility(const config::Config& config) {
   const bool only_place = config.syslog_facility && !config.stats_log_file && !config.log_file;
   if (!config.stats_syslog_facility && !only_place) return std::nullopt;

@@ -15,6 +15,7 @@ namespace ctsync::daemon {
 
 // All but `seed`, `buffer_size` and `on_finished`. For a configuration with `Sync` or `Stats`.
 node::NodeOptions node_options(const config::Config& config);
+// All but `find_interface`.
 link::LinkSetOptions link_options(const config::Config& config);
 kernel::InjectorOptions injector_options(const config::Config& config);
 // Facility of the flow log's lines in syslog; nothing: they do not go there (spec config.md 11).

@@ -22,6 +22,12 @@ class Nowhere final : public wire::DatagramSink {
   void send(std::span<const std::span<const std::uint8_t>>) override {}
 };
 
+std::optional<link::InterfaceInfo> interface_of(const kernel::LinkWatcher& watcher, std::string_view name) {
+  const auto* i = watcher.find(name);
+  if (i == nullptr) return std::nullopt;
+  return link::InterfaceInfo{.index = i->index, .mtu = i->mtu, .up = i->up(), .running = i->running()};
+}
+
 text::LinkNumbers numbers_of(const link::LinkSet& links, std::size_t i) {
   const auto& s = links.statistics(i);
   const auto connection = links.connection(i);
@@ -58,7 +64,9 @@ NodeRunner::NodeRunner(const config::Config& config, EventLoop& loop, SystemLog&
     options.on_finished = [this](const FlowRecord& r) { flow_log_.add(r, clock_.wall_seconds()); };
     nowhere_ = std::make_unique<Nowhere>();
   } else {
-    links_ = std::make_unique<link::LinkSet>(loop, log, link_options(config));
+    auto links = link_options(config);
+    links.find_interface = [this](std::string_view name) { return interface_of(watcher_, name); };
+    links_ = std::make_unique<link::LinkSet>(loop, log, std::move(links));
   }
   auto& sink = links_ ? static_cast<wire::DatagramSink&>(*links_) : *nowhere_;
   node_ = std::make_unique<node::Node>(kernel_, sink, clock, log, loop.jobs(), std::move(options));
@@ -94,7 +102,8 @@ Result<> NodeRunner::open_links() {
   link::LinkHandlers handlers;
   handlers.on_datagram = [this](std::size_t link, const IpAddress& from, link::Datagram bytes) {
     loop_.worked(1);
-    if (node_->on_datagram({.link = static_cast<std::uint8_t>(link), .address = from}, bytes)) links_->note_accepted(link);
+    if (node_->on_datagram({.link = static_cast<std::uint8_t>(link), .address = from}, bytes))
+      links_->note_accepted(link);
   };
   handlers.on_error = [this](std::size_t link, std::string_view what, int code) { on_link_error(link, what, code); };
   handlers.on_buffer_size = [this] { node_->set_buffer_size(links_->buffer_size()); };
@@ -106,13 +115,7 @@ Result<> NodeRunner::open_links() {
 
 void NodeRunner::watch_interfaces() {
   loop_.watch(watcher_.fd(), EPOLLIN, [this](std::uint32_t) {
-    watcher_.read([this](const std::string& name, const kernel::LinkInfo* info) {
-      if (info == nullptr) {
-        links_->interface_removed(name);
-      } else {
-        links_->interface_changed(name, info->index, info->up(), info->running(), info->mtu);
-      }
-    });
+    watcher_.read([this](const std::string& name, const kernel::LinkInfo*) { links_->interface_changed(name); });
   });
 }
 
@@ -160,10 +163,8 @@ text::Snapshot NodeRunner::snapshot() const {
   if (!links_) return s;
   for (std::size_t i = 0; i < links_->size(); ++i) s.links.push_back(numbers_of(*links_, i));
   const auto errors = links_->error_queue();
-  s.queues.insert(s.queues.begin() + 1, {.name = "errorq",
-                                         .elements = errors.length,
-                                         .maximum = errors.maximum,
-                                         .no_space = errors.dropped});
+  s.queues.insert(s.queues.begin() + 1,
+                  {.name = "errorq", .elements = errors.length, .maximum = errors.maximum, .no_space = errors.dropped});
   return s;
 }
 

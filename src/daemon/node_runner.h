@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A node on the operating system: the kernel's table over netlink, the dedicated links, the loop's descriptors, timers and
-// jobs. May be destroyed and made again while the loop runs.
+// A node on the operating system: the kernel's table over netlink, the dedicated links, the loop's descriptors, timers
+// and jobs. May be destroyed and made again while the loop runs.
 #pragma once
 
 #include <memory>

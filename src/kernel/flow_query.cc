@@ -39,8 +39,7 @@ Result<bool> FlowQuery::get(const Tuple& orig, FlowRecord& out) {
         return ok ? Result<bool>(true) : fail_with(EBADMSG);
       }
       if (m.type != NLMSG_ERROR) continue;
-      ByteReader r(m.body);
-      const auto code = -static_cast<std::int32_t>(r.host32());
+      const int code = error_of(m.body);
       return code == ENOENT ? Result<bool>(false) : fail_with(code);
     }
   }

@@ -102,9 +102,9 @@ struct AnswerReader {
   static constexpr std::size_t kSize = 2112;  // as in EventSource
   struct Answer {
     std::uint32_t seq = 0;
-    bool entry = false;                  // else an error
-    int error = 0;                       // errno
-    std::span<const std::uint8_t> body;  // of an entry
+    bool entry = false;  // else an error
+    int error = 0;       // errno, unless an entry
+    std::span<const std::uint8_t> body;
   };
 
   AnswerReader() {
@@ -129,8 +129,8 @@ struct AnswerReader {
     answer.seq = r.host32();
     r.skip(4);  // port id
     answer.entry = type == kFlowNew;
-    if (answer.entry) answer.body = whole.subspan(NLMSG_HDRLEN);
-    answer.error = answer.entry ? 0 : -static_cast<std::int32_t>(r.host32());
+    answer.body = whole.subspan(NLMSG_HDRLEN);
+    answer.error = error_of(answer.body);
     return answer.entry || type == NLMSG_ERROR;
   }
 

@@ -9,6 +9,7 @@
 #include <linux/netlink.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -38,6 +39,13 @@ struct Message {
   std::span<const std::uint8_t> body;   // what follows the header
   std::span<const std::uint8_t> whole;  // header included
 };
+
+// The errno that the body of NLMSG_ERROR or NLMSG_DONE starts with, as a negative number; EBADMSG if it is too short.
+inline int error_of(std::span<const std::uint8_t> body) {
+  ByteReader r(body);
+  const auto code = static_cast<std::int32_t>(0U - r.host32());
+  return r.failed() ? EBADMSG : code;
+}
 
 class Messages {
  public:

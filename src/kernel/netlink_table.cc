@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "ctsync/kernel/netlink_table.h"
 
-#include "ctsync/kernel/table_dump.h"
+#include "table_dump.h"
 
 namespace ctsync::kernel {
 
@@ -21,8 +21,8 @@ Result<> NetlinkTable::open() {
 
 Result<> NetlinkTable::open_events(const EventOptions& options) { return events_.open(options); }
 
-Result<std::unique_ptr<Dump>> NetlinkTable::dump(DumpWhat what, Family family, bool raw) {
-  auto dump = std::make_unique<TableDump>(clock_, what, family, raw);
+Result<std::unique_ptr<Dump>> NetlinkTable::dump(DumpWhat what, const DumpOptions& options) {
+  auto dump = std::make_unique<TableDump>(clock_, what, options);
   if (auto ok = dump->start(); !ok) return std::unexpected(ok.error());
   return dump;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "ctsync/kernel/table_dump.h"
+#include "table_dump.h"
 
 #include <array>
 #include <cerrno>
@@ -12,6 +12,7 @@ namespace {
 
 // The kernel fills at most 32 KB a read, and only if the reader offers that much.
 constexpr std::size_t kReadSize = 65536;
+constexpr unsigned kMaxInterruptions = 5;
 
 const char* what_text(DumpWhat what) {
   return what == DumpWhat::flows ? "can't get kernel conntrack table" : "can't get kernel expect table";
@@ -19,8 +20,8 @@ const char* what_text(DumpWhat what) {
 
 }  // namespace
 
-TableDump::TableDump(const Clock& clock, DumpWhat what, Family family, bool raw)
-    : clock_(clock), what_(what), family_(family), raw_(raw), buffer_(kReadSize) {}
+TableDump::TableDump(const Clock& clock, DumpWhat what, const DumpOptions& options)
+    : clock_(clock), what_(what), options_(options), buffer_(kReadSize) {}
 
 Result<> TableDump::start() {
   // A new socket each time: closing the old one is how a dump under way is ended.
@@ -29,10 +30,9 @@ Result<> TableDump::start() {
   std::array<std::uint8_t, 64> request;
   ByteWriter w(request);
   const auto type = what_ == DumpWhat::flows ? kFlowGet : kExpectGet;
-  end_message(w, begin_message(w, type, NLM_F_REQUEST | NLM_F_DUMP, 1, static_cast<std::uint8_t>(family_)));
+  end_message(w, begin_message(w, type, NLM_F_REQUEST | NLM_F_DUMP, 1, static_cast<std::uint8_t>(options_.family)));
   if (const int code = send_to_kernel(fd->get(), w.written()); code != 0) {
-    errno = code;
-    return fail_errno(what_text(what_));
+    return fail(std::string(what_text(what_)) + ": " + std::strerror(code), code);
   }
   fd_ = std::move(*fd);
   interrupted_ = false;
@@ -50,7 +50,7 @@ DumpState TableDump::step(DumpHandler& handler, TimePoint budget_end) {
 DumpState TableDump::read_once(DumpHandler& handler) {
   const auto n = receive_from_kernel(fd_.get(), buffer_);
   if (n == -EAGAIN) return DumpState::waiting;
-  if (n < 0) return handle_error(static_cast<int>(-n));
+  if (n < 0) return handle_interruption(static_cast<int>(-n));
   return handle_datagram(std::span(buffer_).first(static_cast<std::size_t>(n)), handler);
 }
 
@@ -59,25 +59,35 @@ DumpState TableDump::handle_datagram(std::span<const std::uint8_t> data, DumpHan
   Message m;
   while (messages.next(m)) {
     if (m.flags & NLM_F_DUMP_INTR) interrupted_ = true;
-    if (m.type == NLMSG_ERROR || m.type == NLMSG_DONE) {
-      // Both carry the error as a negative number; a DONE of 0 is the good end.
-      ByteReader r(m.body);
-      const auto code = -static_cast<std::int32_t>(r.host32());
-      if (code != 0) return handle_error(code);
-      if (m.type == NLMSG_ERROR) continue;  // an acknowledgement
-      return interrupted_ && !raw_ && restarts_left_ > 0 ? handle_error(EINTR) : DumpState::done;
+    switch (m.type) {
+      case NLMSG_NOOP:
+        break;
+      case NLMSG_OVERRUN:
+        return handle_interruption(ENOBUFS);
+      case NLMSG_DONE:
+      case NLMSG_ERROR:
+        return handle_end(m);
+      default:
+        handle_entry(m, handler);
     }
-    handle_entry(m, handler);
   }
-  return messages.malformed() ? handle_error(EBADMSG) : DumpState::more;
+  return messages.malformed() ? fail_with(EBADMSG) : DumpState::more;
+}
+
+// DONE and ERROR both carry an errno as a negative number. No acknowledgement was asked for, so only a DONE of 0 is a
+// good end.
+DumpState TableDump::handle_end(const Message& m) {
+  if (const int code = error_of(m.body); code != 0) return handle_interruption(code);
+  if (m.type == NLMSG_ERROR) return DumpState::more;
+  if (!interrupted_) return DumpState::done;
+  return options_.repeatable ? handle_interruption(EINTR) : DumpState::interrupted;
 }
 
 void TableDump::handle_entry(const Message& m, DumpHandler& handler) {
   handed_over_ = true;
-  if (raw_) return handler.on_message(m.whole);
   auto status = DecodeStatus::malformed;
   if (m.type == kFlowNew && what_ == DumpWhat::flows) {
-    status = decode_flow(m.body, {}, record_);
+    status = decode_flow(m.body, options_.decode, record_);
     if (status == DecodeStatus::ok) return handler.on_flow(record_);
   } else if (m.type == kExpectNew && what_ == DumpWhat::expectations) {
     Expectation e;
@@ -87,15 +97,23 @@ void TableDump::handle_entry(const Message& m, DumpHandler& handler) {
   handler.on_bad_entry(status);
 }
 
-DumpState TableDump::handle_error(int code) {
+// Starts again if that may help and does no harm.
+DumpState TableDump::handle_interruption(int code) {
   const bool passing = code == EINTR || code == EBUSY || code == ENOBUFS;
-  const bool may_repeat = !raw_ || !handed_over_;
-  if (passing && may_repeat && restarts_left_ > 0) {
-    --restarts_left_;
-    if (auto ok = start(); ok) return DumpState::more;
+  if (!passing || (handed_over_ && !options_.repeatable)) return fail_with(code);
+  if (++interruptions_ == kMaxInterruptions) {
+    error_ = {std::string(what_text(what_)) + ": interrupted " + std::to_string(interruptions_) + " times", code};
+    return DumpState::failed;
   }
-  errno = code;
-  error_ = fail_errno(what_text(what_)).error();
+  if (auto ok = start(); !ok) {
+    error_ = ok.error();
+    return DumpState::failed;
+  }
+  return DumpState::more;
+}
+
+DumpState TableDump::fail_with(int code) {
+  error_ = {std::string(what_text(what_)) + ": " + std::strerror(code), code};
   return DumpState::failed;
 }
 

@@ -6,7 +6,7 @@
 namespace ctsync::link {
 
 void ErrorQueue::push(std::span<const std::uint8_t> buffer, std::size_t written) {
-  if (buffers_.size() >= maximum_) {
+  if (full()) {
     ++dropped_;
     const std::size_t victim = partly_written() ? 1 : 0;
     if (victim >= buffers_.size()) return;  // the only place holds what is half on the wire

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Buffers that TCP could not send yet, in order, whole messages each (spec replication.md 1.7). When it is full the
-// oldest one goes, but never one that is partly on the wire: that would put the stream out of step.
+// Buffers that could not be sent yet, in order, whole messages each (spec replication.md 1.7): datagrams, or pieces of
+// a TCP stream. When it is full the oldest one goes, but never one that is partly on the wire: that would put the
+// stream out of step.
 #pragma once
 
 #include <sys/uio.h>
@@ -17,6 +18,7 @@ class ErrorQueue {
  public:
   explicit ErrorQueue(std::size_t maximum) : maximum_(maximum == 0 ? 1 : maximum) {}
 
+  bool full() const { return buffers_.size() >= maximum_; }
   bool empty() const { return buffers_.empty(); }
   std::size_t size() const { return buffers_.size(); }
   std::size_t maximum() const { return maximum_; }
@@ -28,7 +30,9 @@ class ErrorQueue {
 
   // Fills `parts` with what is to be written next, the oldest first; returns how many. Valid until the next change.
   std::size_t fill(std::span<iovec> parts);
-  // `n` bytes of that were written. Returns how many buffers are completely out and gone from the queue.
+  // The first `n` buffers are sent, or given up.
+  void pop(std::size_t n) { buffers_.erase(buffers_.begin(), buffers_.begin() + static_cast<std::ptrdiff_t>(n)); }
+  // A stream: `n` bytes of that were written. Returns how many buffers are completely out and gone from the queue.
   std::size_t advance(std::size_t n);
   // The connection is gone: the first buffer starts again from its beginning on the next one.
   void rewind() { written_ = 0; }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "ctsync/link/link_set.h"
 
+#include <fmt/format.h>
+#include <net/if.h>
+
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "datagram_link.h"
 #include "error_queue.h"
-#include "receive_buffers.h"
+#include "port_owner.h"
 #include "socket.h"
 #include "tcp_link.h"
 
@@ -17,6 +21,25 @@ constexpr Duration kRetryInterval = std::chrono::seconds(1);
 // An interface that was just set up is not running yet: the kernel takes up to a second to see the carrier. Judged at
 // once, a node would leave its default link at every boot, for good.
 constexpr Duration kSettleTime = std::chrono::seconds(2);
+// While an outage is new it is looked at more often: a route that comes back at once is none of anybody's business.
+constexpr Duration kFirstLooks = std::chrono::milliseconds(100);
+constexpr Duration kLook = std::chrono::seconds(1);
+// How long a link may be unable to send before another one takes over: longer for TCP, where the connections of a peer
+// that restarts come back one after the other.
+constexpr Duration kPatience = std::chrono::seconds(1);
+constexpr Duration kTcpPatience = std::chrono::seconds(3);
+// Datagrams that wait for room or for a route. More than the engines send in a turn before they see the congestion.
+constexpr std::size_t kDatagramQueue = 512;
+
+bool meets(const IpAddress& a, const IpAddress& b) {
+  const auto is_any = [](const IpAddress& i) { return i.bytes == Address{}; };
+  return a.bytes == b.bytes || is_any(a) || is_any(b);
+}
+
+std::size_t queue_length(const LinkSetOptions& options) {
+  const bool tcp = !options.links.empty() && options.links.front().kind == LinkKind::tcp;
+  return tcp ? options.error_queue_length : kDatagramQueue;
+}
 
 }  // namespace
 
@@ -30,71 +53,109 @@ LinkSet::LinkSet(EventLoop& loop, Log& log, LinkSetOptions options)
     : loop_(loop),
       log_(log),
       options_(std::move(options)),
-      error_queue_(std::make_unique<ErrorQueue>(options_.error_queue_length)),
+      error_queue_(std::make_unique<ErrorQueue>(queue_length(options_))),
       retry_timer_(loop, [this] { open_closed(); }),
+      outage_timer_(loop, [this] { look_at_outages(); }),
       settle_timer_(loop, [this] { settle(); }) {
   for (std::size_t i = 0; i < options_.links.size(); ++i) {
-    Slot slot;
-    slot.options = options_.links[i];
-    if (slot.options.is_default) current_ = i;  // the last one marked so
-    if (slot.options.kind == LinkKind::tcp) {
-      slot.link = std::make_unique<TcpLink>(slot.options, i, loop_, *error_queue_, handlers_, options_.receive_limit);
-    } else {
-      if (!receive_buffers_) receive_buffers_ = std::make_unique<ReceiveBuffers>();
-      slot.link =
-          std::make_unique<DatagramLink>(slot.options, i, loop_, *receive_buffers_, handlers_, options_.receive_limit);
-    }
-    slots_.push_back(std::move(slot));
+    if (options_.links[i].is_default) current_ = i;  // the last one marked so
+    slots_.push_back({.options = options_.links[i], .link = make_link(i)});
   }
 }
 
 LinkSet::~LinkSet() = default;
 
+std::unique_ptr<Link> LinkSet::make_link(std::size_t number) {
+  const auto& o = options_.links[number];
+  const auto limit = std::max<std::size_t>(options_.receive_limit, 1);
+  const auto on_outage = [this] {
+    if (!outage_timer_.deadline()) outage_timer_.arm_in(kFirstLooks);
+  };
+  if (o.kind == LinkKind::tcp) {
+    return std::make_unique<TcpLink>(o, number, TcpLink::Context{loop_, *error_queue_, handlers_, on_outage, limit});
+  }
+  return std::make_unique<DatagramLink>(o, number, shares_port(number),
+                                        DatagramLink::Context{loop_, *error_queue_, handlers_, on_outage, limit});
+}
+
+bool LinkSet::shares_port(std::size_t number) const {
+  const auto& o = options_.links[number];
+  return std::ranges::any_of(options_.links, [&o](const LinkOptions& other) {
+    return &other != &o && other.port == o.port && meets(other.address, o.address);
+  });
+}
+
+// --- Opening ---
+
 Result<> LinkSet::open(LinkHandlers handlers) {
   handlers_ = std::move(handlers);
+  for (const auto& slot : slots_) {
+    if (auto free = check_port(slot); !free) return free;
+  }
   std::vector<std::pair<Slot*, Error>> missing;
   for (auto& slot : slots_) {
     auto opened = open_slot(slot);
     if (opened) continue;
     const bool only_one_left = missing.size() + 1 == slots_.size();
-    if (only_one_left || !may_come(slot.options, opened.error())) {
+    if (only_one_left || !may_come(slot.options, slot.interface, opened.error())) {
       close();
+      if (opened.error().code == EADDRINUSE) opened.error().text += ": " + port_is_taken(slot.options);
       return opened;
     }
     missing.emplace_back(&slot, std::move(opened.error()));
   }
   for (const auto& [slot, why] : missing) wait_for(*slot, why);
+  for (const auto& slot : slots_) {
+    if (!leads_here(slot.options)) continue;
+    log_.warning("link on device `{}': the destination {} is this node itself", slot.options.interface,
+                 to_string(slot.options.destination));
+  }
   slots_[current_].link->set_current(true);
   settle_timer_.arm_in(kSettleTime);
   return {};
 }
 
-void LinkSet::settle() {
-  for (auto& slot : slots_) {
-    const auto info = query_interface(slot.options);
-    update(slot, info ? *info : InterfaceInfo{});
+// Where sockets may share a port, bind() does not tell of another process. Of a group both get a copy of everything,
+// but their peers take what two daemons send from one address for one.
+Result<> LinkSet::check_port(const Slot& slot) {
+  const auto& o = slot.options;
+  const auto number = static_cast<std::size_t>(&slot - slots_.data());
+  if (o.kind == LinkKind::tcp || (o.kind == LinkKind::udp && !shares_port(number))) return {};
+  if (port_is_free(o, find(slot).index)) return {};
+  if (o.kind == LinkKind::multicast) {
+    log_.warning("link on device `{}': {}: only one daemon of a host should be in a group", o.interface,
+                 port_is_taken(o));
+    return {};
   }
+  errno = EADDRINUSE;
+  auto error = open_error(o, "bind to " + describe(local_address(o), o.port));
+  return fail(error.error().text + ": " + port_is_taken(o), EADDRINUSE);
+}
+
+void LinkSet::settle() {
+  for (auto& slot : slots_) update(slot);
   handlers_.on_buffer_size();
   leave_dead_link();
 }
 
 void LinkSet::close() {
   retry_timer_.cancel();
+  outage_timer_.cancel();
   settle_timer_.cancel();
   for (auto& slot : slots_) slot.link->close();
 }
 
+InterfaceInfo LinkSet::find(const Slot& slot) const {
+  return options_.find_interface(slot.options.interface).value_or(InterfaceInfo{});
+}
+
 Result<> LinkSet::open_slot(Slot& slot) {
-  const auto info = query_interface(slot.options);
-  if (!info) {
-    slot.index = 0;
-    return std::unexpected(info.error());
-  }
-  slot.index = info->index;
-  slot.mtu = info->mtu;
-  slot.up = info->up;
-  slot.running = info->running;
-  return slot.link->open(info->index);
+  const auto& name = slot.options.interface;
+  slot.interface = find(slot);
+  if (slot.interface.index != 0) return slot.link->open(slot.interface.index);
+  const bool possible = !name.empty() && name.size() < IFNAMSIZ;
+  errno = possible ? ENODEV : EINVAL;
+  return open_error(slot.options, possible ? "no such interface" : "no interface can have this name");
 }
 
 void LinkSet::open_or_wait(Slot& slot) {
@@ -103,19 +164,38 @@ void LinkSet::open_or_wait(Slot& slot) {
   log_.notice("link on device `{}' is open now", slot.options.interface);
 }
 
-// The watcher tells when an interface appears; its address may come later than that.
+// We are told when an interface appears; its address may come later than that.
 void LinkSet::wait_for(Slot& slot, const Error& why) {
   if (!std::exchange(slot.wait_reported, true)) log_.warning("{}: waiting for it", why.text);
-  if (slot.index != 0) retry_timer_.arm_in(kRetryInterval);
+  if (slot.interface.index != 0) retry_timer_.arm_in(kRetryInterval);
 }
 
 void LinkSet::open_closed() {
   for (auto& slot : slots_) {
-    if (slot.index != 0 && !slot.link->is_open()) open_or_wait(slot);
+    if (slot.interface.index != 0 && !slot.link->is_open()) open_or_wait(slot);
   }
   handlers_.on_buffer_size();
   leave_dead_link();
 }
+
+void LinkSet::interface_changed(std::string_view name) {
+  for (auto& slot : slots_) {
+    if (slot.options.interface == name) update(slot);
+  }
+  handlers_.on_buffer_size();
+  leave_dead_link();
+}
+
+void LinkSet::update(Slot& slot) {
+  const auto before = std::exchange(slot.interface, find(slot));
+  if (slot.interface.index == 0) {
+    slot.interface.mtu = before.mtu;  // sizes what is packed until the interface is back
+    return slot.link->close();
+  }
+  if (slot.interface.index != before.index || !slot.link->is_open()) open_or_wait(slot);
+}
+
+// --- Sending, and who does it ---
 
 void LinkSet::send(std::span<const Datagram> datagrams) { slots_[current_].link->send(datagrams); }
 
@@ -123,58 +203,73 @@ bool LinkSet::congested() const { return slots_[current_].link->congested(); }
 
 std::size_t LinkSet::buffer_size() const {
   const auto& slot = slots_[current_];
-  return buffer_size_for(slot.options.kind, slot.options.family(), slot.mtu);
+  return buffer_size_for(slot.options.kind, slot.options.family(), slot.interface.mtu);
 }
 
 void LinkSet::make_current(std::size_t link) {
+  overtaken_.reset();
   slots_[current_].link->set_current(false);
   current_ = link;
   slots_[current_].link->set_current(true);
   handlers_.on_buffer_size();
 }
 
-void LinkSet::leave_dead_link() {
-  const auto& dead = slots_[current_];
-  if (dead.up && dead.running && dead.link->is_open()) {
-    no_link_reported_ = false;
+bool LinkSet::stands(const Slot& slot) { return slot.interface.up && slot.interface.running && slot.link->is_open(); }
+
+void LinkSet::look_at_outages() {
+  std::optional<TimePoint> newest;
+  for (auto& slot : slots_) {
+    slot.link->try_again();
+    report(slot);
+    if (const auto outage = slot.link->outage()) newest = std::max(newest.value_or(outage->since), outage->since);
+  }
+  leave_dead_link();
+  if (!newest) return;
+  outage_timer_.arm_in(loop_.now() - *newest < 2 * kPatience ? kFirstLooks : kLook);
+}
+
+// TCP tells itself when a connection fails.
+void LinkSet::report(Slot& slot) {
+  if (slot.options.kind == LinkKind::tcp) return;
+  const auto outage = slot.link->outage();
+  const auto& device = slot.options.interface;
+  if (!outage) {
+    if (std::exchange(slot.outage_reported, false) && slot.link->is_open()) {
+      log_.notice("link on device `{}' can be used again", device);
+    }
     return;
   }
-  const auto heir = std::find_if(slots_.begin(), slots_.end(), [&dead](const Slot& s) {
-    return s.up && s.running && s.link->is_open() && s.options.interface != dead.options.interface;
-  });
-  if (heir != slots_.end()) {
-    no_link_reported_ = false;
-    make_current(static_cast<std::size_t>(heir - slots_.begin()));
-    log_.notice("device `{}' becomes dedicated link", heir->options.interface);
-  } else if (!std::exchange(no_link_reported_, true)) {
-    log_.error("no dedicated links available!");
+  const bool is_news = !slot.outage_reported || &slot == &slots_[current_];
+  if (!is_news || loop_.now() - outage->since < kPatience || !slot.outage_limit.allow(loop_.now())) return;
+  slot.outage_reported = true;
+  log_.warning("link on device `{}' cannot send: {}", device, std::strerror(outage->code));
+}
+
+LinkSet::Slot* LinkSet::heir(bool (*fit)(const Slot&)) {
+  const auto found = std::ranges::find_if(slots_, [&](const Slot& s) { return &s != &slots_[current_] && fit(s); });
+  return found == slots_.end() ? nullptr : &*found;
+}
+
+void LinkSet::leave_dead_link() {
+  const auto& used = slots_[current_];
+  const auto* better = heir(works);
+  if (!stands(used)) {
+    if (better == nullptr) better = heir(stands);
+    if (better != nullptr) return take_over(*better);
+    if (!std::exchange(no_link_reported_, true)) log_.error("no dedicated links available!");
+    return;
   }
+  no_link_reported_ = false;
+  if (works(used) || better == nullptr) return overtaken_.reset();
+  if (!overtaken_) overtaken_ = loop_.now();
+  const auto patience = used.options.kind == LinkKind::tcp ? kTcpPatience : kPatience;
+  if (loop_.now() - *overtaken_ >= patience) take_over(*better);
 }
 
-void LinkSet::update(Slot& slot, const InterfaceInfo& info) {
-  const bool same = slot.index == info.index && slot.link->is_open();
-  slot.index = info.index;
-  slot.up = info.up;
-  slot.running = info.running;
-  if (info.index == 0) return slot.link->close();
-  slot.mtu = info.mtu;
-  if (!same) open_or_wait(slot);
-}
-
-void LinkSet::interface_changed(std::string_view name, std::uint32_t index, bool up, bool running, std::uint32_t mtu) {
-  for (auto& slot : slots_) {
-    if (slot.options.interface == name) update(slot, {.index = index, .mtu = mtu, .up = up, .running = running});
-  }
-  handlers_.on_buffer_size();
-  leave_dead_link();
-}
-
-void LinkSet::interface_removed(std::string_view name) { interface_changed(name, 0, false, false, 0); }
-
-LinkState LinkSet::interface_state(std::size_t link) const {
-  const auto& slot = slots_[link];
-  if (!slot.up) return LinkState::down;
-  return slot.running ? LinkState::running : LinkState::no_carrier;
+void LinkSet::take_over(const Slot& heir) {
+  no_link_reported_ = false;
+  make_current(static_cast<std::size_t>(&heir - slots_.data()));
+  log_.notice("device `{}' becomes dedicated link", heir.options.interface);
 }
 
 ErrorQueueStatistics LinkSet::error_queue() const {

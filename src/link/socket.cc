@@ -3,9 +3,7 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
-#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cstring>
@@ -27,24 +25,30 @@ bool is_link_local(const IpAddress& s) {
   return s.family == Family::ipv6 && s.bytes[0] == 0xfe && (s.bytes[1] & 0xc0) == 0x80;
 }
 
+// Calls back for every address of the family that the host has: name of the interface, address.
+template <typename F>
+void for_each_address(Family family, F&& visit) {
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) < 0) return;
+  for (const auto* i = list; i != nullptr; i = i->ifa_next) {
+    if (i->ifa_addr == nullptr || i->ifa_addr->sa_family != socket_family(family)) continue;
+    sockaddr_storage address{};
+    std::memcpy(&address, i->ifa_addr, family == Family::ipv4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
+    visit(std::string_view(i->ifa_name), ip_address_of(address));
+  }
+  ::freeifaddrs(list);
+}
+
 // Whether the interface has addresses of the link's family, but not the one to bind to. Link-local ones come by
 // themselves and say nothing.
 bool has_other_address(const LinkOptions& options) {
-  ifaddrs* list = nullptr;
-  if (::getifaddrs(&list) < 0) return false;
   bool other = false;
   bool own = false;
-  for (const auto* i = list; i != nullptr; i = i->ifa_next) {
-    if (i->ifa_addr == nullptr || i->ifa_addr->sa_family != socket_family(options.family()) ||
-        options.interface != i->ifa_name)
-      continue;
-    sockaddr_storage address{};
-    std::memcpy(&address, i->ifa_addr, options.family() == Family::ipv4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
-    const auto found = ip_address_of(address);
+  for_each_address(options.family(), [&](std::string_view interface, const IpAddress& found) {
+    if (interface != options.interface) return;
     own = own || (options.kind != LinkKind::multicast && found == options.address);
     other = other || !is_link_local(found);
-  }
-  ::freeifaddrs(list);
+  });
   return other && !own;
 }
 
@@ -143,37 +147,26 @@ Result<> set_receive_buffer(int fd, const LinkOptions& options) {
   return {};
 }
 
-Result<InterfaceInfo> query_interface(const LinkOptions& options) {
-  if (options.interface.empty() || options.interface.size() >= IFNAMSIZ) {
-    errno = EINVAL;
-    return open_error(options, "no interface can have this name");
-  }
-  UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!fd) return open_error(options, "no socket");
-  const auto ask = [&](unsigned long request, ifreq& answer) {
-    answer = {};
-    std::copy(options.interface.begin(), options.interface.end(), answer.ifr_name);
-    return ::ioctl(fd.get(), request, &answer) == 0;
-  };
-  InterfaceInfo info;
-  ifreq request;
-  if (!ask(SIOCGIFINDEX, request)) return open_error(options, "no such interface");
-  info.index = static_cast<std::uint32_t>(request.ifr_ifindex);
-  if (!ask(SIOCGIFMTU, request)) return open_error(options, "reading the MTU");
-  info.mtu = static_cast<std::uint32_t>(request.ifr_mtu);
-  if (!ask(SIOCGIFFLAGS, request)) return open_error(options, "reading the state of the interface");
-  info.up = (request.ifr_flags & IFF_UP) != 0;
-  info.running = (request.ifr_flags & IFF_RUNNING) != 0;
-  return info;
+bool port_is_free(const LinkOptions& options, std::uint32_t interface_index) {
+  const auto fd = open_socket(options, SOCK_DGRAM);
+  const auto local = socket_address(local_address(options), options.port, interface_index);
+  return !fd || ::bind(fd->get(), local.get(), local.length) == 0 || errno != EADDRINUSE;
 }
 
-bool may_come(const LinkOptions& options, const Error& why) {
+bool leads_here(const LinkOptions& options) {
+  bool found = false;
+  for_each_address(options.family(), [&](std::string_view interface, const IpAddress& own) {
+    found = found || (own == options.destination && (!is_link_local(own) || interface == options.interface));
+  });
+  return found;
+}
+
+bool may_come(const LinkOptions& options, const InterfaceInfo& interface, const Error& why) {
   if (why.code != ENODEV && why.code != EADDRNOTAVAIL) return false;
-  const auto info = query_interface(options);
-  if (!info) return true;
-  if (options.kind == LinkKind::multicast && options.family() == Family::ipv6) return false;  // needs no address
+  if (interface.index == 0) return true;
+  if (options.kind == LinkKind::multicast && !options.ipv4_interface.is_set()) return false;  // needs no address
   // An address of an interface that is down, or one whose uniqueness is still in doubt, cannot be bound.
-  return !info->up || !has_other_address(options);
+  return !interface.up || !has_other_address(options);
 }
 
 }  // namespace ctsync::link

@@ -11,6 +11,7 @@
 
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
+#include "ctsync/link/interface_info.h"
 #include "ctsync/link/link_options.h"
 
 namespace ctsync::link {
@@ -53,18 +54,15 @@ Result<> set_option(int fd, int level, int name, const T& value, const LinkOptio
 Result<> set_send_buffer(int fd, const LinkOptions& options);
 Result<> set_receive_buffer(int fd, const LinkOptions& options);
 
-struct InterfaceInfo {
-  std::uint32_t index = 0;
-  std::uint32_t mtu = 0;
-  bool up = false;
-  bool running = false;
-};
+// Whether the port of the link can be bound to without sharing it: only then EADDRINUSE tells of another process, for
+// groups and for links that share a port among themselves.
+bool port_is_free(const LinkOptions& options, std::uint32_t interface_index);
 
-// Asks the kernel for the interface of the link; the error is that of open_error, with ENODEV if there is none.
-Result<InterfaceInfo> query_interface(const LinkOptions& options);
+// Whether the destination of the link is an address of this host.
+bool leads_here(const LinkOptions& options);
 
 // Whether a link that failed to open so may open later as it is configured: its interface is missing, or has no address
 // yet that the link could use. On an interface that is configured, an address of nobody is a mistake.
-bool may_come(const LinkOptions& options, const Error& why);
+bool may_come(const LinkOptions& options, const InterfaceInfo& interface, const Error& why);
 
 }  // namespace ctsync::link

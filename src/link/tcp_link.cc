@@ -8,16 +8,12 @@
 #include <sys/ioctl.h>
 
 #include <algorithm>
-#include <cstring>
-
-#include "ctsync/base/bytes.h"
-#include "ctsync/wire/message_reader.h"
+#include <utility>
 
 namespace ctsync::link {
 namespace {
 
 constexpr int kBacklog = 8;
-constexpr std::size_t kLengthOffset = 2;  // of the length field in a message header (spec replication.md 1.1)
 
 // A node that died without a word must not look connected for hours. Best effort.
 void supervise(int fd) {
@@ -34,17 +30,12 @@ bool would_block(int code) { return code == EAGAIN || code == EWOULDBLOCK || cod
 
 }  // namespace
 
-TcpLink::TcpLink(const LinkOptions& options, std::size_t number, EventLoop& loop, ErrorQueue& queue,
-                 const LinkHandlers& handlers, std::size_t receive_limit)
+TcpLink::TcpLink(const LinkOptions& options, std::size_t number, Context context)
     : options_(options),
       number_(number),
-      loop_(loop),
-      queue_(queue),
-      handlers_(handlers),
-      receive_limit_(std::max<std::size_t>(receive_limit, 1)),
-      accept_timer_(loop, [this] { loop_.change(listener_.get(), EPOLLIN); }),
-      stream_(std::make_unique_for_overwrite<std::uint8_t[]>(kStreamBuffer)),
-      connect_timer_(loop, [this] { on_connect_timer(); }) {}
+      c_(std::move(context)),
+      accept_timer_(c_.loop, [this] { c_.loop.change(listener_.get(), EPOLLIN); }),
+      connect_timer_(c_.loop, [this] { on_connect_timer(); }) {}
 
 Result<> TcpLink::open(std::uint32_t interface_index) {
   close();
@@ -52,19 +43,21 @@ Result<> TcpLink::open(std::uint32_t interface_index) {
     listener_.reset();
     return r;
   }
-  loop_.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_connections(); });
+  c_.loop.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_connection(); });
   destination_ = socket_address(peer_address(options_), options_.port, interface_index);
+  begin_outage(ENOTCONN);
   connect();
   return {};
 }
 
 void TcpLink::close() {
   accept_timer_.cancel();
-  if (listener_) loop_.unwatch(listener_.get());
+  if (listener_) c_.loop.unwatch(listener_.get());
   listener_.reset();
   close_server();
   drop_client();
   connect_timer_.cancel();
+  outage_.reset();
   failure_counted_ = false;
 }
 
@@ -86,101 +79,84 @@ ConnectionState TcpLink::connection() const {
   return {.server = static_cast<bool>(server_), .client = client_state_ == ClientState::connected};
 }
 
-void TcpLink::accept_connections() {
-  for (int i = 0; i < kBacklog; ++i) {
-    sockaddr_storage from{};
-    socklen_t length = sizeof from;
-    UniqueFd fd(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&from), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!fd) {
-      const int code = errno;
-      if (would_block(code) || code == ECONNABORTED) return;
-      ++statistics_.receive_errors;
-      handlers_.on_error(number_, "accept", code);
-      // Out of descriptors, say: the waiting connection would wake us without end.
-      loop_.change(listener_.get(), 0);
-      accept_timer_.arm_in(kRetry);
-      return;
-    }
-    adopt(std::move(fd), from);
-    if (!listener_) return;  // closed by the handler
-  }
+// One a turn; the descriptor stays readable while others wait.
+void TcpLink::accept_connection() {
+  if (server_ && !read_stream()) return;  // first what the peer sent before it came back
+  if (!listener_) return;                 // closed by the handler
+  sockaddr_storage from{};
+  socklen_t length = sizeof from;
+  UniqueFd fd(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&from), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (fd) return adopt(std::move(fd), from);
+  const int code = errno;
+  if (would_block(code) || code == ECONNABORTED) return;
+  ++statistics_.receive_errors;
+  c_.handlers.on_error(number_, "accept", code);
+  // Out of descriptors, say: the waiting connection would wake us without end.
+  c_.loop.change(listener_.get(), 0);
+  accept_timer_.arm_in(kRetry);
 }
 
 void TcpLink::adopt(UniqueFd fd, const sockaddr_storage& from) {
-  if (server_) read_stream();  // what the peer sent before it came back
-  if (!listener_) return;
   close_server();
   supervise(fd.get());
   server_ = std::move(fd);
   server_peer_ = ip_address_of(from);
-  loop_.watch(server_.get(), EPOLLIN, [this](std::uint32_t) { read_stream(); });
+  c_.loop.watch(server_.get(), EPOLLIN, [this](std::uint32_t) { read_stream(); });
 }
 
 void TcpLink::close_server() {
-  if (server_) loop_.unwatch(server_.get());
+  if (server_) c_.loop.unwatch(server_.get());
   server_.reset();
-  stream_size_ = 0;
+  stream_.clear();
 }
 
-void TcpLink::read_stream() {
-  for (std::size_t i = 0; i < receive_limit_; ++i) {
-    const auto room = kStreamBuffer - stream_size_;
-    const auto n = ::recv(server_.get(), stream_.get() + stream_size_, room, 0);
-    if (n < 0 && would_block(errno)) return;
+// Reads what has arrived, as much as fits into a turn. False if more waits.
+bool TcpLink::read_stream() {
+  std::size_t budget = kTurnBytes;
+  for (std::size_t i = 0; i < c_.receive_limit && budget > 0; ++i) {
+    auto room = stream_.room();
+    room = room.first(std::min(room.size(), budget));
+    const auto n = ::recv(server_.get(), room.data(), room.size(), 0);
+    if (n < 0 && would_block(errno)) return true;
     if (n <= 0) {
       if (n < 0) {
         ++statistics_.receive_errors;
-        handlers_.on_error(number_, "receive", errno);
+        c_.handlers.on_error(number_, "receive", errno);
       }
-      return close_server();
+      close_server();
+      return true;
     }
     const auto count = static_cast<std::size_t>(n);
     ++statistics_.packets_received;
     statistics_.bytes_received += count;
-    stream_size_ += count;
-    if (!take_messages() || count < room) return;
+    budget -= count;
+    if (!take(count) || count < room.size()) return true;
   }
+  c_.loop.hurry();
+  return false;
 }
 
-// Hands over the whole messages in the stream buffer. False if the connection is closed.
-bool TcpLink::take_messages() {
-  wire::MessageReader reader({stream_.get(), stream_size_}, wire::MessageReader::Source::stream);
-  wire::Message message;
-  auto status = reader.next(message);
-  while (status == wire::MessageReader::Status::message || status == wire::MessageReader::Status::wrong_version) {
-    status = reader.next(message);
-  }
-  const auto whole = reader.consumed();
-  bool out_of_step = status == wire::MessageReader::Status::bad_size;
-  if (const auto rest = stream_size_ - whole; !out_of_step && rest >= kLengthOffset + 2) {
-    ByteReader header({stream_.get() + whole, rest});
-    header.skip(kLengthOffset);
-    // conntrackd would swallow everything until that many bytes have arrived.
-    out_of_step = header.be16() > kLongestMessage;
-  }
-  // A bad message goes along: the receiver of a datagram finds and counts it the same way.
-  const auto hand_over = out_of_step ? stream_size_ : whole;
-  if (hand_over > 0) handlers_.on_datagram(number_, server_peer_, {stream_.get(), hand_over});
+// Hands over the whole messages that these bytes complete. False if the connection is closed.
+bool TcpLink::take(std::size_t bytes) {
+  const auto messages = stream_.add(bytes);
+  const bool out_of_step = stream_.out_of_step();
+  if (!messages.empty()) c_.handlers.on_datagram(number_, server_peer_, messages);
   if (!server_) return false;  // closed by the handler
-  if (out_of_step) {
-    ++statistics_.receive_errors;
-    handlers_.on_error(number_, "stream out of step", EBADMSG);
-    close_server();
-    return false;
-  }
-  stream_size_ -= whole;
-  std::memmove(stream_.get(), stream_.get() + whole, stream_size_);
-  return true;
+  if (!out_of_step) return true;
+  ++statistics_.receive_errors;
+  c_.handlers.on_error(number_, "stream out of step", EBADMSG);
+  close_server();
+  return false;
 }
 
 void TcpLink::connect() {
-  last_attempt_ = loop_.now();
+  last_attempt_ = c_.loop.now();
   client_.reset(::socket(socket_family(options_.family()), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!client_) return client_failed("connect", errno);
   supervise(client_.get());
   (void)set_send_buffer(client_.get(), options_);  // refusal stopped the start, at the listener
   client_state_ = ClientState::connecting;
-  loop_.watch(client_.get(), EPOLLOUT, [this](std::uint32_t events) { on_client(events); });
+  c_.loop.watch(client_.get(), EPOLLOUT, [this](std::uint32_t events) { on_client(events); });
   if (::connect(client_.get(), destination_.get(), destination_.length) == 0) return client_connected();
   if (errno != EINPROGRESS) return client_failed("connect", errno);
   connect_timer_.arm_in(kConnectWait);
@@ -189,8 +165,8 @@ void TcpLink::connect() {
 // Once connected: the end of the connection always, room to write while something waits.
 void TcpLink::watch_client() {
   std::uint32_t events = EPOLLIN | EPOLLRDHUP;
-  if (current_ && !queue_.empty()) events |= EPOLLOUT;
-  loop_.change(client_.get(), events);
+  if (current_ && !c_.queue.empty()) events |= EPOLLOUT;
+  c_.loop.change(client_.get(), events);
 }
 
 void TcpLink::on_connect_timer() {
@@ -217,6 +193,7 @@ void TcpLink::finish_connect() {
 
 void TcpLink::client_connected() {
   client_state_ = ClientState::connected;
+  outage_.reset();
   failure_counted_ = false;
   connect_timer_.cancel();
   watch_client();
@@ -232,10 +209,10 @@ void TcpLink::drain_client() {
 }
 
 void TcpLink::drop_client() {
-  if (client_) loop_.unwatch(client_.get());
+  if (client_) c_.loop.unwatch(client_.get());
   client_.reset();
   client_state_ = ClientState::disconnected;
-  if (current_) queue_.rewind();
+  if (current_) c_.queue.rewind();
 }
 
 bool TcpLink::unacknowledged() const {
@@ -250,27 +227,36 @@ void TcpLink::reset_client() {
   drop_client();
 }
 
+void TcpLink::begin_outage(int code) {
+  const bool began = !outage_;
+  if (began) outage_ = Outage{.since = c_.loop.now()};
+  outage_->code = code;
+  if (began) c_.on_outage();
+}
+
 void TcpLink::client_failed(const char* what, int code) {
   drop_client();
+  begin_outage(code);
   if (!failure_counted_) {
     failure_counted_ = true;
     ++statistics_.send_errors;
-    handlers_.on_error(number_, what, code);
+    c_.handlers.on_error(number_, what, code);
   }
   retry_later();
 }
 
 void TcpLink::retry_later() {
   const auto earliest = *last_attempt_ + kRetry;
-  connect_timer_.arm(std::max(earliest, loop_.now()));
+  connect_timer_.arm(std::max(earliest, c_.loop.now()));
 }
 
 void TcpLink::set_current(bool current) {
   if (current == current_) return;
   // The link that takes over sends a buffer as a whole that is half sent here. And what the peer has not acknowledged
   // would arrive when this link is mended, and undo what it has been told on the other one since.
-  if (!current && (queue_.partly_written() || unacknowledged())) {
+  if (!current && (c_.queue.partly_written() || unacknowledged())) {
     reset_client();
+    begin_outage(ECONNRESET);
     retry_later();
   }
   current_ = current;
@@ -280,7 +266,7 @@ void TcpLink::set_current(bool current) {
 }
 
 void TcpLink::send(std::span<const Datagram> datagrams) {
-  while (!datagrams.empty() && queue_.empty() && client_state_ == ClientState::connected) {
+  while (!datagrams.empty() && c_.queue.empty() && client_state_ == ClientState::connected) {
     std::array<iovec, kBatch> parts;
     const auto n = std::min(datagrams.size(), kBatch);
     for (std::size_t i = 0; i < n; ++i) {
@@ -302,33 +288,31 @@ void TcpLink::send(std::span<const Datagram> datagrams) {
       datagrams = datagrams.subspan(1);
     }
     if (written > 0) {
-      queue_.push(datagrams.front(), written);
+      c_.queue.push(datagrams.front(), written);
       datagrams = datagrams.subspan(1);
     }
   }
-  if (datagrams.empty() && queue_.empty()) return;
-  for (const auto& d : datagrams) queue_.push(d);
+  if (datagrams.empty() && c_.queue.empty()) return;
+  for (const auto& d : datagrams) c_.queue.push(d);
   if (client_state_ == ClientState::connected) watch_client();
 }
 
 void TcpLink::flush() {
   if (!current_) return;
-  while (!queue_.empty()) {
+  while (!c_.queue.empty()) {
     std::array<iovec, kBatch> parts;
     msghdr message{};
     message.msg_iov = parts.data();
-    message.msg_iovlen = queue_.fill(parts);
+    message.msg_iovlen = c_.queue.fill(parts);
     const auto sent = ::sendmsg(client_.get(), &message, MSG_NOSIGNAL);
     if (sent < 0) {
       if (!would_block(errno)) return client_failed("send", errno);
       break;
     }
     statistics_.bytes_sent += static_cast<std::uint64_t>(sent);
-    statistics_.packets_sent += queue_.advance(static_cast<std::size_t>(sent));
+    statistics_.packets_sent += c_.queue.advance(static_cast<std::size_t>(sent));
   }
   watch_client();
 }
-
-bool TcpLink::congested() const { return queue_.size() > queue_.maximum() / 2; }
 
 }  // namespace ctsync::link

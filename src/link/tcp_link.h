@@ -10,7 +10,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <optional>
 
 #include "ctsync/base/event_loop.h"
@@ -18,14 +18,21 @@
 #include "ctsync/link/link.h"
 #include "error_queue.h"
 #include "socket.h"
+#include "stream_reader.h"
 
 namespace ctsync::link {
 
 class TcpLink final : public Link {
  public:
-  // Everything referred to must outlive the link. The queue is shared by all links; only the current one takes from it.
-  TcpLink(const LinkOptions& options, std::size_t number, EventLoop& loop, ErrorQueue& queue,
-          const LinkHandlers& handlers, std::size_t receive_limit);
+  struct Context {  // everything referred to must outlive the link
+    EventLoop& loop;
+    ErrorQueue& queue;  // shared by all links; only the current one takes from it
+    const LinkHandlers& handlers;
+    std::function<void()> on_outage;  // an outage has begun; may be called from send()
+    std::size_t receive_limit;        // reads a turn
+  };
+
+  TcpLink(const LinkOptions& options, std::size_t number, Context context);
   ~TcpLink() override { close(); }
 
   Result<> open(std::uint32_t interface_index) override;
@@ -33,24 +40,25 @@ class TcpLink final : public Link {
   bool is_open() const override { return static_cast<bool>(listener_); }
   void set_current(bool current) override;
   void send(std::span<const Datagram> datagrams) override;
-  bool congested() const override;
+  // Without a connection, say while the peer restarts, half of the queue may be filled; else what waits is room enough.
+  bool congested() const override { return c_.queue.size() > c_.queue.maximum() / 2; }
+  std::optional<Outage> outage() const override { return outage_; }
   ConnectionState connection() const override;
 
  private:
   enum class ClientState : std::uint8_t { disconnected, connecting, connected };
   static constexpr std::size_t kBatch = 64;                          // buffers in one system call
-  static constexpr std::size_t kStreamBuffer = 65536;                // bytes kept of a stream
-  static constexpr std::size_t kLongestMessage = 4096;               // no sender builds longer ones (spec 1.4)
+  static constexpr std::size_t kTurnBytes = 128 << 10;               // read in a turn: about a millisecond of work
   static constexpr Duration kRetry = std::chrono::seconds(1);        // between two attempts to connect
   static constexpr Duration kConnectWait = std::chrono::seconds(3);  // for an answer to an attempt
 
   Result<> listen(std::uint32_t interface_index);
   // The receiving side.
-  void accept_connections();
+  void accept_connection();
   void adopt(UniqueFd fd, const sockaddr_storage& from);
   void close_server();
-  void read_stream();
-  bool take_messages();
+  bool read_stream();
+  bool take(std::size_t bytes);
   // The sending side.
   void connect();
   void retry_later();
@@ -62,28 +70,26 @@ class TcpLink final : public Link {
   void drop_client();
   void reset_client();
   bool unacknowledged() const;
+  void begin_outage(int code);
   void client_failed(const char* what, int code);
   void flush();
   void watch_client();
 
   const LinkOptions options_;
   const std::size_t number_;
-  EventLoop& loop_;
-  ErrorQueue& queue_;
-  const LinkHandlers& handlers_;
-  const std::size_t receive_limit_;
+  const Context c_;
   bool current_ = false;
 
   UniqueFd listener_;
   Timer accept_timer_;
   UniqueFd server_;
   IpAddress server_peer_;
-  std::unique_ptr<std::uint8_t[]> stream_;
-  std::size_t stream_size_ = 0;  // bytes in stream_, always the beginning of a message
+  StreamReader stream_;
 
   SocketAddress destination_;
   UniqueFd client_;
   ClientState client_state_ = ClientState::disconnected;
+  std::optional<Outage> outage_;
   bool failure_counted_ = false;  // of the present outage
   std::optional<TimePoint> last_attempt_;
   Timer connect_timer_;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Bulk send with the internal cache disabled (spec replication.md 3.3): every kernel flow that passes the filter is handed to
-// `send`, then every expectation to `send_expectation`, about 500 a millisecond and not while the link is congested, so that
-// neither the peer's socket buffer nor our queue is overrun. A dump that fails is begun anew, for it does no harm to tell a
-// peer the same twice.
+// Bulk send with the internal cache disabled (spec replication.md 3.3): every kernel flow that passes the filter is
+// handed to `send`, then every expectation to `send_expectation`, about 500 a millisecond and not while the link is
+// congested, so that neither the peer's socket buffer nor our queue is overrun. A dump that fails is begun anew, for it
+// does no harm to tell a peer the same twice.
 #pragma once
 
 #include <functional>

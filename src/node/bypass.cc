@@ -21,8 +21,7 @@ void count(text::BypassNumbers& n, EventType type) {
 }  // namespace
 
 Bypass::Bypass(kernel::KernelTable& kernel, const FlowFilter& filter, replication::Notrack& engine,
-               wire::Packer& packer, Log& log, bool expectations, std::uint64_t seed,
-               std::size_t most_copies)
+               wire::Packer& packer, Log& log, bool expectations, std::uint64_t seed, std::size_t most_copies)
     : kernel_(kernel),
       filter_(filter),
       engine_(engine),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // DisableInternalCache: nothing is kept, every event of somebody else's becomes a message at once (NOTRACK alone).
 //
-// One thing is remembered: which flows of the kernel are copies that the peers gave us (DisableExternalCache) and that no
-// packet has touched since. The kernel lets such a copy run out, for it sees none of the flow's packets; to tell the peers
-// so would end the live flow over there.
+// One thing is remembered: which flows of the kernel are copies that the peers gave us (DisableExternalCache) and that
+// no packet has touched since. The kernel lets such a copy run out, for it sees none of the flow's packets; to tell the
+// peers so would end the live flow over there.
 #pragma once
 
 #include <unordered_set>

@@ -48,8 +48,7 @@ void ExternalCache::take(MsgType type, const Expectation& e) {
   if (expectations_ == nullptr) return;
   const auto now = clock_.now();
   auto id = expectations_->find(e);
-  const bool stays =
-      type == MsgType::expect_update && id != table::kNoExpect && !is_flushed(expectations_->slot(id));
+  const bool stays = type == MsgType::expect_update && id != table::kNoExpect && !is_flushed(expectations_->slot(id));
   if (id != table::kNoExpect && !stays) {
     release_expectation(id);
     id = table::kNoExpect;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the peers have: kept in a cache until it is committed (spec replication.md 4.3), or, with DisableExternalCache, put
-// straight into the kernel (5.5). The mirror of InternalStore.
+// What the peers have: kept in a cache until it is committed (spec replication.md 4.3), or, with DisableExternalCache,
+// put straight into the kernel (5.5). The mirror of InternalStore.
 #pragma once
 
 #include <memory>

@@ -15,7 +15,8 @@ namespace ctsync::node {
 template <typename Store>
 class FlushCacheJob final : public Job {
  public:
-  FlushCacheJob(Store& store, Scope scope, std::function<void()> on_done) : store_(store), on_done_(std::move(on_done)) {
+  FlushCacheJob(Store& store, Scope scope, std::function<void()> on_done)
+      : store_(store), on_done_(std::move(on_done)) {
     store_.begin_flush(scope);
   }
   State step(TimePoint budget_end) override {
@@ -30,7 +31,8 @@ class FlushCacheJob final : public Job {
   Walk walk_;
 };
 
-// One flush of a store at a time: who asks during one gets one more, from the beginning, and is answered when that is through.
+// One flush of a store at a time: who asks during one gets one more, from the beginning, and is answered when that is
+// through.
 template <typename Store>
 class CacheFlusher {
  public:

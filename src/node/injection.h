@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Direct injection: what the peers tell goes straight into the kernel (spec replication.md 5.5). A related flow that comes
-// before its master is tried again at the end of the turn.
+// Direct injection: what the peers tell goes straight into the kernel (spec replication.md 5.5). A related flow that
+// comes before its master is tried again at the end of the turn.
 #pragma once
 
 #include <cstdint>

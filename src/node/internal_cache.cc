@@ -22,8 +22,8 @@ bool is_other(const Flow& cached, const Flow& now) {
   return now.knows(has::kId) && cached.knows(has::kId) && now.id != cached.id;
 }
 
-// Whether the peers should hear of `now`, given what the cache has. Timeouts and counters change all the time and do not
-// count.
+// Whether the peers should hear of `now`, given what the cache has. Timeouts and counters change all the time and do
+// not count.
 bool differs(const Flow& cached, const FlowExtra* cached_extra, const FlowRecord& now) {
   const Flow& f = now.flow;
   if (f.knows(has::kStatus) && f.status != cached.status) return true;
@@ -309,7 +309,8 @@ bool InternalCache::flush(Walk& walk, TimePoint budget_end) {
 
 std::unique_ptr<Job> InternalCache::dump(const Command& command, const Client& client) {
   const bool xml = command.form == Form::xml;
-  if (command.flows()) return std::make_unique<FlowDumpJob>(flows_, clock_, client, FlowDumpOptions{.xml = xml, .expires_in = {}});
+  if (command.flows())
+    return std::make_unique<FlowDumpJob>(flows_, clock_, client, FlowDumpOptions{.xml = xml, .expires_in = {}});
   if (expectations_ == nullptr) return nullptr;
   return std::make_unique<ExpectationDumpJob>(*expectations_, clock_, client, xml);
 }

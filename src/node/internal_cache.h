@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The internal cache: a copy of the kernel's table that events and dumps keep up to date. What is done when an entry changes
-// differs: SyncCache tells the engine, StatisticsCache the flow log.
+// The internal cache: a copy of the kernel's table that events and dumps keep up to date. What is done when an entry
+// changes differs: SyncCache tells the engine, StatisticsCache the flow log.
 #pragma once
 
 #include <functional>
@@ -100,8 +100,8 @@ class InternalCache : public InternalStore {
   std::uint16_t generation_ = 1;
   unsigned loads_ = 0;  // dumps under way
   Scope flushing_{.flows = false, .expectations = false};
-  // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older events
-  // still wait. Until caught_up().
+  // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older
+  // events still wait. Until caught_up().
   std::unordered_map<Tuple, std::uint32_t, HashTuple> ended_;
   // What events have told of flows while a dump is under way (bits of `has`): newer than what the dump says of the same.
   std::unordered_map<Tuple, std::uint32_t, HashTuple> told_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What this node's kernel has, as far as it is synchronised (spec replication.md 4.3 to 4.6): kept in a cache, handed on
-// without keeping it (DisableInternalCache), or kept for the log alone (statistics mode). The mirror of ExternalStore. It is
-// told by KernelFollower, which has filtered already.
+// What this node's kernel has, as far as it is synchronised (spec replication.md 4.3 to 4.6): kept in a cache, handed
+// on without keeping it (DisableInternalCache), or kept for the log alone (statistics mode). The mirror of
+// ExternalStore. It is told by KernelFollower, which has filtered already.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +46,8 @@ class InternalStore {
   // --- Events. Of our own writers (`origin`) peers are told nothing. ---
   virtual void on_flow(kernel::EventType type, FlowRecord& record, kernel::Origin origin) = 0;
   virtual void on_expectation(kernel::EventType type, const Expectation& e, kernel::Origin origin) = 0;
-  // Every event that was waiting has been handed over: what is told from here on happened later than what was told before.
+  // Every event that was waiting has been handed over: what is told from here on happened later than what was told
+  // before.
   virtual void caught_up() {}
   // An entry as the kernel has it now, read because there is no event for what may have changed in it.
   virtual void refresh(FlowRecord& record) = 0;
@@ -57,8 +58,8 @@ class InternalStore {
   // Whether a helper may have to adjust the sequence numbers of this TCP flow: it is translated, as far as is known.
   virtual bool may_be_adjusted(const Tuple& orig) const = 0;
 
-  // --- Dumps of the kernel into the store: begin, every entry, end. While one is under way, flows whose destroy event came
-  // are remembered, so that an entry read before the event cannot bring them back. ---
+  // --- Dumps of the kernel into the store: begin, every entry, end. While one is under way, flows whose destroy event
+  // came are remembered, so that an entry read before the event cannot bring them back. ---
   virtual bool keeps_flows() const = 0;  // if not, there is nothing to load, to mend or to flush
   virtual bool keeps_expectations() const = 0;
   virtual void begin_load(Load) {}
@@ -68,8 +69,8 @@ class InternalStore {
   // After a complete dump for mending: buries what was not in it. True when it is through.
   virtual bool sweep(Walk&, Scope, TimePoint /*budget_end*/) { return true; }
 
-  // --- Emptying; peers are told nothing. From begin_flush() on everything that was there counts as gone, flush() only takes
-  // it away. True when it is through. Not while a dump for mending is under way. ---
+  // --- Emptying; peers are told nothing. From begin_flush() on everything that was there counts as gone, flush() only
+  // takes it away. True when it is through. Not while a dump for mending is under way. ---
   virtual void begin_flush(Scope) {}
   virtual bool flush(Walk&, TimePoint /*budget_end*/) { return true; }
 

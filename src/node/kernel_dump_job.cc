@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kernel_dump_job.h"
 
-#include <libnetfilter_conntrack/libnetfilter_conntrack.h>
-#include <linux/netlink.h>
-
-#include <array>
-
 namespace ctsync::node {
 
 KernelDumpJob::KernelDumpJob(kernel::KernelTable& kernel, const FlowFilter& filter, Log& log, Client client)
@@ -22,7 +17,7 @@ Job::State KernelDumpJob::step(TimePoint) {
   if (!client_.connected()) return State::done;
   if (client_.full()) return State::waiting;
   if (!dump_) {
-    auto dump = kernel_.dump(kernel::DumpWhat::flows, Family::none, true);
+    auto dump = kernel_.dump(kernel::DumpWhat::flows, {.decode = {.use = true, .counters = true}, .repeatable = false});
     if (!dump) return fail_with(dump.error());
     dump_ = std::move(*dump);
   }
@@ -30,8 +25,17 @@ Job::State KernelDumpJob::step(TimePoint) {
   const auto state = dump_->step(*this, TimePoint::min());
   client_.write(text_);
   text_.clear();
-  if (state == kernel::DumpState::failed) return fail_with(dump_->error());
-  return state == kernel::DumpState::done ? State::done : State::more;
+  switch (state) {
+    case kernel::DumpState::failed:
+      return fail_with(dump_->error());
+    case kernel::DumpState::interrupted:
+      log_.warning("the kernel's table changed too much while it was listed: entries may be missing or listed twice");
+      return State::done;
+    case kernel::DumpState::done:
+      return State::done;
+    default:
+      return State::more;
+  }
 }
 
 Job::State KernelDumpJob::fail_with(const Error& error) {
@@ -40,16 +44,11 @@ Job::State KernelDumpJob::fail_with(const Error& error) {
   return State::done;
 }
 
-void KernelDumpJob::on_message(std::span<const std::uint8_t> message) {
-  const auto* header = reinterpret_cast<const nlmsghdr*>(message.data());  // NOLINT: whole and aligned by contract
-  const auto body = message.subspan(std::min(message.size(), sizeof(nlmsghdr)));
-  if (kernel::decode_flow(body, {}, record_) != kernel::DecodeStatus::ok || !filter_.accepts(record_.flow)) return;
-  const std::unique_ptr<nf_conntrack, decltype(&::nfct_destroy)> ct(::nfct_new(), &::nfct_destroy);
-  if (!ct || ::nfct_nlmsg_parse(header, ct.get()) < 0) return;
-  std::array<char, 2048> line{};
-  const int n = ::nfct_snprintf(line.data(), line.size(), ct.get(), NFCT_T_UNKNOWN, NFCT_O_DEFAULT, 0);
-  if (n <= 0) return;
-  text_.append(line.data(), std::min(static_cast<std::size_t>(n), line.size() - 1));
+void KernelDumpJob::on_flow(FlowRecord& record) {
+  if (!filter_.accepts(record.flow)) return;
+  text::RenderOptions options{.show_timeout = true};
+  if (record.flow.knows(has::kUse)) options.use_count = record.extra.use;
+  renderer_.append(text_, record, options);
   text_.push_back('\n');
 }
 

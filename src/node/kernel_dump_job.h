@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `-i` with the internal cache disabled: the kernel's table through the filter, in the form of `conntrack -L` (spec cli.md
-// 8.1). As fast as the client reads, in slices. A list that could not be read to its end says so in its last line, and in the
-// log.
+// `-i` with the internal cache disabled: the kernel's table through the filter, in the form of `conntrack -L` (spec
+// cli.md 8.1). As fast as the client reads, in slices. A list that could not be read to its end says so in its last
+// line, and in the log.
 #pragma once
 
 #include <memory>
@@ -12,6 +12,7 @@
 #include "ctsync/flow/flow_filter.h"
 #include "ctsync/kernel/kernel_table.h"
 #include "ctsync/node/client.h"
+#include "ctsync/text/render_flow.h"
 
 namespace ctsync::node {
 
@@ -25,7 +26,7 @@ class KernelDumpJob final : public Job, private kernel::DumpHandler {
   State step(TimePoint budget_end) override;
 
  private:
-  void on_message(std::span<const std::uint8_t> message) override;
+  void on_flow(FlowRecord& record) override;
   State fail_with(const Error& error);
 
   kernel::KernelTable& kernel_;
@@ -33,7 +34,7 @@ class KernelDumpJob final : public Job, private kernel::DumpHandler {
   Log& log_;
   Client client_;
   std::unique_ptr<kernel::Dump> dump_;
-  FlowRecord record_;
+  text::FlowRenderer renderer_;
   std::string text_;
 };
 

@@ -47,9 +47,9 @@ void KernelFollower::complete(FlowRecord& record) {
   f.present |= scratch_.flow.present & kBoth;
 }
 
-// Nor is there an event when they change. But they change when a helper writes another address into a packet, and then it
-// also makes an expectation. That event comes before the packet is changed, so the entry is read a moment later. Without
-// events of expectations the first packet of the expected flow gives the occasion.
+// Nor is there an event when they change. But they change when a helper writes another address into a packet, and then
+// it also makes an expectation. That event comes before the packet is changed, so the entry is read a moment later.
+// Without events of expectations the first packet of the expected flow gives the occasion.
 void KernelFollower::look_again_at(const Tuple& master) {
   if (!later || master.l4 != kTcp || masters_.size() >= kMostLate || !c_.store.may_be_adjusted(master)) return;
   masters_.insert(master);
@@ -121,7 +121,8 @@ void KernelFollower::on_overrun(kernel::BufferGrowth growth, std::uint32_t buffe
     c_.log.notice("netlink event socket buffer size has been doubled to {} bytes", buffer_size);
   } else if (overrun_limit_.allow(c_.clock.now())) {
     c_.log.warning(
-        "netlink event socket buffer size cannot be doubled further since it will exceed NetlinkBufferSizeMaxGrowth. We "
+        "netlink event socket buffer size cannot be doubled further since it will exceed NetlinkBufferSizeMaxGrowth. "
+        "We "
         "are likely to be losing events, this may lead to unsynchronized replicas. Please, consider increasing netlink "
         "socket buffer size via NetlinkBufferSize and NetlinkBufferSizeMaxGrowth clauses in conntrackd.conf");
     if (overrun_limit_.held_back() != 0) {

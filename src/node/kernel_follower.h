@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Follows the kernel's table: what events and dumps say goes through the filters into the internal store (spec replication.md
-// 4.4 to 4.6). It also reads again what the kernel tells of in no event: sequence adjustments, and masters that come later
-// than what they are the masters of.
+// Follows the kernel's table: what events and dumps say goes through the filters into the internal store (spec
+// replication.md 4.4 to 4.6). It also reads again what the kernel tells of in no event: sequence adjustments, and
+// masters that come later than what they are the masters of.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@
 
 namespace ctsync::node {
 
-// Which expectations are synchronised: those of helpers whose name begins with one of the names (without case), or of all.
+// Which expectations are synchronised: those of helpers whose name begins with one of the names (without case), or of
+// all.
 class HelperFilter {
  public:
   explicit HelperFilter(std::vector<std::string> names) : names_(std::move(names)) {}
@@ -49,8 +50,8 @@ class KernelFollower final : public kernel::EventHandler {
   explicit KernelFollower(const Context& context);
 
   std::function<void()> overrun;
-  // There is something that the kernel finishes only after the event that told of it: catch_up() is to be called about 20 ms
-  // from now. May be called again before that.
+  // There is something that the kernel finishes only after the event that told of it: catch_up() is to be called about
+  // 20 ms from now. May be called again before that.
   std::function<void()> later;
 
   // kernel::EventHandler
@@ -59,8 +60,8 @@ class KernelFollower final : public kernel::EventHandler {
   void on_bad_event(kernel::DecodeStatus why) override;
   void on_overrun(kernel::BufferGrowth growth, std::uint32_t buffer_size) override;
 
-  // Looks again at masters of new expectations and related flows, and for the masters of expectations that came before them.
-  // One question to the kernel each, until `budget_end`. True when it is through.
+  // Looks again at masters of new expectations and related flows, and for the masters of expectations that came before
+  // them. One question to the kernel each, until `budget_end`. True when it is through.
   bool catch_up(TimePoint budget_end);
 
   // Whether an expectation is to be synchronised: its helper is listed, and its master passes the filter.

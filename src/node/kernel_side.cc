@@ -61,8 +61,8 @@ Result<> KernelSide::start() {
 Result<> KernelSide::open_events() {
   const auto& options = c_.options.events;
   if (auto ok = c_.kernel.open_events(options); !ok) return ok;
-  // What our own writers change, the jobs tell the follower: no event is needed for it. (Statistics mode wants the events,
-  // for their counters.) The follower filters in any case: without the kernel's help it is only slower.
+  // What our own writers change, the jobs tell the follower: no event is needed for it. (Statistics mode wants the
+  // events, for their counters.) The follower filters in any case: without the kernel's help it is only slower.
   const bool in_kernel = filter().active() && c_.options.filter_in_kernel;
   const bool hide_own = c_.options.mode != Mode::statistics;
   if (in_kernel || hide_own) {
@@ -75,7 +75,8 @@ Result<> KernelSide::open_events() {
   if (options.reliable) c_.log.notice("reliable ctnetlink event delivery is ENABLED.");
   if (options.buffer_size == 0 || options.buffer_size > options.buffer_size_max) {
     c_.log.notice(
-        "NetlinkBufferSize is either not set or is greater than NetlinkBufferSizeMaxGrowth. Using current system buffer "
+        "NetlinkBufferSize is either not set or is greater than NetlinkBufferSizeMaxGrowth. Using current system "
+        "buffer "
         "size");
   }
   c_.log.notice("netlink event socket buffer size has been set to {} bytes", c_.kernel.event_stats().buffer_size);
@@ -108,7 +109,7 @@ Node::Read KernelSide::read_events() {
 
 std::optional<TimePoint> KernelSide::next_deadline() const {
   std::optional<TimePoint> first;
-  for (const auto& at : {resync_at_, poll_at_, catch_up_at_}) {
+  for (const auto& at : {resync_at_, poll_at_, catch_up_at_, purge_at_}) {
     if (at && (!first || *at < *first)) first = at;
   }
   return first;
@@ -119,6 +120,7 @@ void KernelSide::on_timer() {
   if (is_due(resync_at_, now)) mend(Load::mend);
   if (is_due(poll_at_, now)) poll();
   if (is_due(catch_up_at_, now)) catch_up();
+  if (is_due(purge_at_, now)) purge();
 }
 
 void KernelSide::after_overrun() {
@@ -132,8 +134,8 @@ void KernelSide::mend(Load load) {
   }
   ++resyncs_;
   const Scope scope{.flows = true, .expectations = c_.store.keeps_expectations()};
-  mending_ = c_.jobs.add(
-      std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope, [this](const Error* error) {
+  mending_ =
+      c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope, [this](const Error* error) {
         log_error(error);
         mending_ = nullptr;
         if (std::exchange(mend_again_, false)) mend_soon();
@@ -201,7 +203,22 @@ void KernelSide::flush_done(const Error* error) {
   if (flush_ == nullptr) run_flush();
 }
 
+void KernelSide::schedule_purge() {
+  if (purge_at_) return;
+  const auto timeout = c_.options.purge_timeout;
+  c_.log.notice("flushing conntrack table in {} secs",
+                std::chrono::duration_cast<std::chrono::seconds>(timeout).count());
+  purge_at_ = c_.clock.now() + timeout;
+}
+
+void KernelSide::purge() {
+  c_.log.notice("flushing kernel conntrack table (scheduled)");
+  flush_kernel(Purpose::purge, [] {});
+  flush_store({.flows = true, .expectations = false}, [] {});
+}
+
 bool KernelSide::stop_purge() {
+  unschedule_purge();
   const auto is_purge = [](const Waiter& w) { return w.purpose == Purpose::purge; };
   const bool waited = std::erase_if(flush_after_, is_purge) != 0;
   const bool running = std::erase_if(flush_for_, is_purge) != 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The half of a node that looks at the kernel: filters, events, the first dump, resync after lost events, polling, and the
-// commands that concern the kernel's table and the internal store.
+// The half of a node that looks at the kernel: filters, events, the first dump, resync after lost events, polling, and
+// the commands that concern the kernel's table and the internal store.
 #pragma once
 
 #include <cstdint>
@@ -48,13 +48,16 @@ class KernelSide {
   // Deletes what passes the filter. A flush that is under way does not count: it may have passed what is meant.
   void flush_kernel(Purpose purpose, std::function<void()> on_done);
   Result<> flush_kernel_expectations();
-  // Stops or forgets purges; their on_done is not called. False if there was none.
+  // -t: a flush of the kernel's table and the store after PurgeTimeout, unless one is scheduled already.
+  void schedule_purge();
+  void unschedule_purge() { purge_at_.reset(); }
+  // Unschedules it, and stops it where it is under way; true if that was so.
   bool stop_purge();
   // When no -F is under way or waits: at once, or later.
   void when_flushed(std::function<void()> then);
 
-  // For who writes to the kernel: to be called with what has become of an entry, because the events of our own writers are
-  // not received; empty if they are.
+  // For who writes to the kernel: to be called with what has become of an entry, because the events of our own writers
+  // are not received; empty if they are.
   std::function<void(kernel::EventType, FlowRecord&)> written(kernel::Origin origin);
   std::function<void(kernel::EventType, Expectation&)> expectation_written(kernel::Origin origin);
 
@@ -74,6 +77,7 @@ class KernelSide {
   void mend(Load load);
   void mend_soon() { resync_at_ = c_.clock.now(); }
   void poll();
+  void purge();
   void catch_up();
   void run_flush();
   void flush_done(const Error* error);
@@ -86,6 +90,7 @@ class KernelSide {
   std::optional<TimePoint> resync_at_;
   std::optional<TimePoint> poll_at_;
   std::optional<TimePoint> catch_up_at_;
+  std::optional<TimePoint> purge_at_;
   bool own_events_hidden_ = false;
   bool polled_ = false;
   bool catching_up_ = false;

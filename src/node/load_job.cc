@@ -42,6 +42,7 @@ Job::State LoadJob::step_dump(kernel::DumpWhat what, TimePoint budget_end) {
     case kernel::DumpState::more:
     case kernel::DumpState::waiting:
       return State::more;
+    case kernel::DumpState::interrupted:  // only of a dump that is not repeatable
     case kernel::DumpState::failed:
       return finish(&dump_->error());
     case kernel::DumpState::done:

@@ -15,8 +15,8 @@ namespace ctsync::node {
 
 class LoadJob final : public Job, private kernel::DumpHandler {
  public:
-  // `on_done` gets the error if the kernel could not be read to the end; then nothing is taken for gone. It is not called
-  // when the job is cancelled.
+  // `on_done` gets the error if the kernel could not be read to the end; then nothing is taken for gone. It is not
+  // called when the job is cancelled.
   using OnDone = std::function<void(const Error* error)>;
 
   LoadJob(kernel::KernelTable& kernel, KernelFollower& follower, InternalStore& store, Load load, Scope scope,

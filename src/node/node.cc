@@ -37,27 +37,25 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
   } else {
     make_peer_side();
   }
-  kernel_side_ = std::make_unique<KernelSide>(
-      KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_});
+  kernel_side_ = std::make_unique<KernelSide>(KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_});
 }
 
 void Node::make_peer_side() {
   const bool expectations = options_.expectations;
-  const bool cached = options_.internal_cache;
-  peer_side_ = std::make_unique<PeerSide>(PeerSide::Context{.kernel = kernel_,
-                                                            .sink = sink_,
-                                                            .clock = clock_,
-                                                            .log = log_,
-                                                            .jobs = jobs_,
-                                                            .options = options_,
-                                                            .internal = cached ? &internal_ : nullptr,
-                                                            .internal_expectations =
-                                                                cached && expectations ? &internal_expectations_ : nullptr,
-                                                            .external = external_,
-                                                            .external_expectations =
-                                                                expectations ? &external_expectations_ : nullptr,
-                                                            .kernel_bulk = [this] { bulk_from_kernel(); }});
-  if (cached || peer_side_->notrack() == nullptr) {
+  const bool cached = options_.internal_cache || options_.mode != Mode::notrack;  // the others cannot do without
+  peer_side_ = std::make_unique<PeerSide>(
+      PeerSide::Context{.kernel = kernel_,
+                        .sink = sink_,
+                        .clock = clock_,
+                        .log = log_,
+                        .jobs = jobs_,
+                        .options = options_,
+                        .internal = cached ? &internal_ : nullptr,
+                        .internal_expectations = cached && expectations ? &internal_expectations_ : nullptr,
+                        .external = external_,
+                        .external_expectations = expectations ? &external_expectations_ : nullptr,
+                        .kernel_bulk = [this] { bulk_from_kernel(); }});
+  if (cached) {
     store_ = std::make_unique<SyncCache>(internal_, expectations ? &internal_expectations_ : nullptr,
                                          peer_side_->engine(), clock_);
     return;
@@ -90,7 +88,7 @@ bool Node::on_datagram(const replication::PeerAddress& from, std::span<const std
 }
 
 std::optional<TimePoint> Node::next_deadline() const {
-  auto first = earlier(kernel_side_->next_deadline(), purge_at_);
+  auto first = kernel_side_->next_deadline();
   if (peer_side_) first = earlier(first, peer_side_->next_deadline());
   if (bulk_ != nullptr) first = earlier(first, bulk_->wake_at());
   return first;
@@ -101,7 +99,6 @@ void Node::on_timer() {
   if (peer_side_) peer_side_->on_timer();
   const auto now = clock_.now();
   if (bulk_ != nullptr && bulk_->wake_at() && *bulk_->wake_at() <= now) bulk_->wake();
-  if (purge_at_ && *purge_at_ <= now) purge();
 }
 
 void Node::end_turn() {
@@ -136,7 +133,7 @@ void Node::bulk_from_kernel() {
 void Node::bulk_done(const Error* error) {
   bulk_ = nullptr;
   if (error != nullptr) log_.error("{}: the bulk update is not complete", error->text);
-  peer_side_->engine().kernel_bulk_done(clock_.now());
+  peer_side_->engine().kernel_bulk_done();
 }
 
 // --- Commands ---
@@ -164,7 +161,7 @@ void Node::on_command(const Command& command, const Client& client) {
       if (peer_side_) peer_side_->request_resync();
       break;
     case Verb::schedule_purge:
-      if (peer_side_) schedule_purge();
+      if (peer_side_) kernel_side_->schedule_purge();
       break;
     case Verb::list_resend_queue:
       if (!peer_side_) break;
@@ -184,7 +181,6 @@ void Node::commit(const Command& command, const Client& client) {
   log_.notice("committing {}", command.what == What::all     ? "all external caches"
                                : command.what == What::flows ? "conntrack cache"
                                                              : "expectation cache");
-  purge_at_.reset();
   if (kernel_side_->stop_purge()) {  // it would delete what is about to be committed
     log_.notice("the scheduled flush of the kernel conntrack table is stopped");
   }
@@ -218,13 +214,13 @@ void Node::flush_caches(const Command& command, const Client& client) {
     log_.error("ignoring flush command, commit still in progress");
     return client.finish();
   }
-  if (internal) purge_at_.reset();
+  if (internal) kernel_side_->unschedule_purge();
   log_.notice("flushing {}", command.side == Side::both       ? "caches"
                              : command.side == Side::internal ? "internal cache"
                                                               : "external cache");
   const Scope scope{.flows = true, .expectations = command.expectations()};
-  // The answer comes when both are through. With the internal cache disabled there is nothing to empty; conntrackd empties
-  // the kernel's own table here, and with it kills live connections (spec replication.md 9, item 21).
+  // The answer comes when both are through. With the internal cache disabled there is nothing to empty; conntrackd
+  // empties the kernel's own table here, and with it kills live connections (spec replication.md 9, item 21).
   const auto answer = std::make_shared<Answer>(client);
   if (internal) kernel_side_->flush_store(scope, [answer] {});
   if (external) peer_side_->flush_store(scope, [answer] {});
@@ -241,9 +237,9 @@ void Node::flush_kernel(const Command& command, const Client& client) {
 }
 
 void Node::resync_kernel(const Command& command, const Client& client) {
-  const Scope scope{.flows = command.flows(),
-                    .expectations = command.what == What::expectations ||
-                                    (command.what == What::all && options_.expectations)};
+  const Scope scope{
+      .flows = command.flows(),
+      .expectations = command.what == What::expectations || (command.what == What::all && options_.expectations)};
   if (!store_->keeps_flows()) {
     if (scope.flows) log_.notice("resync is unsupported in this mode");
     if (scope.expectations) log_.notice("resync is unsupported in this mode");
@@ -264,20 +260,6 @@ void Node::dump(const Command& command, const Client& client) {
   }
   if (!job) return client.finish();
   jobs_.add(std::move(job));
-}
-
-void Node::schedule_purge() {
-  if (purge_at_) return;
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(options_.purge_timeout).count();
-  log_.notice("flushing conntrack table in {} secs", seconds);
-  purge_at_ = clock_.now() + options_.purge_timeout;
-}
-
-void Node::purge() {
-  purge_at_.reset();
-  log_.notice("flushing kernel conntrack table (scheduled)");
-  kernel_side_->flush_kernel(KernelSide::Purpose::purge, [] {});
-  kernel_side_->flush_store({.flows = true, .expectations = false}, [] {});
 }
 
 // --- For people ---

@@ -59,14 +59,20 @@ void PeerSide::make_store() {
 }
 
 void PeerSide::started() {
-  ask_when_heard_ = c_.options.resync_at_start == AskAtStart::when_heard;
-  if (c_.options.resync_at_start == AskAtStart::at_once) request_resync();
+  switch (c_.options.resync_at_start) {
+    case AskAtStart::never:
+      return;
+    case AskAtStart::at_once:
+      return request_resync(replication::Ask::now);
+    case AskAtStart::when_heard:
+      return request_resync(replication::Ask::when_heard);
+  }
 }
 
-void PeerSide::request_resync() {
+void PeerSide::request_resync(replication::Ask when) {
   if (c_.options.mode == Mode::alarm) return;  // has no such message
   c_.log.notice("resync requested");
-  engine_->request_resync(c_.clock.now());
+  engine_->request_resync(c_.clock.now(), when);
 }
 
 // --- The link ---
@@ -92,7 +98,6 @@ bool PeerSide::on_datagram(const replication::PeerAddress& from, std::span<const
         break;
     }
   }
-  if (heard && std::exchange(ask_when_heard_, false)) request_resync();
   return heard;
 }
 
@@ -144,7 +149,8 @@ std::string PeerSide::name_of(replication::PeerId peer) const {
 void PeerSide::tell(RateLimit& limit, Level level, const std::string& text) {
   if (!limit.allow(c_.clock.now())) return;
   c_.log.write(level, text);
-  if (const auto n = limit.held_back(); n != 0) c_.log.write(level, fmt::format("{} more such messages were held back", n));
+  if (const auto n = limit.held_back(); n != 0)
+    c_.log.write(level, fmt::format("{} more such messages were held back", n));
 }
 
 void PeerSide::resync_requested(replication::PeerId) {
@@ -172,6 +178,27 @@ void PeerSide::cannot_repeat(replication::PeerId peer, std::uint32_t from, std::
        fmt::format("peer {} asks for messages {} to {}, of which some were given up; it may lack flows until the next "
                    "bulk",
                    name_of(peer), from, to));
+}
+
+void PeerSide::freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
+  tell(freed_limit_, Level::warning,
+       fmt::format(
+           "peer {} asks for messages {} to {}, which other peers have acknowledged already; it may lack flows until "
+           "the next bulk",
+           name_of(peer), from, to));
+}
+
+void PeerSide::freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) {
+  tell(freed_limit_, Level::warning,
+       fmt::format(
+           "peer {} has started anew, which gave up messages {} to {} that peer {} had not acknowledged; that one may "
+           "lack flows until the next bulk",
+           name_of(by), from, to, name_of(other)));
+}
+
+void PeerSide::peer_asks_too_much(replication::PeerId peer) {
+  tell(too_much_limit_, Level::warning,
+       fmt::format("peer {} asks for more at once than can be answered, a part is dropped", name_of(peer)));
 }
 
 // --- For people ---

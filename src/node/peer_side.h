@@ -49,7 +49,7 @@ class PeerSide final : private replication::Events {
   void on_timer();
   void end_turn();
 
-  void request_resync();
+  void request_resync(replication::Ask when = replication::Ask::now);
   void bulk_send() { engine_->start_bulk(c_.clock.now()); }
   void flush_store(Scope scope, std::function<void()> on_done) { flusher_.start(scope, std::move(on_done)); }
   // The job that lists the resend queue to the client and finishes it; nothing but in FT-FW.
@@ -76,6 +76,10 @@ class PeerSide final : private replication::Events {
   void resend_queue_overflow() override;
   void cannot_repeat(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
 
+  void freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
+  void freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) override;
+  void peer_asks_too_much(replication::PeerId peer) override;
+
   void make_engine();
   void make_store();
   void take(const wire::Message& m);
@@ -92,7 +96,6 @@ class PeerSide final : private replication::Events {
   ExternalCache* cache_ = nullptr;
   Injection* injection_ = nullptr;
   CacheFlusher<ExternalStore> flusher_;
-  bool ask_when_heard_ = false;
   FlowRecord record_;
   // Any of these a stranger can cause as often as it likes.
   RateLimit resync_limit_{std::chrono::seconds(1)};
@@ -100,6 +103,8 @@ class PeerSide final : private replication::Events {
   RateLimit gap_limit_{std::chrono::seconds(10)};
   RateLimit overflow_limit_{std::chrono::seconds(10)};
   RateLimit repeat_limit_{std::chrono::seconds(10)};
+  RateLimit freed_limit_{std::chrono::seconds(10)};
+  RateLimit too_much_limit_{std::chrono::seconds(10)};
 };
 
 }  // namespace ctsync::node

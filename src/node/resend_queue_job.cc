@@ -24,14 +24,14 @@ Job::State ResendQueueJob::step(TimePoint budget_end) {
   for (;;) {
     if (!client_.connected()) return State::done;
     if (client_.full()) return State::waiting;
-    const auto listed = engine_.list_unacknowledged(
-        next_, std::min(left_, kAtOnce), [this](bool is_control, std::uint32_t seq, std::uint8_t flags) {
-          if (is_control) {
-            text::append_resend_control(text_, seq, flags);
-          } else {
-            text::append_resend_object(text_, seq);
-          }
-        });
+    const auto listed = engine_.list_unacknowledged(next_, std::min(left_, kAtOnce),
+                                                    [this](bool is_control, std::uint32_t seq, std::uint8_t flags) {
+                                                      if (is_control) {
+                                                        text::append_resend_control(text_, seq, flags);
+                                                      } else {
+                                                        text::append_resend_object(text_, seq);
+                                                      }
+                                                    });
     client_.write(text_);
     text_.clear();
     left_ -= listed;

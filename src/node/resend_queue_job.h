@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `-s rsqueue`: lists the messages that wait for their acknowledgement (spec cli.md 7.9), in slices, as fast as the client
-// reads. What is acknowledged meanwhile is left out.
+// `-s rsqueue`: lists the messages that wait for their acknowledgement (spec cli.md 7.9), in slices, as fast as the
+// client reads. What is acknowledged meanwhile is left out.
 #pragma once
 
 #include <cstdint>

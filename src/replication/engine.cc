@@ -96,7 +96,21 @@ void Engine::done_with(NodeRef n) {
   }
 }
 
-// --- Bulk send ---
+// --- Resync and bulk send ---
+
+void Engine::request_resync(TimePoint now, Ask when) {
+  if (!knows_resync()) return;
+  const bool anybody = std::ranges::any_of(
+      peers_.all(), [now](const Peer& p) { return p.used && now - p.last_heard < ResyncRequest::kHeardLately; });
+  resync_.open(now, anybody ? Ask::once : when);
+  ask_if_due(now);
+}
+
+void Engine::ask_if_due(TimePoint now) {
+  if (!resync_.is_due(now)) return;
+  queue_control(wire::flag::kResync);
+  resync_.asked(now);
+}
 
 void Engine::begin_bulk(TimePoint now) {
   if (bulk_.active) {
@@ -107,6 +121,7 @@ void Engine::begin_bulk(TimePoint now) {
   bulk_wanted_ = false;
   bulk_started_ = now;
   if (context_.flows == nullptr) {
+    bulk_ = {.active = true, .from_kernel = true};
     context_.events.kernel_bulk_wanted();
     return;
   }
@@ -125,18 +140,23 @@ void Engine::answer_resync(PeerId peer, TimePoint now) {
 
 // The next object to send, nothing when the walk is over or has looked at enough slots for this time.
 NodeRef Engine::next_of_bulk(std::uint32_t& scanned) {
-  // Dead objects in no queue are gone from the table, so a dead one found here waits for its acknowledgement.
+  // Dead objects in no queue are gone from the table, so a dead one found here waits for its acknowledgement, or to be
+  // released.
+  const auto goes = [this](NodeRef n, table::FlowState state, table::Queue queue) {
+    if (state == table::FlowState::free || queue == table::Queue::transmit) return false;
+    return state != table::FlowState::dead || !is_settled(n);
+  };
   while (bulk_.flow < bulk_.flow_end) {
     if (scanned++ == kScanLimit) return {};
     const table::FlowId id = bulk_.flow++;
     const auto& slot = context_.flows->slot(id);
-    if (slot.state != table::FlowState::free && slot.queue != table::Queue::transmit) return {Kind::flow, id};
+    if (goes({Kind::flow, id}, slot.state, slot.queue)) return {Kind::flow, id};
   }
   while (bulk_.expectation < bulk_.expectation_end) {
     if (scanned++ == kScanLimit) return {};
     const table::ExpectId id = bulk_.expectation++;
     const auto& slot = context_.expectations->slot(id);
-    if (slot.state != table::FlowState::free && slot.queue != table::Queue::transmit) return {Kind::expectation, id};
+    if (goes({Kind::expectation, id}, slot.state, slot.queue)) return {Kind::expectation, id};
   }
   bulk_.active = false;
   return {};
@@ -181,7 +201,10 @@ bool Engine::send_data(wire::Packer& packer, TimePoint now) {
   bool any = false;
   while (room + slice_left_ != 0) {
     NodeRef n = transmit_.pop_front();
-    if (!n && bulk_.active) n = next_of_bulk(scanned);
+    if (!n && bulk_.active && !bulk_.from_kernel) {
+      bulk_held_until_ = bulk_held_until(now);
+      if (!bulk_held_until_) n = next_of_bulk(scanned);
+    }
     if (!n) break;
     unlink(n);  // of the bulk, out of the resend queue
     send_object(packer, n, now);
@@ -193,9 +216,12 @@ bool Engine::send_data(wire::Packer& packer, TimePoint now) {
 
 void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   bool any = false;
+  work_on(now);
+  ask_if_due(now);
   for (; !control_.empty(); any = true) send_control(packer, now);
   if (bulk_wanted_ && !bulk_.active && now - *bulk_started_ >= kBulkSpacing) begin_bulk(now);
   congested_at_.reset();
+  bulk_held_until_.reset();
   if (congested) {
     congested_at_ = now;
   } else if (send_data(packer, now)) {
@@ -210,13 +236,15 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
 
 std::optional<TimePoint> Engine::next_deadline() const {
   std::optional<TimePoint> t;
-  if (!control_.empty() || !transmit_.empty() || bulk_.active) {
+  if (!control_.empty() || !transmit_.empty() || (bulk_.active && !bulk_.from_kernel)) {
     t = congested_at_ ? *congested_at_ + kCongestedPause : slice_start_ + slice().interval;
   }
+  if (bulk_held_until_ && control_.empty() && transmit_.empty()) t = bulk_held_until_;
   if (bulk_wanted_ && !bulk_.active) {
     const TimePoint again = *bulk_started_ + kBulkSpacing;
     t = t ? std::min(*t, again) : again;
   }
+  if (const auto again = resync_.deadline()) t = t ? std::min(*t, *again) : *again;
   return t;
 }
 

@@ -11,6 +11,9 @@ using wire::ControlKind;
 
 namespace {
 
+// What a look-up by number counts among the steps of a turn.
+constexpr std::uint32_t kLookUpSteps = 16;
+
 // A jump is confirmed by a number at most this far behind it: some messages may be lost there, too.
 constexpr std::uint32_t kJumpSuccessors = 1024;
 
@@ -33,7 +36,10 @@ bool is_well_formed(const wire::Message& m) {
 
 FtFw::FtFw(const EngineContext& context, const EngineOptions& options, TimePoint now)
     : Engine(context, options, now),
-      resend_(nodes_, table::Queue::resend),
+      resend_(nodes_),
+      settled_(options.first_sequence),
+      dead_from_(options.first_sequence),
+      now_(now),
       alive_at_(now + kAliveInterval),
       acked_(options.first_sequence) {
   options_.ack_window = std::max<std::uint32_t>(options_.ack_window, 1);
@@ -43,6 +49,7 @@ FtFw::FtFw(const EngineContext& context, const EngineOptions& options, TimePoint
 
 Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) {
   if (!is_well_formed(m)) return Verdict::bad;
+  now_ = now;
   Peer& p = peer_of(from, m.header, now);
   p.last_heard = now;
   hear_flags(p, m.header, now);
@@ -50,6 +57,7 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   take(p, m, now);
   p.said_hello = (m.header.flags & wire::flag::kHello) != 0;
   if (p.said_hello) p.hello_at = now;
+  note_heard(p, m, now);
   if (wire::is_data(m.header.type)) return Verdict::accept_data;
   digest(p, m, now);
   return Verdict::consumed;
@@ -62,6 +70,18 @@ Peer& FtFw::peer_of(const PeerAddress& from, const wire::Header& h, TimePoint no
   p.last_accepted = now;
   context_.events.peer_appeared(peers_.id(p));
   return p;
+}
+
+// Whether a request for a resync was answered, or has to be made again (see ResyncRequest).
+void FtFw::note_heard(const Peer& p, const wire::Message& m, TimePoint now) {
+  const bool deaf = (m.header.flags & (wire::flag::kHello | wire::flag::kHelloBack)) == wire::flag::kHello;
+  const bool fresh = m.header.seq == p.session_start && p.said_hello;
+  if (fresh) resync_.forgotten(now);  // its hello has emptied the resend queue
+  if (wire::is_data(m.header.type) && !(fresh && deaf)) {
+    resync_.data_heard(now);
+  } else {
+    resync_.heard(now);
+  }
 }
 
 void FtFw::hear_flags(Peer& p, const wire::Header& h, TimePoint now) {
@@ -85,8 +105,25 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
     p.ack_start = seq;
     p.window = options_.ack_window - 1;
   }
-  p.acked.reset();
-  forget_resend();
+  p.acked = next_seq_;
+  forget_resend(p);
+}
+
+// The peer itself needs nothing that was sent before its hello. If others do, that is told.
+void FtFw::forget_resend(const Peer& by) {
+  const NodeRef first = resend_.first_from(settled_);
+  if (!first) return;
+  const std::uint32_t last = next_seq_ - 1;
+  for (const Peer& p : peers_.all()) {
+    if (&p == &by || !is_live(p)) continue;
+    const std::uint32_t from = p.acked.value_or(resend_.seq(first));
+    if (!is_after(from, last)) context_.events.freed_by_hello(peers_.id(by), peers_.id(p), from, last);
+  }
+  settled_ = next_seq_;
+  repeats_.clear();
+  overflow_told_ = false;
+  given_up_.reset();
+  work();
 }
 
 // Whether a message with this number is to be used: not old, and no jump that may be an error.
@@ -96,13 +133,31 @@ bool FtFw::may_take(Peer& p, std::uint32_t seq, TimePoint now) {
     case Relation::expected:
       return true;
     case Relation::after:
-      return seq - p.expected() <= kBelievableGap || believes_jump(p, seq);
-    default:
+      if (seq - p.expected() > kBelievableGap && !believes_jump(p, seq)) return false;
       break;
+    case Relation::before:
+      if (went_back(p, seq, now)) break;
+      ++context_.receive_stats.before;
+      return false;
   }
-  if (went_back(p, seq, now)) return true;
-  ++context_.receive_stats.before;
+  if (may_answer(p, 2)) return true;
+  context_.events.peer_asks_too_much(peers_.id(p));
   return false;
+}
+
+// A gap that cannot be answered now is not seen: its message counts as lost, and the next one shows it again. So nobody
+// makes the queue of control messages grow faster than it is sent.
+bool FtFw::may_answer(Peer& p, std::uint32_t messages) const {
+  if (p.answers_turn != turn_) {
+    p.answers_turn = turn_;
+    p.answers = 0;
+  }
+  return p.answers + messages <= kAnswersPerTurn && control_.length() + messages <= kControlLimit;
+}
+
+void FtFw::answer(Peer& p, std::uint8_t flags, std::uint32_t from, std::uint32_t to) {
+  ++p.answers;
+  queue_control(flags, from, to);
 }
 
 bool FtFw::believes_jump(Peer& p, std::uint32_t seq) {
@@ -141,8 +196,8 @@ void FtFw::take(Peer& p, const wire::Message& m, TimePoint now) {
     p.ack_start = seq;
     p.ack_pending = true;
   }
-  if (p.window <= 1 && !endless_to_acknowledge(m)) {
-    queue_control(wire::flag::kAck, p.ack_start, seq);
+  if (p.window <= 1 && !endless_to_acknowledge(m) && may_answer(p, 1)) {
+    answer(p, wire::flag::kAck, p.ack_start, seq);
     p.window = options_.ack_window;
     p.ack_pending = false;
   } else if (p.window > 1) {
@@ -153,14 +208,15 @@ void FtFw::take(Peer& p, const wire::Message& m, TimePoint now) {
   p.last_accepted = now;
   p.jump.reset();
   p.old_count = 0;
+  ++p.accepted;
 }
 
 // Acknowledges what came before the gap, asks for what is missing. `seq` opens a new window as its first message.
 void FtFw::close_before_gap(Peer& p, std::uint32_t seq) {
   context_.receive_stats.lost += seq - p.expected();
   context_.events.gap_seen(peers_.id(p), p.expected(), seq - 1);
-  if (p.ack_pending) queue_control(wire::flag::kAck, p.ack_start, p.last);
-  queue_control(wire::flag::kNack, p.expected(), seq - 1);
+  if (p.ack_pending) answer(p, wire::flag::kAck, p.ack_start, p.last);
+  answer(p, wire::flag::kNack, p.expected(), seq - 1);
   p.ack_pending = false;
   p.window = options_.ack_window;
 }
@@ -180,81 +236,172 @@ void FtFw::digest(Peer& p, const wire::Message& m, TimePoint now) {
 
 void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) {
   if (!is_before(to, next_seq_)) return;  // numbers not sent yet: meant for another node, or for our former self
-  if (!resend_.empty()) {
-    const std::uint32_t known = p.acked.value_or(nodes_.link(resend_.front()).seq);
-    if (is_after(from, known)) repeat(known, from - 1);
+  if (const NodeRef first = resend_.first_from(settled_)) {
+    const std::uint32_t known = p.acked.value_or(resend_.seq(first));
+    if (is_after(from, known) && !want_repeat(p, known, from - 1)) return;  // its next ACK shows it again
   }
   if (!p.acked || is_after(to + 1, *p.acked)) p.acked = to + 1;
-
-  for (NodeRef n = first_from(from); n && !is_after(nodes_.link(n).seq, to);) {
-    const NodeRef next = resend_.next(n);
-    resend_.remove(n);
-    done_with(n);
-    n = next;
-  }
-  if (resend_.length() <= options_.resend_queue_size / 2) overflow_told_ = false;
+  if (resync_seq_ && !is_before(*resync_seq_, from) && !is_after(*resync_seq_, to)) resync_.answered();
   if (is_after(to + 1, acked_)) {
     acked_ = to + 1;
     acked_at_ = now;
   }
+  settle();
+  work();
+  if (resend_length() <= options_.resend_queue_size / 2) overflow_told_ = false;
 }
 
 void FtFw::on_nack(Peer& p, std::uint32_t from, std::uint32_t to) {
   // As with ACK. Two nodes that believed a damaged number would ask each other for everything without end, because such
   // a NACK is itself repeated. What is really missing the next ACK shows.
   if (!is_before(to, next_seq_)) return;
-  if (given_up_ && !is_after(from, *given_up_)) context_.events.cannot_repeat(peers_.id(p), from, to);
-  repeat(from, to);
+  if (!want_repeat(p, from, to)) return;
+  if (p.acked && !is_after(from, *p.acked) && is_after(to + 1, *p.acked)) p.acked = to + 1;
+  work();
 }
 
 // --- The resend queue: ascending numbers ---
 
-// The first element with this number or a later one. The search starts at the end that is nearer in the usual cases.
-NodeRef FtFw::first_from(std::uint32_t seq) {
-  const auto number = [this](NodeRef n) { return nodes_.link(n).seq; };
-  if (resend_.empty() || !is_before(number(resend_.front()), seq)) return resend_.front();
-  NodeRef found;
-  for (NodeRef n = resend_.back(); n && !is_before(number(n), seq); n = resend_.previous(n)) found = n;
-  return found;
+// False: there is too much to repeat already, and nothing was done.
+bool FtFw::want_repeat(const Peer& p, std::uint32_t from, std::uint32_t to) {
+  if (!add_repeat(from, to)) {
+    context_.events.peer_asks_too_much(peers_.id(p));
+    return false;
+  }
+  tell_what_is_gone(p, from, to);
+  return true;
 }
 
-void FtFw::repeat(std::uint32_t from, std::uint32_t to) {
-  for (NodeRef n = first_from(from); n && !is_after(nodes_.link(n).seq, to);) {
-    const NodeRef next = resend_.next(n);
-    resend_.remove(n);
-    (n.kind() == Kind::control ? control_ : transmit_).push_back(n);
-    n = next;
+bool FtFw::add_repeat(std::uint32_t from, std::uint32_t to) {
+  for (Range& r : repeats_) {
+    if (is_after(from, r.to + 1) || is_before(to + 1, r.from)) continue;
+    if (is_before(from, r.from)) r.from = from;
+    if (is_after(to, r.to)) r.to = to;
+    return true;
+  }
+  if (repeats_.size() == kMaxRepeats) return false;
+  repeats_.push_back({from, to});
+  return true;
+}
+
+void FtFw::tell_what_is_gone(const Peer& p, std::uint32_t from, std::uint32_t to) {
+  if (given_up_ && !is_after(from, *given_up_)) context_.events.cannot_repeat(peers_.id(p), from, to);
+  if (!is_before(from, settled_)) return;
+  const bool others = std::ranges::any_of(
+      peers_.all(), [&](const Peer& q) { return &q != &p && is_live(q) && q.acked && is_after(*q.acked, from); });
+  if (!others) return;
+  context_.events.freed_by_others(peers_.id(p), from, is_before(to, settled_) ? to : settled_ - 1);
+}
+
+// What was acknowledged is settled, unless it is still to be repeated. (What one ACK skips is repeated, so everything
+// before the highest number acknowledged either has arrived or is sent again.)
+void FtFw::settle() {
+  std::uint32_t before = acked_;
+  for (const Range& r : repeats_) {
+    if (is_before(r.from, before)) before = r.from;
+  }
+  if (is_after(before, settled_)) settled_ = before;
+}
+
+bool FtFw::is_settled(NodeRef n) const { return is_before(resend_.seq(n), settled_); }
+
+// As much as is left to do, and as a turn may take.
+void FtFw::work() {
+  if (!repeats_.empty()) {
+    while (!repeats_.empty() && steps_left_ != 0 && repeat(repeats_.front())) repeats_.erase(repeats_.begin());
+    settle();
+  }
+  for (; steps_left_ != 0 && !resend_.empty() && is_settled(resend_.front()); --steps_left_) {
+    const NodeRef n = resend_.front();
+    take_out(n);
+    done_with(n);
   }
 }
 
-void FtFw::forget_resend() {
-  while (const NodeRef n = resend_.pop_front()) done_with(n);
-  overflow_told_ = false;
-  given_up_.reset();
+void FtFw::work_on(TimePoint now) {
+  now_ = now;
+  work();
+  ++turn_;
+  steps_left_ = kStepsPerTurn;
 }
 
-void FtFw::drop_oldest() {
-  const NodeRef n = resend_.pop_front();
-  given_up_ = nodes_.link(n).seq;
+// Whether all of the range is done; else it begins where to go on.
+bool FtFw::repeat(Range& r) {
+  NodeRef n = resend_.first_from(is_before(r.from, settled_) ? settled_ : r.from);
+  steps_left_ -= std::min(steps_left_, kLookUpSteps);
+  for (; n && !is_after(resend_.seq(n), r.to); --steps_left_) {
+    if (steps_left_ == 0) {
+      r.from = resend_.seq(n);
+      return false;
+    }
+    const NodeRef next = resend_.next(n);
+    take_out(n);
+    (n.kind() == Kind::control ? control_ : transmit_).push_back(n);
+    n = next;
+  }
+  return true;
+}
+
+void FtFw::take_out(NodeRef n) {
+  resend_.remove(n);
+  if (n.kind() == Kind::control) --controls_kept_;
+}
+
+void FtFw::make_room() {
+  const NodeRef n = resend_.front();
+  if (is_settled(n)) {
+    take_out(n);
+    done_with(n);
+  } else {
+    give_up(n);
+  }
+}
+
+void FtFw::give_up(NodeRef n) {
+  const std::uint32_t seq = resend_.seq(n);
+  take_out(n);
   ++no_space_;
-  if (!overflow_told_) context_.events.resend_queue_overflow();
-  overflow_told_ = true;
+  if (n.kind() != Kind::control) {
+    if (!given_up_ || is_after(seq, *given_up_)) given_up_ = seq;
+    if (!overflow_told_ && is_lacked(seq)) {
+      overflow_told_ = true;
+      context_.events.resend_queue_overflow();
+    }
+  }
   done_with(n);
+}
+
+// Whether some peer that we hear has not acknowledged this number.
+bool FtFw::is_lacked(std::uint32_t seq) const {
+  return std::ranges::any_of(peers_.all(),
+                             [&](const Peer& p) { return is_live(p) && (!p.acked || !is_after(*p.acked, seq)); });
 }
 
 bool FtFw::release_one_dead() {
   if (context_.flows->total() == context_.flows->live()) return false;
-  while (const NodeRef n = resend_.front()) {
-    const bool dead = is_dead(n);
-    drop_oldest();
-    if (dead) return true;
+  NodeRef n = resend_.first_from(dead_from_);
+  for (; n && steps_left_ != 0; n = resend_.next(n), --steps_left_) {
+    if (n.kind() != Kind::flow || !is_dead(n)) continue;
+    dead_from_ = resend_.seq(n) + 1;
+    if (!is_settled(n)) {
+      give_up(n);
+    } else {
+      take_out(n);
+      done_with(n);
+    }
+    return true;
+  }
+  if (n) {
+    dead_from_ = resend_.seq(n);
+  } else if (!resend_.empty()) {  // from the front again
+    dead_from_ = resend_.seq(resend_.front());
   }
   return false;
 }
 
 void FtFw::unlink(NodeRef n) {
   if (nodes_.queue(n) == table::Queue::resend) {
-    resend_.remove(n);
+    take_out(n);
   } else {
     Engine::unlink(n);
   }
@@ -272,28 +419,43 @@ std::uint8_t FtFw::next_flags() {
 }
 
 void FtFw::sent(NodeRef n, std::uint32_t seq, TimePoint) {
-  if (n.kind() == Kind::control && nodes_.control(n).flags == wire::flag::kAlive) {
-    done_with(n);
-    return;
+  if (n.kind() == Kind::control) {
+    // A flood of questions must not fill the queue with answers.
+    if (nodes_.control(n).flags == wire::flag::kAlive || controls_kept_ == bulk_share()) return done_with(n);
+    ++controls_kept_;
+    if (nodes_.control(n).flags == wire::flag::kResync) resync_seq_ = seq;
   }
-  nodes_.link(n).seq = seq;
-  resend_.push_back(n);
-  while (resend_.length() > options_.resend_queue_size) drop_oldest();
+  resend_.push_back(n, seq);
+  while (resend_.length() > options_.resend_queue_size) make_room();
 }
+
+// Half the queue: the other half is for what happens meanwhile, and for what must be repeated.
+std::uint32_t FtFw::bulk_share() const { return std::max<std::uint32_t>(options_.resend_queue_size / 2, 1); }
 
 std::uint32_t FtFw::window_room(TimePoint now) const {
   if (!acked_at_ || now - *acked_at_ > kAckIsFresh) return 0;
-  const std::uint32_t in_flight = std::min(resend_.length(), next_seq_ - acked_);
-  return in_flight < kFlightLimit ? kFlightLimit - in_flight : 0;
+  const std::uint32_t in_flight = std::min(resend_length(), next_seq_ - acked_);
+  const std::uint32_t limit = std::min(kFlightLimit, bulk_share());
+  return in_flight < limit ? limit - in_flight : 0;
 }
 
-void FtFw::request_resync(TimePoint) { queue_control(wire::flag::kResync); }
+// A bulk must not push its own messages out of the queue while acknowledgements come, or may yet come.
+std::optional<TimePoint> FtFw::bulk_held_until(TimePoint now) const {
+  if (resend_.length() < bulk_share()) return std::nullopt;
+  const TimePoint patience = std::max(bulk_began(), acked_at_.value_or(bulk_began())) + kAckIsFresh;
+  if (now >= patience) return std::nullopt;
+  const bool anybody = std::ranges::any_of(peers_.all(), [this](const Peer& p) { return is_live(p); });
+  return anybody ? std::optional(patience) : std::nullopt;
+}
 
 std::optional<TimePoint> FtFw::next_deadline() const {
+  const bool work_left = !repeats_.empty() || (!resend_.empty() && is_settled(resend_.front()));
+  if (work_left) return now_;
   return std::min(alive_at_, Engine::next_deadline().value_or(alive_at_));
 }
 
 void FtFw::on_timer(TimePoint now) {
+  now_ = now;
   if (now < alive_at_) return;
   bool any = false;
   for (Peer& p : peers_.all()) {

@@ -41,12 +41,15 @@ Verdict Notrack::on_message(const PeerAddress& from, const wire::Message& m, Tim
   }
   p->received = true;
   p->last = h.seq;
-  if (data) return Verdict::accept_data;
+  ++p->accepted;
+  if (data) {
+    resync_.data_heard(now);
+    return Verdict::accept_data;
+  }
+  resync_.heard(now);
   if (kind == ControlKind::resync) answer_resync(peers_.id(*p), now);
   return Verdict::consumed;
 }
-
-void Notrack::request_resync(TimePoint) { queue_control(wire::flag::kResync); }
 
 std::optional<TimePoint> Notrack::next_deadline() const {
   return std::min(alive_at_, Engine::next_deadline().value_or(alive_at_));

@@ -2,6 +2,7 @@
 #include "ctsync/replication/peers.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "ctsync/replication/sequence.h"
 
@@ -67,7 +68,12 @@ Peer* Peers::find(const PeerAddress& from, const wire::Header& h, TimePoint now)
 
 Peer& Peers::add(const PeerAddress& from, TimePoint now) {
   auto room = std::ranges::find_if(peers_, [](const Peer& p) { return !p.used; });
-  if (room == peers_.end()) room = std::ranges::min_element(peers_, {}, &Peer::last_heard);
+  if (room == peers_.end()) {
+    room = std::ranges::min_element(peers_, {}, [now](const Peer& p) {
+      const bool gone = now - p.last_heard > kGone;
+      return std::tuple(gone ? 0 : p.accepted, p.last_heard);
+    });
+  }
   *room = Peer{};
   room->used = true;
   room->link = from.link;

@@ -8,8 +8,8 @@
 namespace ctsync::text {
 namespace {
 
-// What conntrackd counts and what cannot happen here: there are no child processes, a message that we make is good, and an
-// entry that is not found is no event of a cache.
+// What conntrackd counts and what cannot happen here: there are no child processes, a message that we make is good, and
+// an entry that is not found is no event of a cache.
 constexpr int kNever = 0;
 
 template <typename... A>

@@ -24,9 +24,9 @@ void Packer::set_buffer_size(std::size_t buffer_size) {
   // After a complete batch there must be room for one more datagram and for the message that does not fit into it.
   const auto need = std::max(kArenaSize, 2 * (buffer_size + kMaxEncodedSize));
   if (need <= arena_size_) return;
-  send_closed();
   auto larger = std::make_unique_for_overwrite<std::uint8_t[]>(need);
   if (end_ != 0) std::memcpy(larger.get(), arena_.get(), end_);
+  for (auto& d : std::span(closed_).first(closed_count_)) d = {larger.get() + (d.data() - arena_.get()), d.size()};
   arena_ = std::move(larger);
   arena_size_ = need;
 }

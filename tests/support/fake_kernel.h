@@ -32,6 +32,7 @@ class FakeKernel : public kernel::KernelTable {
   std::function<int(Step, const Flow&)> fault = [](Step, const Flow&) { return 0; };
   std::function<int(Step, const Expectation&)> expectation_fault = [](Step, const Expectation&) { return 0; };
   bool remembers_writes = true;
+  bool knows_its_flows = false;  // updates in place what it has of the same flow, as the real writers do
   std::vector<std::pair<kernel::WriteOp, FlowRecord>> written;  // in order, done or not
   int batches = 0;                                              // finish() with something to do
   std::size_t dump_part = 1000;                                 // entries a step of a dump
@@ -47,7 +48,8 @@ class FakeKernel : public kernel::KernelTable {
   Result<> set_event_filter(const FlowFilter&, bool) override { return {}; }
   void read_events(std::uint32_t, kernel::EventHandler&) override {}
   const kernel::EventStats& event_stats() const override { return stats_; }
-  Result<std::unique_ptr<kernel::Dump>> dump(kernel::DumpWhat what, Family = Family::none, bool = false) override {
+  using KernelTable::dump;
+  Result<std::unique_ptr<kernel::Dump>> dump(kernel::DumpWhat what, const kernel::DumpOptions&) override {
     return std::make_unique<FakeDump>(*this, what);
   }
   Result<bool> get(const Tuple& orig, FlowRecord& out) override {
@@ -193,6 +195,11 @@ class FakeKernel : public kernel::KernelTable {
       if (result.error == EEXIST) replace(result, r);
     }
     void replace(kernel::WriteResult& result, const FlowRecord& r) {
+      const auto it = kernel_.flows.find(r.flow.orig);
+      if (kernel_.knows_its_flows && it != kernel_.flows.end() && same_nat(it->second.flow, r.flow)) {
+        result.phase = kernel::WritePhase::update;
+        if (update(r) == 0) return;
+      }
       result.phase = kernel::WritePhase::destroy;
       Flow any = r.flow;
       any.present &= ~has::kId;

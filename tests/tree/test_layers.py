@@ -48,6 +48,13 @@ def table():
     return re.findall(r"^\| `(\w+)` \|", text.split("\n## The layers\n", 1)[1].split("\n## ", 1)[0], re.MULTILINE)
 
 
+def drawing():
+    """What the drawing of doc/architecture.md says that each layer uses."""
+    return {name: sorted(others.split()) for name, others in
+            re.findall(r"^    (\w+)(?: +--> ([\w ]+))?$", tree.read("doc/architecture.md").split("\nWhat each layer uses", 1)[1]
+                       .split("\n## ", 1)[0], re.MULTILINE)}
+
+
 class Layers(unittest.TestCase):
     def setUp(self):
         self.order, self.depends = order(), depends()
@@ -59,6 +66,9 @@ class Layers(unittest.TestCase):
         self.assertEqual(sorted(self.order), sorted(self.depends))
         self.assertEqual(sorted(self.order), sorted({path.parent.name for path in tree.files("include/ctsync/*/*")}))
         self.assertEqual(sorted(self.order), sorted({path.parent.name for path in tree.files("src/*/*")}))
+
+    def test_the_drawing_is_that_of_the_build(self):
+        self.assertEqual({layer: sorted(others) for layer, others in self.depends.items()}, drawing())
 
     def test_a_layer_depends_on_layers_before_it(self):
         wrong = [(layer, other) for layer, others in self.depends.items() for other in others

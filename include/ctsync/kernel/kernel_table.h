@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 
 #include "ctsync/base/clock.h"
 #include "ctsync/base/result.h"
@@ -60,11 +59,20 @@ class EventHandler {
 
 enum class DumpWhat : std::uint8_t { flows, expectations };
 
+struct DumpOptions {
+  Family family = Family::none;  // none = both
+  DecodeOptions decode{};
+  // Whether an entry may be handed over again when the dump has to be started again. If not (a listing that is
+  // printed), a dump that the kernel reports as interrupted goes on to its end, which is `interrupted`, not `done`.
+  bool repeatable = true;
+};
+
 enum class DumpState : std::uint8_t {
-  more,     // the budget is used up: call again in the next turn
-  waiting,  // call again when fd() is readable
-  done,
-  failed,  // see error()
+  more,         // the budget is used up: call again in the next turn
+  waiting,      // call again when fd() is readable
+  done,         // every entry that was there all the time has been handed over
+  interrupted,  // the end of a dump that is not repeatable: entries may be missing, or there twice
+  failed,       // see error(); what was handed over is not all
 };
 
 class DumpHandler {
@@ -72,15 +80,19 @@ class DumpHandler {
   virtual ~DumpHandler() = default;
   virtual void on_flow(FlowRecord&) {}
   virtual void on_expectation(Expectation&) {}
-  // Raw dumps only: the whole netlink message, header included, aligned for struct nlmsghdr.
-  virtual void on_message(std::span<const std::uint8_t>) {}
   // Entry that could not be decoded ("dump unknown type").
   virtual void on_bad_entry(DecodeStatus) {}
 };
 
-// A dump under way. Dropping the object ends it. An entry may be handed over twice if the kernel's table changes below
-// the dump or the dump has to be started again, so what is done with an entry must be idempotent (raw dumps start only
-// once).
+// A dump under way. Dropping the object ends it.
+//
+// What ctnetlink promises is little: it walks its hash table from bucket to bucket, one read after the other, and takes
+// no snapshot. Each entry is whole in itself. One that is there all the time is handed over at least once, and may be
+// twice when its bucket changes between two reads; one that comes or goes meanwhile may be in the dump or not. If the
+// kernel notices that it cannot keep this promise it says so (NLM_F_DUMP_INTR), as it does when it had to drop a part
+// (ENOBUFS) or give up (EINTR, EBUSY). Such a dump is started again as long as that makes no difference to the
+// consumer: always if it is repeatable, else only before the first entry. After five interrupted attempts, and after
+// any other error, it has failed: what is missing from it must not be taken for gone.
 class Dump {
  public:
   virtual ~Dump() = default;
@@ -162,8 +174,8 @@ class KernelTable {
   virtual void read_events(std::uint32_t limit, EventHandler& handler) = 0;
   virtual const EventStats& event_stats() const = 0;
 
-  // `raw`: on_message() instead of decoded entries. Family::none = both families.
-  virtual Result<std::unique_ptr<Dump>> dump(DumpWhat what, Family family = Family::none, bool raw = false) = 0;
+  virtual Result<std::unique_ptr<Dump>> dump(DumpWhat what, const DumpOptions& options) = 0;
+  Result<std::unique_ptr<Dump>> dump(DumpWhat what) { return dump(what, DumpOptions{}); }
 
   // The entry with this original tuple (zone included) as the kernel has it now. false = no such entry.
   virtual Result<bool> get(const Tuple& orig, FlowRecord& out) = 0;

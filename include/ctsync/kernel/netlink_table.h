@@ -26,7 +26,8 @@ class NetlinkTable final : public KernelTable {
   int events_fd() const { return events_.fd(); }  // to watch for EPOLLIN; -1 while not open
   void read_events(std::uint32_t limit, EventHandler& handler) override { events_.read(limit, handler); }
   const EventStats& event_stats() const override { return events_.stats(); }
-  Result<std::unique_ptr<Dump>> dump(DumpWhat what, Family family, bool raw) override;
+  using KernelTable::dump;
+  Result<std::unique_ptr<Dump>> dump(DumpWhat what, const DumpOptions& options) override;
   Result<bool> get(const Tuple& orig, FlowRecord& out) override { return query_.get(orig, out); }
   TableWriter& writer(Origin origin) override;
 

@@ -7,9 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 
+#include "ctsync/base/clock.h"
 #include "ctsync/base/result.h"
 #include "ctsync/link/link_options.h"
 
@@ -38,7 +40,8 @@ struct LinkStatistics {
   std::uint64_t bytes_received = 0;
   std::uint64_t packets_sent = 0;  // datagrams; TCP: buffers written, reads
   std::uint64_t packets_received = 0;
-  std::uint64_t send_errors = 0;  // datagrams lost here; TCP: connections lost or refused (once, not every attempt)
+  // Datagrams lost here, and attempts that failed; TCP: connections lost or refused (once, not every attempt).
+  std::uint64_t send_errors = 0;
   std::uint64_t receive_errors = 0;
 };
 
@@ -46,6 +49,12 @@ struct LinkStatistics {
 struct ConnectionState {
   bool server = false;  // the peer is connected to us
   bool client = false;  // we are connected to the peer
+};
+
+// An open link that cannot send: no route, a rule set that forbids it; TCP: no connection to the peer.
+struct Outage {
+  TimePoint since;
+  int code = 0;  // errno of the last attempt
 };
 
 // Smallest and largest size of the coalescing buffer, whatever the MTU says.
@@ -66,14 +75,18 @@ class Link {
   virtual void close() = 0;
   virtual bool is_open() const = 0;
 
-  // Sends in order, many with one system call. Takes no ownership.
+  // Sends in order, many with one system call, and never waits: what cannot be sent now is copied into the queue of the
+  // set and goes out when there is room. Takes no ownership.
   virtual void send(std::span<const Datagram> datagrams) = 0;
-  // The transport takes no more at the moment, or has no connection and half a queue of what it could not send: data
-  // should wait. Not an error; urgent things may still be sent.
+  // The transport takes no more at the moment: data should wait. Not an error; urgent things may still be sent.
   virtual bool congested() const = 0;
 
-  // Whether this is the link that sends.
-  virtual void set_current(bool) {}
+  // Whether this is the link that sends, and empties the queue of the set.
+  virtual void set_current(bool current) = 0;
+
+  virtual std::optional<Outage> outage() const = 0;
+  // During an outage: looks whether it is over. To be called about once a second.
+  virtual void try_again() {}
 
   virtual ConnectionState connection() const { return {}; }
   const LinkStatistics& statistics() const { return statistics_; }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // All dedicated links of a node (up to four, one kind). Every link receives all the time; the current one sends. The
-// current link changes when its interface goes down and another one is up, and when a valid message arrives on another
-// link (spec replication.md 3.6). Unlike conntrackd it takes only an interface that is both up and running, and nothing
-// stays behind in the old link.
+// current link changes when its interface goes down, or when it cannot send, and another one works; and when a valid
+// message arrives on another link (spec replication.md 3.6). There is no way back but that: a link that works again is
+// one to fail over to. Unlike conntrackd it takes only an interface that is both up and running, looks whether a link
+// can send, and leaves nothing behind in the old link.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,6 +18,7 @@
 #include "ctsync/base/event_loop.h"
 #include "ctsync/base/log.h"
 #include "ctsync/base/result.h"
+#include "ctsync/link/interface_info.h"
 #include "ctsync/link/link.h"
 #include "ctsync/link/link_options.h"
 #include "ctsync/wire/datagram_sink.h"
@@ -23,10 +26,8 @@
 namespace ctsync::link {
 
 class ErrorQueue;
-class ReceiveBuffers;
-struct InterfaceInfo;
 
-// The queue of buffers that TCP could not send yet, for `-s queue` (errorq).
+// The queue of what could not be sent yet, for `-s queue` (errorq).
 struct ErrorQueueStatistics {
   std::size_t length = 0;
   std::size_t maximum = 0;
@@ -38,6 +39,7 @@ struct LinkSetOptions {
   std::vector<LinkOptions> links;        // file order; 1 to 4, of one kind
   std::size_t error_queue_length = 128;  // buffers; TCP alone
   std::size_t receive_limit = 100;       // datagrams or reads a descriptor and turn (EventIterationLimit)
+  FindInterface find_interface{};        // may not be empty; asked from open() on, and at each interface_changed()
 };
 
 class LinkSet final : public wire::DatagramSink {
@@ -62,55 +64,65 @@ class LinkSet final : public wire::DatagramSink {
   // Of the current link; changes with the MTU of its interface and with the current link.
   std::size_t buffer_size() const;
 
-  // A valid message arrived on this link: it becomes the current one.
+  // A valid message arrived on this link: it becomes the current one, unless it is known that it cannot send.
   void note_accepted(std::size_t link) {
-    if (link != current_) make_current(link);
+    if (link != current_ && (works(slots_[link]) || !works(slots_[current_]))) make_current(link);
   }
 
-  // The state of an interface, whenever the link watcher sees it change. An interface that is gone:
-  // `interface_removed`. Opens a link whose interface appeared, or came back under another index. Between open() and
-  // close() alone.
-  void interface_changed(std::string_view name, std::uint32_t index, bool up, bool running, std::uint32_t mtu);
-  void interface_removed(std::string_view name);
+  // An interface appeared, changed or is gone: what find_interface says of it now counts. Opens a link whose interface
+  // appeared, or came back under another index. Between open() and close() alone.
+  void interface_changed(std::string_view name);
 
   std::size_t size() const { return slots_.size(); }
   std::size_t current() const { return current_; }
   const LinkOptions& options(std::size_t link) const { return slots_[link].options; }
   const LinkStatistics& statistics(std::size_t link) const { return slots_[link].link->statistics(); }
   ConnectionState connection(std::size_t link) const { return slots_[link].link->connection(); }
-  LinkState interface_state(std::size_t link) const;
+  LinkState interface_state(std::size_t link) const { return slots_[link].interface.state(); }
   ErrorQueueStatistics error_queue() const;
 
  private:
   struct Slot {
     LinkOptions options;
     std::unique_ptr<Link> link;
-    std::uint32_t index = 0;  // of the interface the link was opened on; 0 = it is gone
-    std::uint32_t mtu = 0;
-    bool up = false;
-    bool running = false;
+    InterfaceInfo interface {};  // the one the link is open on; index 0 = it is gone
     bool wait_reported = false;
+    bool outage_reported = false;
+    RateLimit outage_limit{std::chrono::seconds(60)};
   };
 
+  std::unique_ptr<Link> make_link(std::size_t number);
+  bool shares_port(std::size_t number) const;
+  Result<> check_port(const Slot& slot);
   Result<> open_slot(Slot& slot);
   void open_or_wait(Slot& slot);
   void wait_for(Slot& slot, const Error& why);
   void open_closed();
-  void make_current(std::size_t link);
-  void leave_dead_link();
+  InterfaceInfo find(const Slot& slot) const;
+  void update(Slot& slot);
   void settle();
-  void update(Slot& slot, const InterfaceInfo& info);
+
+  // Whether its interface and its sockets are there; and whether it can send, too, as far as is known.
+  static bool stands(const Slot& slot);
+  static bool works(const Slot& slot) { return stands(slot) && !slot.link->outage(); }
+  void look_at_outages();
+  void report(Slot& slot);
+  Slot* heir(bool (*fit)(const Slot&));
+  void leave_dead_link();
+  void take_over(const Slot& heir);
+  void make_current(std::size_t link);
 
   EventLoop& loop_;
   Log& log_;
   LinkSetOptions options_;
   LinkHandlers handlers_;
   std::unique_ptr<ErrorQueue> error_queue_;
-  std::unique_ptr<ReceiveBuffers> receive_buffers_;
   std::vector<Slot> slots_;
   std::size_t current_ = 0;
   bool no_link_reported_ = false;
+  std::optional<TimePoint> overtaken_;  // since when another link works and the current one cannot send
   Timer retry_timer_;
+  Timer outage_timer_;
   Timer settle_timer_;  // the first look at the interfaces after open()
 };
 

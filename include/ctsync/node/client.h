@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Who asked for something, as commands and jobs see it: a way to send text, with an end. The connection behind it belongs
-// to somebody else (the control socket) and may vanish at any time.
+// Who asked for something, as commands and jobs see it: a way to send text, with an end. The connection behind it
+// belongs to somebody else (the control socket) and may vanish at any time.
 #pragma once
 
 #include <memory>
@@ -33,8 +33,8 @@ class Client {
     const auto c = channel_.lock();
     return c && c->usable();
   }
-  // Sends what the socket takes at once and buffers the rest. Text of moderate size may be written without asking; whoever
-  // produces much stops while the client is full.
+  // Sends what the socket takes at once and buffers the rest. Text of moderate size may be written without asking;
+  // whoever produces much stops while the client is full.
   void write(std::string_view text) const {
     if (const auto c = channel_.lock()) c->write(text);
   }

@@ -17,7 +17,7 @@ enum class Verb : std::uint8_t {
   bulk_send,
   request_resync,
   schedule_purge,
-  statistics,         // `topic`
+  statistics,  // `topic`
   list_resend_queue,
   stop,  // the whole process
 };

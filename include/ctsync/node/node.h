@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A whole node but for the operating system: tables, engine, packer, stores, jobs, commands, statistics. It does no I/O
-// itself: the kernel is a KernelTable, the network a DatagramSink, time a Clock, and the jobs are stepped by whoever runs
-// the node. So complete nodes run in one process under virtual time.
+// itself: the kernel is a KernelTable, the network a DatagramSink, time a Clock, and the jobs are stepped by whoever
+// runs the node. So complete nodes run in one process under virtual time.
 //
-// The owner's part, once a turn: on_kernel_event() and on_datagram() for what has come, on_timer() when next_deadline() has
-// passed, jobs.step(), and at last end_turn().
+// The owner's part, once a turn: on_kernel_event() and on_datagram() for what has come, on_timer() when next_deadline()
+// has passed, jobs.step(), and at last end_turn().
 #pragma once
 
 #include <cstdint>
@@ -59,8 +59,8 @@ class Node {
   bool on_datagram(const replication::PeerAddress& from, std::span<const std::uint8_t> datagram);
   std::optional<TimePoint> next_deadline() const;
   void on_timer();
-  // Answers and finishes the client, now or later. Not for Verb::stop, and not for Verb::statistics, which takes snapshot()
-  // and what the owner adds to it.
+  // Answers and finishes the client, now or later. Not for Verb::stop, and not for Verb::statistics, which takes
+  // snapshot() and what the owner adds to it.
   void on_command(const Command& command, const Client& client);
   // Sends what is due.
   void end_turn();
@@ -97,8 +97,6 @@ class Node {
   void flush_kernel(const Command& command, const Client& client);
   void resync_kernel(const Command& command, const Client& client);
   void dump(const Command& command, const Client& client);
-  void schedule_purge();
-  void purge();
 
   kernel::KernelTable& kernel_;
   wire::DatagramSink& sink_;
@@ -113,7 +111,6 @@ class Node {
   std::unique_ptr<PeerSide> peer_side_;  // not in statistics mode
   std::unique_ptr<InternalStore> store_;
   std::unique_ptr<KernelSide> kernel_side_;
-  std::optional<TimePoint> purge_at_;
   bool committing_ = false;
   BulkJob* bulk_ = nullptr;
 };

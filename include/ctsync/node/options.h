@@ -50,9 +50,9 @@ struct NodeOptions {
   std::optional<Duration> poll;            // PollSecs: dumps instead of events
   std::optional<Duration> overrun_resync;  // NetlinkOverrunResync
 
-  std::uint32_t resend_queue_size = 131072;  // FT-FW, messages
-  std::uint32_t ack_window = 300;            // FT-FW, messages
-  std::uint32_t refresh_time = 60;           // ALARM, seconds
+  std::uint32_t resend_queue_size = 131072;            // FT-FW, messages
+  std::uint32_t ack_window = 300;                      // FT-FW, messages
+  std::uint32_t refresh_time = 60;                     // ALARM, seconds
   Duration cache_timeout = std::chrono::seconds(180);  // ALARM: external entries that are not repeated go
   std::uint32_t commit_timeout = 0;                    // seconds; 0 = estimated for each entry
   Duration purge_timeout = std::chrono::seconds(60);

@@ -16,12 +16,12 @@ class Alarm final : public Engine {
 
   // accept_data also for the types 6 to 15 without flags: whoever decodes counts them as bad message type.
   Verdict on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) override;
-  void request_resync(TimePoint) override {}
   void start_bulk(TimePoint) override {}
   std::optional<TimePoint> next_deadline() const override;
   void on_timer(TimePoint now) override;
 
  private:
+  bool knows_resync() const override { return false; }
   Slice slice() const override { return {256, std::chrono::milliseconds(1)}; }
   void sent(NodeRef n, std::uint32_t, TimePoint) override { done_with(n); }
   void transmitted(TimePoint) override {}

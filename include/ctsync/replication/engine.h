@@ -21,6 +21,7 @@
 #include "ctsync/base/clock.h"
 #include "ctsync/replication/events.h"
 #include "ctsync/replication/peers.h"
+#include "ctsync/replication/resync_request.h"
 #include "ctsync/replication/send_queue.h"
 #include "ctsync/table/expectation_table.h"
 #include "ctsync/table/flow_table.h"
@@ -85,13 +86,16 @@ class Engine {
   virtual bool release_one_dead() { return false; }
 
   // --- Commands ---
-  // Ask the peers for everything (-n, StartupResync). ALARM has no such message and does nothing.
-  virtual void request_resync(TimePoint now) = 0;
+  // Ask the peers for everything (-n, StartupResync). If no peer was heard lately the request is repeated as
+  // ResyncRequest says. Ask::when_heard: not before a peer is heard, for a link that could only queue the request.
+  // ALARM has no such message and does nothing.
+  void request_resync(TimePoint now, Ask when = Ask::now);
   // Send everything (-B): flows, then expectations, dead ones that wait for their acknowledgement too. A bulk that is
   // still under way is followed by another. ALARM does nothing.
   virtual void start_bulk(TimePoint now) = 0;
-  // Without internal cache: the bulk that Events::kernel_bulk_wanted() asked for is over.
-  void kernel_bulk_done(TimePoint) {}
+  // Without internal cache: the bulk that Events::kernel_bulk_wanted() asked for has ended, whole or not. Until then it
+  // is under way: who asks for another one gets it afterwards.
+  void kernel_bulk_done() { bulk_.active = false; }
 
   // --- Time and sending ---
   virtual std::optional<TimePoint> next_deadline() const;
@@ -118,12 +122,19 @@ class Engine {
   };
 
   virtual Slice slice() const = 0;
+  virtual bool knows_resync() const { return true; }
   // Messages that may be sent beyond the slice, because the peers keep up.
   virtual std::uint32_t window_room(TimePoint) const { return 0; }
+  // Set: nothing of the bulk may be sent until then, unless something is heard before.
+  virtual std::optional<TimePoint> bulk_held_until(TimePoint) const { return std::nullopt; }
   // Flags to add to the next message.
   virtual std::uint8_t next_flags() { return 0; }
   // `n` has just been sent with number `seq`; it is in no queue. Keep it or let go of it (done_with).
   virtual void sent(NodeRef n, std::uint32_t seq, TimePoint now) = 0;
+  // The begin of a drain: do a part of the work that was put off, no more than a turn may take.
+  virtual void work_on(TimePoint) {}
+  // The peers are done with n, though it is still in a queue.
+  virtual bool is_settled(NodeRef) const { return false; }
   // Something was sent in a drain that ends now.
   virtual void transmitted(TimePoint now) = 0;
   virtual void object_changed(NodeRef, TimePoint) {}  // announced or not
@@ -139,6 +150,7 @@ class Engine {
   void begin_bulk(TimePoint now);
   // A bulk that a peer asked for: as above, but not more often than kBulkSpacing.
   void answer_resync(PeerId peer, TimePoint now);
+  TimePoint bulk_began() const { return *bulk_started_; }  // there must have been one
   std::uint32_t take_seq() { return next_seq_++; }
   bool is_dead(NodeRef n) const;
 
@@ -148,6 +160,7 @@ class Engine {
   Peers peers_;
   SendQueue control_;   // ACK, NACK, RESYNC, ALIVE to send
   SendQueue transmit_;  // objects to send
+  ResyncRequest resync_;
   std::uint32_t next_seq_;
 
  private:
@@ -161,6 +174,7 @@ class Engine {
   // announces itself.
   struct Bulk {
     bool active = false;
+    bool from_kernel = false;  // without internal cache: somebody else walks
     table::FlowId flow = 0;
     table::FlowId flow_end = 0;
     table::ExpectId expectation = 0;
@@ -170,6 +184,7 @@ class Engine {
   void changed(NodeRef n, Announce announce, TimePoint now);
   void dead(NodeRef n, Announce announce);
   void leaving(NodeRef n);
+  void ask_if_due(TimePoint now);
   void send_control(wire::Packer& packer, TimePoint now);
   void send_object(wire::Packer& packer, NodeRef n, TimePoint now);
   bool send_data(wire::Packer& packer, TimePoint now);
@@ -178,6 +193,7 @@ class Engine {
   Bulk bulk_;
   bool bulk_wanted_ = false;  // another one, when this one is done and kBulkSpacing has passed
   std::optional<TimePoint> bulk_started_;
+  std::optional<TimePoint> bulk_held_until_;
   TimePoint slice_start_;
   std::optional<TimePoint> congested_at_;
   std::uint32_t slice_left_ = 0;

@@ -24,11 +24,22 @@ class Events {
   virtual void peer_restarted(PeerId) {}  // FT-FW: it says hello anew
   // FT-FW, NOTRACK: numbers from..to never came; FT-FW has asked for them.
   virtual void gap_seen(PeerId, std::uint32_t /*from*/, std::uint32_t /*to*/) {}
-  // FT-FW: the resend queue is full and its oldest message was given up. Comes once until it has
-  // shrunk to half.
+  // FT-FW: the resend queue is full, and a flow was given up that a peer heard lately has not acknowledged. What is
+  // given up while nobody is there, or after all have acknowledged it, or is a control message, is no loss and not
+  // told. Comes once until the queue has shrunk to half.
   virtual void resend_queue_overflow() {}
-  // FT-FW: the peer asks for numbers that were given up earlier: it has lost state until the next bulk.
+  // FT-FW: the peer asks for numbers, or has shown that it lacks them, of which some were given up earlier: it has lost
+  // state until the next bulk.
   virtual void cannot_repeat(PeerId, std::uint32_t /*from*/, std::uint32_t /*to*/) {}
+  // FT-FW with three or more nodes: the peer asks for numbers that were freed when other peers acknowledged them or
+  // said hello. What it lacks it does not get until the next bulk.
+  virtual void freed_by_others(PeerId, std::uint32_t /*from*/, std::uint32_t /*to*/) {}
+  // FT-FW with three or more nodes: the hello of `by` freed numbers that `other`, heard lately, has not acknowledged
+  // yet.
+  virtual void freed_by_hello(PeerId /*by*/, PeerId /*other*/, std::uint32_t /*from*/, std::uint32_t /*to*/) {}
+  // FT-FW: the peer asks for more ranges at once than are kept, or makes more gaps in one turn than are answered. What
+  // was too much is dropped as if the link had lost it: its next messages show it again.
+  virtual void peer_asks_too_much(PeerId) {}
 };
 
 }  // namespace ctsync::replication

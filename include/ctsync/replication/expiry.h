@@ -20,8 +20,8 @@ class Expiry {
   // Released by somebody else, or about to be.
   void removed(std::uint32_t id) { wheel_.cancel(id); }
 
-  // Calls expire(id) for each object whose time is over, `most` at the most, the rest in the next call; the caller releases
-  // it (as destroyed).
+  // Calls expire(id) for each object whose time is over, `most` at the most, the rest in the next call; the caller
+  // releases it (as destroyed).
   template <typename F>
   void on_timer(TimePoint now, std::size_t most, F&& expire) {
     wheel_.advance(now, most, expire);

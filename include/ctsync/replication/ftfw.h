@@ -2,35 +2,37 @@
 // The engine of Mode FTFW (spec replication.md 3.2): every message is numbered, acknowledged, and kept until then; gaps
 // are asked for and repeated with the current state. On the wire it behaves as stock conntrackd. It does better where
 // stock loses its way, without the other side having to know:
-//  - sequence state is kept per sender, so a third node does not disturb two others. (Acknowledgements still name
-//  numbers
-//    only, so a third node may free a message before all have it.)
+//  - Sequence state is kept per sender, so a third node does not disturb two others. (Acknowledgements name numbers
+//    only, so a third node may free a message before all have it. That is told, see Events.)
 //  - An ACK that does not continue the last one of that peer tells that it never got the numbers in between (its NACK
-//  was
-//    lost, or it heard us first after them): they are repeated as if asked for. Messages older than a first ACK
+//    was lost, or it heard us first after them): they are repeated as if asked for. Messages older than a first ACK
 //    likewise.
-//  - HELLO restarts a peer's sequence and empties the resend queue when it opens a session (first contact, or the
-//  peer's
-//    previous message had none, or its number went back). A later HELLO of the same session is an ordinary message,
-//    gaps included; and one that comes late (an old number, not far before the session, within kLateHello) is an old
-//    message.
+//  - HELLO restarts a peer's sequence when it opens a session (first contact, or the peer's previous message had none,
+//    or its number went back). Then it also empties the resend queue. A later HELLO of the same session is an ordinary
+//    message, gaps included; and one that comes late (an old number, not far before the session, within kLateHello) is
+//    an old message.
 //  - A jump ahead of more than kBelievableGap is believed when the next number follows it: the message itself is
-//  dropped,
-//    the successor opens the gap and asks for it. A corrupt number thus costs nothing; a real jump costs a repetition.
+//    dropped, the successor opens the gap and asks for it. A corrupt number thus costs nothing; a real jump costs a
+//    repetition.
 //  - When a peer sends nothing but successive old numbers for kOldRunTime (3 alive intervals), it is taken at its new
 //    number. Stock drops such a peer for ever.
 //  - ACKWindowSize 1 acknowledges each message also after a gap. But with an ACKWindowSize not greater than the number
-//  of
-//    peers an ACK is acknowledged by the timer alone: stock nodes of that configuration answer each other's ACKs
+//    of peers an ACK is acknowledged by the timer alone: stock nodes of that configuration answer each other's ACKs
 //    without end.
 //  - Lost messages are counted right and once.
 //  - A RESYNC while a bulk send is under way causes one more bulk, at most one a second.
+//  - Whatever a peer says, a turn takes at most kStepsPerTurn steps through the resend queue. The rest is done in the
+//    turns that follow; next_deadline() asks for them at once.
 // A bad message never moves a peer's number; a bad payload does (else a peer would be asked for it for ever).
 #pragma once
 
+#include <algorithm>
 #include <optional>
+#include <vector>
 
 #include "ctsync/replication/engine.h"
+#include "ctsync/replication/resend_queue.h"
+#include "ctsync/replication/sequence.h"
 
 namespace ctsync::replication {
 
@@ -43,83 +45,113 @@ class FtFw final : public Engine {
   static constexpr Duration kLateHello = std::chrono::milliseconds(500);
   static constexpr std::uint32_t kLateHelloReach = 1024;
   // Sent and not acknowledged, while acknowledgements come in: about 54 full datagrams, well below what fits the
-  // default socket buffer, and several of the peer's default ACK windows.
+  // default socket buffer, and several of the peer's default ACK windows. At most half of the resend queue, though.
   static constexpr std::uint32_t kFlightLimit = 1500;
-  static constexpr Duration kAckIsFresh = 2 * kAliveInterval;
+  static constexpr Duration kAckIsFresh = 2 * kAliveInterval;  // a bulk waits so long for the next one
+  // What a peer lacks of which nothing was heard for so long is no news.
+  static constexpr Duration kPeerGone = std::chrono::seconds(10);
+  // Elements of the resend queue that are moved, freed or looked at in one turn, about a tenth of a millisecond.
+  static constexpr std::uint32_t kStepsPerTurn = 2000;
+  // Ranges to repeat that are kept for later turns; what peers ask for beyond is dropped.
+  static constexpr std::size_t kMaxRepeats = 32;
+  // ACKs and NACKs that one peer, and all of them together, can cause in one turn.
+  static constexpr std::uint32_t kAnswersPerTurn = 64;
+  static constexpr std::uint32_t kControlLimit = 4096;
 
   FtFw(const EngineContext& context, const EngineOptions& options, TimePoint now);
 
   Verdict on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) override;
-  void request_resync(TimePoint now) override;
   void start_bulk(TimePoint now) override { begin_bulk(now); }
   bool release_one_dead() override;
   std::optional<TimePoint> next_deadline() const override;
   void on_timer(TimePoint now) override;
 
   // Statistics of the resend queue (spec cli.md 7.9, 7.11).
-  std::uint32_t resend_length() const { return resend_.length(); }
+  std::uint32_t resend_length() const { return resend_.length() - resend_.count_before(settled_); }
   std::uint32_t resend_maximum() const { return options_.resend_queue_size; }
   std::uint64_t resend_no_space() const { return no_space_; }
-  // Elements in order. f(bool control, std::uint32_t seq, std::uint8_t flags); flags of control messages, else 0.
-  template <typename F>
-  void each_unacknowledged(F&& f) {
-    for (NodeRef n = resend_.front(); n; n = resend_.next(n)) {
-      const bool control = n.kind() == Kind::control;
-      f(control, nodes_.link(n).seq, control ? nodes_.control(n).flags : std::uint8_t{0});
-    }
-  }
-  // The next `most` of them from `next` on (empty: from the first), for who cannot walk over all at a stretch; moves `next`
-  // behind them. How many there were.
+  // The next `most` elements in order from `next` on (empty: from the first), so that nobody has to walk over all of
+  // them in one go; moves `next` behind them. How many there were. f(bool control, std::uint32_t seq, std::uint8_t
+  // flags); flags of control messages, else 0.
   template <typename F>
   std::uint32_t list_unacknowledged(std::optional<std::uint32_t>& next, std::uint32_t most, F&& f) {
     std::uint32_t listed = 0;
-    NodeRef n = next ? first_from(*next) : resend_.front();
+    NodeRef n = resend_.first_from(next && is_after(*next, settled_) ? *next : settled_);
     for (; n && listed < most; n = resend_.next(n), ++listed) {
       const bool control = n.kind() == Kind::control;
-      f(control, nodes_.link(n).seq, control ? nodes_.control(n).flags : std::uint8_t{0});
-      next = nodes_.link(n).seq + 1;
+      f(control, resend_.seq(n), control ? nodes_.control(n).flags : std::uint8_t{0});
+      next = resend_.seq(n) + 1;
     }
     return listed;
   }
-  bool hello_done() const { return hello_ == Hello::done; }
 
  private:
   enum class Hello : std::uint8_t { initial, saying, done };
+  // Numbers to repeat, both ends included.
+  struct Range {
+    std::uint32_t from;
+    std::uint32_t to;
+  };
 
   Slice slice() const override { return {256, std::chrono::milliseconds(2)}; }
   std::uint32_t window_room(TimePoint now) const override;
+  std::optional<TimePoint> bulk_held_until(TimePoint now) const override;
+  std::uint32_t bulk_share() const;
   std::uint8_t next_flags() override;
   void sent(NodeRef n, std::uint32_t seq, TimePoint now) override;
   void transmitted(TimePoint now) override { alive_at_ = now + kAliveInterval; }
   void unlink(NodeRef n) override;
+  void work_on(TimePoint now) override;
+  bool is_settled(NodeRef n) const override;
 
   Peer& peer_of(const PeerAddress& from, const wire::Header& h, TimePoint now);
   void hear_flags(Peer& p, const wire::Header& h, TimePoint now);
   static bool continues_session(const Peer& p, std::uint32_t seq, TimePoint now);
   void begin_session(Peer& p, std::uint32_t seq);
+  void forget_resend(const Peer& by);
+  bool is_live(const Peer& p) const { return p.used && now_ - p.last_heard < kPeerGone; }
   bool may_take(Peer& p, std::uint32_t seq, TimePoint now);
   static bool believes_jump(Peer& p, std::uint32_t seq);
   static bool went_back(Peer& p, std::uint32_t seq, TimePoint now);
   void take(Peer& p, const wire::Message& m, TimePoint now);
   bool endless_to_acknowledge(const wire::Message& m) const;
   void close_before_gap(Peer& p, std::uint32_t seq);
+  void note_heard(const Peer& p, const wire::Message& m, TimePoint now);
+  bool may_answer(Peer& p, std::uint32_t messages) const;
+  void answer(Peer& p, std::uint8_t flags, std::uint32_t from, std::uint32_t to);
   void digest(Peer& p, const wire::Message& m, TimePoint now);
   void on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now);
   void on_nack(Peer& p, std::uint32_t from, std::uint32_t to);
-  NodeRef first_from(std::uint32_t seq);
-  void repeat(std::uint32_t from, std::uint32_t to);
-  void forget_resend();
-  void drop_oldest();
+  bool want_repeat(const Peer& p, std::uint32_t from, std::uint32_t to);
+  bool add_repeat(std::uint32_t from, std::uint32_t to);
+  void tell_what_is_gone(const Peer& p, std::uint32_t from, std::uint32_t to);
+  void settle();
+  void work();
+  bool repeat(Range& r);
+  void take_out(NodeRef n);
+  void make_room();
+  void give_up(NodeRef n);
+  bool is_lacked(std::uint32_t seq) const;
 
-  SendQueue resend_;
+  ResendQueue resend_;
+  std::uint32_t controls_kept_ = 0;  // control messages in resend_
+  // The peers are done with everything before this number. What is still in resend_ is freed little by little, and
+  // neither repeated nor shown.
+  std::uint32_t settled_;
+  std::vector<Range> repeats_;  // work put off; first what the oldest asks for
+  std::uint32_t steps_left_ = kStepsPerTurn;
+  std::uint32_t dead_from_;  // where release_one_dead() goes on
+  TimePoint now_;            // of the last call that brought it
+  std::uint64_t turn_ = 1;
   Hello hello_ = Hello::initial;
   bool owe_hello_back_ = false;
   TimePoint alive_at_;
   std::uint64_t no_space_ = 0;
   bool overflow_told_ = false;
-  std::optional<std::uint32_t> given_up_;  // highest number dropped by overflow
-  std::uint32_t acked_ = 0;                // all peers together: one behind the highest number acknowledged
-  std::optional<TimePoint> acked_at_;      // when that moved last
+  std::optional<std::uint32_t> given_up_;    // highest number of an object that was given up
+  std::uint32_t acked_ = 0;                  // all peers together: one behind the highest number acknowledged
+  std::optional<TimePoint> acked_at_;        // when that moved last
+  std::optional<std::uint32_t> resync_seq_;  // of the last RESYNC
 };
 
 }  // namespace ctsync::replication

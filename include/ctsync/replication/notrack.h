@@ -15,7 +15,6 @@ class Notrack final : public Engine {
   Notrack(const EngineContext& context, const EngineOptions& options, TimePoint now);
 
   Verdict on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) override;
-  void request_resync(TimePoint now) override;
   void start_bulk(TimePoint now) override { begin_bulk(now); }
   std::optional<TimePoint> next_deadline() const override;
   void on_timer(TimePoint now) override;

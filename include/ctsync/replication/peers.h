@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Who we hear, and how far we have heard each one. A peer is one daemon: it has one sequence space, but one address on
-// each dedicated link. Bounded: the peer not heard for longest makes room for a new one.
+// each dedicated link. Bounded: a new one takes the place of a peer that was not heard for kGone, else of the one of
+// which the fewest messages were accepted. So strangers with ever new addresses push out each other, not a peer that is
+// alive.
 //
 // How an address finds its peer:
-//  1. an address not heard before belongs to a peer without an address on that link, if its message continues that
-//  peer's
-//     sequence: at most kJoinAhead numbers after the expected one or kJoinBehind before it; the nearest one wins. So
-//     the fail-over of a peer to another link stays part of its one sequence, as its sender sees it (spec
-//     replication.md 3.6);
-//  2. else it is a new peer; always so if the message says HELLO, for then its number tells nothing;
-//  3. a known address is its peer. But if the number is old there or far ahead and continues another peer as in rule 1,
-//  which
-//     was heard later, the address moves to that one: the peer restarted while it spoke on another link;
-//  4. a daemon speaks on one link at a time. A peer that jumps between links kMaxSwitches times within kSwitchTime is
-//  two
-//     daemons whose numbers happened to fit, and the address just heard becomes a peer of its own.
+//  1. An address not heard before belongs to a peer without an address on that link, if its message continues that
+//     peer's sequence: at most kJoinAhead numbers after the expected one or kJoinBehind before it; the nearest one
+//     wins. So the fail-over of a peer to another link stays part of its one sequence, as its sender sees it (spec
+//     replication.md 3.6).
+//  2. Else it is a new peer; always so if the message says HELLO, for then its number tells nothing.
+//  3. A known address is its peer. But if the number is old there or far ahead and continues another peer as in rule 1,
+//     which was heard later, the address moves to that one: the peer restarted while it spoke on another link.
+//  4. A daemon speaks on one link at a time. A peer that jumps between links kMaxSwitches times within kSwitchTime is
+//     two daemons whose numbers happened to fit, and the address just heard becomes a peer of its own.
 // Where a guess was wrong the sequence rules of the engines still recover.
 #pragma once
 
@@ -51,16 +50,22 @@ struct Peer {
   TimePoint switches_since{};
   TimePoint last_heard{};  // last message with a valid header
 
+  std::uint64_t accepted = 0;  // messages
+
   bool received = false;   // `last` is set
   std::uint32_t last = 0;  // last number accepted
   // FT-FW.
   std::uint32_t window = 0;  // messages until the next window ACK
   bool ack_pending = false;
-  std::uint32_t ack_start = 0;         // first number not yet acknowledged by us, with ack_pending
-  bool said_hello = false;             // its last message had HELLO
-  std::uint32_t session_start = 0;     // number of the HELLO that opened its session
-  std::optional<TimePoint> hello_at;   // of the last HELLO of the session
-  std::optional<std::uint32_t> acked;  // it has acknowledged our messages before this number; nothing known yet: empty
+  std::uint32_t ack_start = 0;        // first number not yet acknowledged by us, with ack_pending
+  bool said_hello = false;            // its last message had HELLO
+  std::uint32_t session_start = 0;    // number of the HELLO that opened its session
+  std::optional<TimePoint> hello_at;  // of the last HELLO of the session
+  // It needs none of our messages before this number: it has acknowledged them, or asked for them, or said HELLO after
+  // them. Nothing known yet: empty.
+  std::optional<std::uint32_t> acked;
+  std::uint64_t answers_turn = 0;  // the turn in which it caused `answers` control messages
+  std::uint32_t answers = 0;
   // A jump too far to be believed at once waits for its successor.
   std::optional<std::uint32_t> jump;
   // A run of successive old numbers: the next one, how many so far, and where it began.
@@ -78,10 +83,11 @@ class Peers {
   static constexpr std::uint32_t kJoinBehind = 1U << 10;
   static constexpr std::uint8_t kMaxSwitches = 6;
   static constexpr Duration kSwitchTime = std::chrono::seconds(5);
+  static constexpr Duration kGone = std::chrono::seconds(60);
 
   // The peer of this address and message; nullptr if it would be a new one. May give the address to another peer.
   Peer* find(const PeerAddress& from, const wire::Header& h, TimePoint now);
-  // A fresh peer; evicts the one not heard for longest if there is no room.
+  // A fresh peer; evicts another one if there is no room.
   Peer& add(const PeerAddress& from, TimePoint now);
 
   PeerId id(const Peer& p) const { return static_cast<PeerId>(&p - peers_.data()); }

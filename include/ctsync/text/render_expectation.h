@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "ctsync/text/render_flow.h"
 #include "ctsync/flow/expectation.h"
+#include "ctsync/text/render_flow.h"
 
 struct nf_expect;
 

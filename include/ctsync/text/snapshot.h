@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Everything that the statistics of a node tell, as plain numbers of one moment, and its rendering: the answers to `-s`,
-// byte for byte those of conntrackd (spec cli.md 7).
+// Everything that the statistics of a node tell, as plain numbers of one moment, and its rendering: the answers to
+// `-s`, byte for byte those of conntrackd (spec cli.md 7).
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace ctsync::text {
 
-// What `-s` may be asked for. The resend queue is not here: it is listed element by element. Processes: conntrackd lists its
-// child processes, and there are none here.
+// What `-s` may be asked for. The resend queue is not here: it is listed element by element. Processes: conntrackd
+// lists its child processes, and there are none here.
 enum class Topic : std::uint8_t { summary, expectations, network, cache, runtime, link, queue, processes };
 
 // Of a table of flows or of expectations.

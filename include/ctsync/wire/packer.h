@@ -27,7 +27,7 @@ class Packer {
   // `buffer_size`: MTU of the link minus the constant of its transport, in bytes. The sink must outlive the packer.
   Packer(std::size_t buffer_size, const EncodeOptions& options, DatagramSink& sink);
 
-  // When another link becomes the active one. What is already packed stays as it is.
+  // When another link becomes the active one. What is already packed stays as it is; nothing is sent.
   void set_buffer_size(std::size_t buffer_size);
 
   void flow(MsgType type, std::uint8_t flags, std::uint32_t seq, const Flow& f, const FlowExtra* extra,

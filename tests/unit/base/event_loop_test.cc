@@ -432,7 +432,7 @@ int status_without_fine_wait(unsigned error) {
 }
 
 TEST(EventLoopRun, WaitsInWholeMillisecondsWhereTheFineWaitIsRefused) {
-  for (const unsigned error : {ENOSYS, EPERM}) {
+  for (const unsigned error : {unsigned{ENOSYS}, unsigned{EPERM}}) {
     EXPECT_EXIT(std::exit(status_without_fine_wait(error)), testing::ExitedWithCode(0), "") << error;
   }
 }

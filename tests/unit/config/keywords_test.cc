@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Keyword table, grammar and defaults agree.
-#include "ctsync/config/keywords.h"
+#include "keywords.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What belongs to the process: lock file, going into the background, notification of the service manager, flow log.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -23,6 +24,7 @@ namespace ctsync::daemon {
 namespace {
 
 using node::test::kernel_flow;
+using node::test::RecordingLog;
 
 class ProcessTest : public testing::Test {
  protected:
@@ -129,6 +131,18 @@ TEST_F(ProcessTest, OfManyStartersOneHasTheLock) {
     ::waitpid(child, &status, 0);
     EXPECT_EQ(status, 0);
   }
+}
+
+TEST_F(ProcessTest, LockFileThatCannotBeWrittenIsNotLeftBehind) {
+  const int status = in_child([&] {
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit nothing{.rlim_cur = 0, .rlim_max = 0};
+    ::setrlimit(RLIMIT_FSIZE, &nothing);
+    const auto lock = LockFile::acquire(path_);
+    if (lock) return 2;
+    return exists(path_) ? 3 : 0;
+  });
+  EXPECT_EQ(status, 0);
 }
 
 // --- Background ---

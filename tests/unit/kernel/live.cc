@@ -70,8 +70,8 @@ std::size_t Written::failures() const {
       std::count_if(results.begin(), results.end(), [](const auto& r) { return r.error != 0; }));
 }
 
-std::size_t dump_all(KernelTable& table, DumpHandler& handler, DumpWhat what, Family family, bool raw) {
-  auto dump = table.dump(what, family, raw);
+std::size_t dump_all(KernelTable& table, DumpHandler& handler, DumpWhat what, const DumpOptions& options) {
+  auto dump = table.dump(what, options);
   EXPECT_TRUE(dump) << dump.error().text;
   if (!dump) return 0;
   const SystemClock clock;

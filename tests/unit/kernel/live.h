@@ -66,16 +66,14 @@ struct Events final : EventHandler {
 struct Entries final : DumpHandler {
   void on_flow(FlowRecord& r) override { flows.push_back(r); }
   void on_expectation(Expectation& e) override { expectations.push_back(e); }
-  void on_message(std::span<const std::uint8_t> m) override { messages.emplace_back(m.begin(), m.end()); }
   void on_bad_entry(DecodeStatus) override { ++bad; }
   std::vector<FlowRecord> flows;
   std::vector<Expectation> expectations;
-  std::vector<std::vector<std::uint8_t>> messages;
   int bad = 0;
 };
 
 // Steps a dump to its end, in steps of 500 us; the number of steps.
 std::size_t dump_all(KernelTable& table, DumpHandler& handler, DumpWhat what = DumpWhat::flows,
-                     Family family = Family::none, bool raw = false);
+                     const DumpOptions& options = {});
 
 }  // namespace ctsync::kernel::test

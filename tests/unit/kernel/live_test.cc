@@ -86,7 +86,7 @@ TEST_F(Live, EveryProtocolComesBackTheSame) {
   EXPECT_EQ(flows.size(), all.flows.size());
   EXPECT_EQ(0, all.bad);
   Entries only6;
-  dump_all(table, only6, DumpWhat::flows, Family::ipv6);
+  dump_all(table, only6, DumpWhat::flows, {.family = Family::ipv6});
   EXPECT_EQ(6U, only6.flows.size());
 }
 

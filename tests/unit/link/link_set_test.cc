@@ -2,6 +2,9 @@
 // Redundant links: who sends, when that changes, what happens to interfaces that vanish (spec replication.md 3.6, 9
 // (30)).
 #include <net/if.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "two_nodes.h"
 
@@ -23,10 +26,11 @@ class LinkSetTest : public TwoNodes {
     return o;
   }
 
-  // What the link watcher would say of the interface now.
-  static void tell(Node& node, const char* interface, bool up, bool running, std::uint32_t mtu = 1500) {
+  // As if the link watcher said this of the interface.
+  static void tell(Node& node, const char* interface, bool up, bool running) {
     const Inside inside(node.ns());
-    node.links->interface_changed(interface, ::if_nametoindex(interface), up, running, mtu);
+    node.pretended[interface] = {.index = ::if_nametoindex(interface), .mtu = 1500, .up = up, .running = running};
+    node.links->interface_changed(interface);
   }
 };
 
@@ -133,17 +137,20 @@ TEST_F(LinkSetTest, an_interface_that_comes_back_under_another_index_is_opened_a
     a->received.clear();
     b->received.clear();
     a->ip("link del sync0");
-    a->links->interface_removed("sync0");
-    b->links->interface_removed("sync0");
+    for (auto* node : {a.get(), b.get()}) node->links->interface_changed("sync0");
     EXPECT_EQ(a->log.count(Level::error, "no dedicated links available!"), 1U);
-    a->send({message(1)});
-    EXPECT_EQ(a->links->statistics(0).send_errors, 1U);
+    a->send({message(1)});  // waits
+    EXPECT_TRUE(a->links->congested());
 
     // It is there again, but its address comes a moment later.
     a->ip(fmt::format("link add sync0 type veth peer name sync0 netns /proc/{}/fd/{}", ::getpid(), b->ns()));
     for (auto* node : {a.get(), b.get()}) {
       node->ip("link set sync0 up");
-      tell(*node, "sync0", true, true);
+    }
+    for (auto* node : {a.get(), b.get()}) {
+      ASSERT_TRUE(wait_for_carrier(*node, "sync0"));
+      const Inside inside(node->ns());
+      node->links->interface_changed("sync0");
     }
     a->ip("addr add 10.9.0.1/24 dev sync0");
     b->ip("addr add 10.9.0.2/24 dev sync0");
@@ -154,8 +161,9 @@ TEST_F(LinkSetTest, an_interface_that_comes_back_under_another_index_is_opened_a
     a->send({message(2)});
     b->send({message(3)});
     EXPECT_TRUE(run([&] { return !a->received.empty() && !b->received.empty(); }));
-    EXPECT_EQ(b->stream(), message(2));
+    EXPECT_TRUE(run([&] { return b->received.back().bytes == message(2); }));
     EXPECT_EQ(a->stream(), message(3));
+    EXPECT_EQ(a->links->statistics(0).send_errors, 0U);
     a->log.lines.clear();
     b->log.lines.clear();
   }
@@ -170,14 +178,15 @@ TEST_F(LinkSetTest, an_interface_that_is_missing_at_the_start_is_waited_for) {
   EXPECT_NE(a->log.lines[0].second.find("`late0'"), std::string::npos);
   EXPECT_EQ(a->links->interface_state(0), LinkState::down);
   a->send({message(1)});
-  EXPECT_EQ(a->links->statistics(0).send_errors, 1U);
   EXPECT_TRUE(a->failures.empty());                            // a warning a second would say nothing new
   ASSERT_TRUE(run([&] { return a->links->current() == 1; }));  // once it is clear that the default link does not come
 
   a->ip("link set sync0 down");
   a->ip("link set sync0 name late0");
   a->ip("link set late0 up");
-  tell(*a, "late0", true, true);
+  ASSERT_TRUE(wait_for_carrier(*a, "late0"));
+  const Inside inside(a->ns());
+  a->links->interface_changed("late0");
   EXPECT_EQ(a->log.count(Level::notice, "link on device `late0' is open now"), 1U);
   EXPECT_EQ(a->links->current(), 1U);
 }
@@ -241,6 +250,241 @@ TEST_F(LinkSetTest, what_tcp_could_not_send_moves_to_the_other_link) {
   EXPECT_TRUE(run([&] { return a->links->connection(0).client; }, 8s));
   run_for(500ms);
   for (const auto& r : b->received) EXPECT_EQ(r.link, 1U);
+}
+
+// --- Links that cannot send ---
+
+constexpr auto kCannotSend = "link on device `sync0' cannot send: Network is unreachable";
+constexpr auto kUsableAgain = "link on device `sync0' can be used again";
+
+TEST_F(LinkSetTest, a_link_whose_address_is_gone_hands_over_to_one_that_can_send) {
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  ASSERT_TRUE(b->open(links_of(LinkKind::udp, false)));
+  a->ip("addr del 10.9.0.1/24 dev sync0");
+  a->send({message(0)});
+  EXPECT_TRUE(a->links->congested());
+  for (std::uint32_t i = 1; i < 20; ++i) a->send({message(i)});
+  EXPECT_TRUE(run([&] { return a->links->current() == 1; }, 3s));
+  EXPECT_FALSE(a->links->congested());
+  EXPECT_TRUE(run([&] { return b->received.size() == 20; }));
+  for (std::uint32_t i = 0; i < 20; ++i) EXPECT_EQ(b->received[i].bytes, message(i));  // nothing lost, in order
+  run_for(1500ms);
+  EXPECT_EQ(a->log.count(Level::warning, kCannotSend), 1U);
+  EXPECT_EQ(a->log.count(Level::notice, "device `sync1' becomes dedicated link"), 1U);
+  EXPECT_EQ(a->log.lines.size(), 2U);
+  EXPECT_TRUE(a->failures.empty());
+
+  a->ip("addr add 10.9.0.1/24 dev sync0");
+  EXPECT_TRUE(run([&] { return a->log.count(Level::notice, kUsableAgain) == 1; }, 2s));
+  EXPECT_EQ(a->links->current(), 1U);  // no return without need
+  a->ip("addr del 10.9.1.1/24 dev sync1");
+  a->send({message(20)});
+  EXPECT_TRUE(run([&] { return a->links->current() == 0; }, 3s));
+  EXPECT_TRUE(run([&] { return b->received.size() == 21; }));
+  EXPECT_EQ(b->received[20].link, 0U);
+}
+
+TEST_F(LinkSetTest, a_short_outage_is_no_reason_to_leave_and_loses_nothing) {
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  ASSERT_TRUE(b->open(links_of(LinkKind::udp, false)));
+  a->ip("addr del 10.9.0.1/24 dev sync0");
+  a->send({message(1), message(2)});
+  run_for(300ms);
+  a->ip("addr add 10.9.0.1/24 dev sync0");
+  EXPECT_TRUE(run([&] { return b->received.size() == 2; }));
+  EXPECT_EQ(b->received[1].link, 0U);
+  run_for(1500ms);
+  EXPECT_EQ(a->links->current(), 0U);
+  EXPECT_TRUE(a->log.lines.empty());
+}
+
+TEST_F(LinkSetTest, the_only_link_goes_on_trying_and_says_so_once) {
+  const auto options = unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2");
+  ASSERT_TRUE(a->open(options));
+  ASSERT_TRUE(b->open(unicast(LinkKind::udp, "10.9.0.2", "10.9.0.1")));
+  a->ip("addr del 10.9.0.1/24 dev sync0");
+  for (std::uint32_t i = 0; i < 100; ++i) a->send({message(i)});
+  run_for(4s);
+  EXPECT_EQ(a->log.count(Level::warning, kCannotSend), 1U);
+  EXPECT_EQ(a->log.lines.size(), 1U);
+  EXPECT_TRUE(a->links->congested());
+  EXPECT_LT(a->links->statistics(0).send_errors, 30U);  // ten a second at first, then one
+  a->ip("addr add 10.9.0.1/24 dev sync0");
+  EXPECT_TRUE(run([&] { return b->received.size() == 100; }, 2s));
+  for (std::uint32_t i = 0; i < 100; ++i) EXPECT_EQ(b->received[i].bytes, message(i));
+  EXPECT_TRUE(run([&] { return a->log.count(Level::notice, kUsableAgain) == 1; }, 2s));
+  EXPECT_EQ(a->log.lines.size(), 2U);
+}
+
+TEST_F(LinkSetTest, two_links_that_cannot_send_do_not_take_turns) {
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  ASSERT_TRUE(b->open(links_of(LinkKind::udp, false)));
+  a->ip("addr del 10.9.0.1/24 dev sync0");
+  a->ip("addr del 10.9.1.1/24 dev sync1");
+  for (std::uint32_t i = 0; i < 10; ++i) a->send({message(i)});
+  run_for(6s);
+  EXPECT_LE(a->log.lines.size(), 3U);  // each cannot send, one change
+  const auto other = 1 - a->links->current();
+  a->ip(fmt::format("addr add 10.9.{0}.1/24 dev sync{0}", other));
+  EXPECT_TRUE(run([&] { return b->received.size() == 10; }, 4s));
+  EXPECT_EQ(a->links->current(), other);
+}
+
+TEST_F(LinkSetTest, a_link_that_a_rule_set_forbids_hands_over) {
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  ASSERT_TRUE(b->open(links_of(LinkKind::udp, false)));
+  const Inside inside(a->ns());
+  ASSERT_EQ(std::system("nft 'table ip t { chain o { type filter hook output priority 0; oifname sync0 drop; }; }'"),
+            0);
+  for (std::uint32_t i = 0; i < 100; ++i) a->send({message(i)});
+  EXPECT_EQ(a->links->statistics(0).send_errors, 16U);  // the first ones might have been single cases
+  EXPECT_TRUE(run([&] { return a->links->current() == 1; }, 3s));
+  EXPECT_EQ(a->log.count(Level::warning, "link on device `sync0' cannot send: Operation not permitted"), 1U);
+  EXPECT_TRUE(run([&] { return b->received.size() >= 60; }));
+}
+
+TEST_F(LinkSetTest, a_datagram_that_a_rule_set_forbids_is_lost_alone) {
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  ASSERT_TRUE(b->open(links_of(LinkKind::udp, false)));
+  const Inside inside(a->ns());
+  ASSERT_EQ(
+      std::system("nft 'table ip t { chain o { type filter hook output priority 0; meta length > 1000 drop; }; }'"), 0);
+  a->send({message(1), message(2, 1200), message(3)});
+  EXPECT_TRUE(run([&] { return b->received.size() == 2; }));
+  EXPECT_EQ(a->links->statistics(0).send_errors, 1U);
+  EXPECT_FALSE(a->links->congested());
+  ASSERT_EQ(a->failures.size(), 1U);
+  EXPECT_EQ(a->failures[0].code, EPERM);
+}
+
+TEST_F(LinkSetTest, a_message_heard_on_a_link_that_cannot_send_does_not_make_it_the_current_one) {
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  a->ip("addr del 10.9.0.1/24 dev sync0");
+  a->send({message(1)});
+  ASSERT_TRUE(run([&] { return a->links->current() == 1; }, 3s));
+  a->links->note_accepted(0);
+  EXPECT_EQ(a->links->current(), 1U);
+}
+
+TEST_F(LinkSetTest, tcp_without_a_connection_hands_over_to_a_link_that_has_one) {
+  ASSERT_TRUE(a->open(links_of(LinkKind::tcp, true)));
+  ASSERT_TRUE(b->open(links_of(LinkKind::tcp, false)));
+  ASSERT_TRUE(run([&] { return a->links->connection(0).client && a->links->connection(1).client; }));
+  {
+    const Inside inside(b->ns());
+    ASSERT_EQ(std::system("nft 'table ip t { chain i { type filter hook input priority 0; "
+                          "iifname sync0 meta l4proto tcp reject with tcp reset; }; }'"),
+              0);
+  }
+  for (std::uint32_t i = 0; i < 10; ++i) a->send({message(i)});
+  EXPECT_TRUE(run([&] { return a->links->current() == 1; }, 6s));
+  EXPECT_EQ(a->log.count(Level::notice, "device `sync1' becomes dedicated link"), 1U);
+  a->send({message(10)});
+  EXPECT_TRUE(run([&] { return !b->received.empty() && b->received.back().link == 1; }));
+}
+
+TEST_F(LinkSetTest, tcp_stays_on_its_link_while_the_peer_restarts) {
+  ASSERT_TRUE(a->open(links_of(LinkKind::tcp, true)));
+  run_for(4s);  // longer than the patience with a link
+  EXPECT_EQ(a->links->current(), 0U);
+  ASSERT_TRUE(b->open(links_of(LinkKind::tcp, false)));
+  ASSERT_TRUE(run([&] { return a->links->connection(0).client && a->links->connection(1).client; }));
+  run_for(2s);
+  EXPECT_EQ(a->links->current(), 0U);
+}
+
+// --- What is wrong from the start ---
+
+// Another process of this program, inside the namespace, with a socket bound to the port.
+class Squatter {
+ public:
+  Squatter(const Node& node, int type, const char* local, std::uint16_t port) {
+    const Inside inside(node.ns());
+    const UniqueFd fd(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
+    const int on = 1;
+    EXPECT_EQ(::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);  // as conntrackd does
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_port = htons(port);
+    ::inet_pton(AF_INET, local, &at.sin_addr);
+    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
+    if (type == SOCK_STREAM) {
+      EXPECT_EQ(::listen(fd.get(), 1), 0);
+    }
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::prctl(PR_SET_NAME, "leftover");
+      for (;;) ::pause();
+    }
+  }
+  ~Squatter() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Squatter(const Squatter&) = delete;
+  Squatter& operator=(const Squatter&) = delete;
+  std::string taken(const char* what) const { return fmt::format("{} is taken (by leftover, pid {})", what, pid_); }
+
+ private:
+  pid_t pid_;
+};
+
+TEST_F(LinkSetTest, a_port_of_another_daemon_is_refused_and_its_owner_named) {
+  for (const auto* local : {"10.9.0.1", "0.0.0.0"}) {
+    const Squatter other(*a, SOCK_DGRAM, local, 3780);
+    const auto opened = a->open(unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2"));
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().text,
+              "can't open channel socket: Address already in use (UDP link on `sync0': bind to 10.9.0.1 port 3780): " +
+                  other.taken("UDP port 3780"));
+  }
+  const Squatter other(*a, SOCK_STREAM, "10.9.0.1", 3780);
+  ASSERT_TRUE(a->open(unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2")));  // that is TCP
+  const auto opened = a->open(unicast(LinkKind::tcp, "10.9.0.1", "10.9.0.2"));
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().text.find(other.taken("TCP port 3780")), std::string::npos) << opened.error().text;
+}
+
+TEST_F(LinkSetTest, a_restart_does_not_wait_for_its_own_port) {
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(a->open(unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2")));
+}
+
+TEST_F(LinkSetTest, links_of_one_configuration_may_share_a_port_and_no_other_process) {
+  auto options = links_of(LinkKind::udp, true);
+  for (auto& link : options.links) link.address = {};
+  ASSERT_TRUE(a->open(options));
+  a->links.reset();
+  const Squatter other(*a, SOCK_DGRAM, "0.0.0.0", 3780);
+  const auto opened = a->open(options);
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().text.find(other.taken("UDP port 3780")), std::string::npos) << opened.error().text;
+}
+
+TEST_F(LinkSetTest, another_daemon_in_the_group_is_told) {
+  auto link = unicast(LinkKind::multicast, "225.0.0.50", "0.0.0.0");
+  link.ipv4_interface = address("10.9.0.1");
+  ASSERT_TRUE(a->open(link));
+  EXPECT_TRUE(a->log.lines.empty());
+  a->links.reset();
+  const Squatter other(*a, SOCK_DGRAM, "225.0.0.50", 3780);
+  ASSERT_TRUE(a->open(link));
+  EXPECT_EQ(a->log.count(Level::warning, "link on device `sync0': " + other.taken("UDP port 3780") +
+                                             ": only one daemon of a host should be in a group"),
+            1U);
+}
+
+TEST_F(LinkSetTest, a_destination_that_is_this_node_is_told) {
+  for (const auto& [kind, local, peer] :
+       {std::tuple{LinkKind::udp, "10.9.0.1", "10.9.0.1"}, std::tuple{LinkKind::udp, "10.9.0.1", "10.9.1.1"},
+        std::tuple{LinkKind::tcp, "fd09:0::1", "fd09:0::1"}}) {
+    ASSERT_TRUE(a->open(unicast(kind, local, peer)));
+    EXPECT_EQ(a->log.count(Level::warning, fmt::format("link on device `sync0': the destination {} is this node itself",
+                                                       to_string(address(peer)))),
+              1U);
+    a->log.lines.clear();
+  }
+  ASSERT_TRUE(a->open(unicast(LinkKind::udp, "10.9.0.1", "10.9.0.2")));
+  EXPECT_TRUE(a->log.lines.empty());
 }
 
 }  // namespace

@@ -149,6 +149,49 @@ TEST_F(TcpLinkTest, a_burst_larger_than_the_stream_buffer) {
   EXPECT_EQ(b->stream(), stream);
 }
 
+// One turn of the loop is to stay below about a millisecond, whatever has arrived.
+TEST_F(TcpLinkTest, a_long_stream_is_read_in_turns) {
+  ASSERT_TRUE(b->open(link_b()));
+  const auto client = connect_to_b();
+  b->turn();
+  Bytes stream;
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    const auto m = message(i, 1000);
+    stream.insert(stream.end(), m.begin(), m.end());
+  }
+  std::size_t at = 0;
+  std::size_t before = 0;
+  std::size_t most = 0;
+  for (int turns = 0; b->links->statistics(0).bytes_received < stream.size() && turns < 10'000; ++turns) {
+    while (at < stream.size()) {
+      const auto n = ::send(client.get(), stream.data() + at, stream.size() - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n <= 0) break;
+      at += static_cast<std::size_t>(n);
+    }
+    b->turn();
+    const auto bytes = b->links->statistics(0).bytes_received;
+    most = std::max<std::size_t>(most, bytes - before);
+    before = bytes;
+  }
+  EXPECT_LE(most, 128U << 10);
+  EXPECT_EQ(b->stream(), stream);
+}
+
+TEST_F(TcpLinkTest, however_much_the_old_connection_holds_it_is_read_before_it_is_replaced) {
+  auto link = link_b();
+  link.receive_buffer = 2 << 20;
+  ASSERT_TRUE(b->open(link));
+  constexpr std::uint32_t kCount = 500;
+  auto old_client = connect_to_b();
+  b->turn();
+  for (std::uint32_t i = 0; i < kCount; ++i) write_all(old_client, message(i, 1000));
+  old_client.reset();
+  const auto new_client = connect_to_b();
+  write_all(new_client, message(kCount));
+  EXPECT_TRUE(run([&] { return !b->received.empty() && b->received.back().bytes == message(kCount); }));
+  EXPECT_EQ(sequences(b->stream()).size(), kCount + 1);
+}
+
 TEST_F(TcpLinkTest, a_stream_out_of_step_is_closed) {
   ASSERT_TRUE(b->open(link_b()));
   const Bytes no_length{0x11, 0, 0, 0, 0, 0, 0, 1};
@@ -333,8 +376,10 @@ TEST_F(TcpLinkTest, errors_at_the_start_name_the_link) {
   const auto taken = listen_at_b();
   opened = b->open(link_b());
   ASSERT_FALSE(opened);
-  EXPECT_EQ(opened.error().text,
-            "can't open channel socket: Address already in use (TCP link on `sync0': bind to 10.9.0.2 port 3780)");
+  EXPECT_EQ(
+      opened.error().text,
+      "can't open channel socket: Address already in use (TCP link on `sync0': bind to 10.9.0.2 port 3780): TCP port "
+      "3780 is taken (by another link of this configuration)");
 }
 
 }  // namespace

@@ -12,9 +12,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -108,6 +110,7 @@ class Node {
 
   Result<> open(LinkSetOptions options) {
     const Inside inside(ns_);
+    options.find_interface = [this](std::string_view name) { return find(std::string(name)); };
     links = std::make_unique<LinkSet>(loop, log, std::move(options));
     return links->open({.on_datagram =
                             [this](std::size_t link, const IpAddress& from, Datagram bytes) {
@@ -119,6 +122,23 @@ class Node {
                             },
                         .on_buffer_size = [this] { ++buffer_size_calls; }});
   }
+  // What the link watcher would tell now, unless a test pretends something else.
+  std::optional<InterfaceInfo> find(const std::string& name) const {
+    if (const auto i = pretended.find(name); i != pretended.end()) return i->second;
+    const Inside inside(ns_);
+    const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    if (name.size() >= sizeof request.ifr_name) return std::nullopt;
+    std::copy(name.begin(), name.end(), request.ifr_name);
+    InterfaceInfo info{.index = ::if_nametoindex(name.c_str())};
+    if (info.index == 0 || ::ioctl(fd.get(), SIOCGIFMTU, &request) < 0) return std::nullopt;
+    info.mtu = static_cast<std::uint32_t>(request.ifr_mtu);
+    if (::ioctl(fd.get(), SIOCGIFFLAGS, &request) < 0) return std::nullopt;
+    info.up = (request.ifr_flags & IFF_UP) != 0;
+    info.running = (request.ifr_flags & IFF_RUNNING) != 0;
+    return info;
+  }
+
   Result<> open(const LinkOptions& link) { return open(LinkSetOptions{.links = {link}}); }
 
   void turn(std::chrono::milliseconds wait = std::chrono::milliseconds(2)) {
@@ -147,6 +167,7 @@ class Node {
   std::vector<Received> received;
   std::vector<Failure> failures;
   int buffer_size_calls = 0;
+  std::map<std::string, InterfaceInfo> pretended;
   std::unique_ptr<LinkSet> links;
 };
 
@@ -174,13 +195,10 @@ class TwoNodes : public ::testing::Test {
 
   // The kernel sees a carrier up to a second after the interface was set up.
   static bool wait_for_carrier(const Node& node, const char* interface) {
-    const Inside inside(node.ns());
-    const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     return wait_until(
         [&] {
-          ifreq request{};
-          std::strcpy(request.ifr_name, interface);
-          if (::ioctl(fd.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_RUNNING)) return true;
+          const auto info = node.find(interface);
+          if (info && info->running) return true;
           ::usleep(1000);
           return false;
         },

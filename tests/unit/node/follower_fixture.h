@@ -50,8 +50,8 @@ class FollowerTest : public testing::Test, protected replication::Events, privat
         store_ = std::make_unique<StatisticsCache>(
             flows_, [this](const FlowRecord& r) { ended_.push_back(r.flow.orig.src_port); }, clock_);
     }
-    follower_ = std::make_unique<KernelFollower>(
-        KernelFollower::Context{clock_, log_, kernel_, filter_, helpers_, *store_, 7});
+    follower_ =
+        std::make_unique<KernelFollower>(KernelFollower::Context{clock_, log_, kernel_, filter_, helpers_, *store_, 7});
     follower_->later = [this] { ++later_; };
   }
 

@@ -373,7 +373,8 @@ TEST_F(FollowerTest, FlushEmptiesTheCachesAndTellsNobody) {
   EXPECT_EQ(sent(), Lines{});
 }
 
-// From the beginning of a flush on what was there counts as gone, whatever the walk has reached; what comes later stays.
+// From the beginning of a flush on what was there counts as gone, whatever the walk has reached; what comes later
+// stays.
 TEST_F(FollowerTest, FlushInSlicesIsAsOneAtOnce) {
   for (std::uint16_t n = 1; n <= 250; ++n) event(EventType::new_, kernel_flow(n));
   sent();
@@ -493,7 +494,8 @@ TEST_F(BypassTest, MastersOfExpectationsAreLookedUpInTheKernel) {
   EXPECT_EQ(sent(), (Lines{"EXP_NEW 20", "EXP_DEL 20"}));
 }
 
-// A copy that a peer gave us runs out in our kernel, which sees none of its packets, while the flow lives on over there.
+// A copy that a peer gave us runs out in our kernel, which sees none of its packets, while the flow lives on over
+// there.
 TEST_F(BypassTest, TheEndOfACopyIsNobodysBusiness) {
   bypass_->copied(kernel_flow(1).flow.orig);
   event(EventType::destroy, kernel_flow(1));

@@ -168,15 +168,24 @@ class Driver final : public Events, public wire::DatagramSink {
   }
   void resend_queue_overflow() override { ++overflows; }
   void cannot_repeat(PeerId, std::uint32_t, std::uint32_t) override { ++unrepeatable; }
+  void freed_by_others(PeerId peer, std::uint32_t from, std::uint32_t to) override {
+    freed.push_back(fmt::format("{} asks {:x}..{:x}", peer, from, to));
+  }
+  void freed_by_hello(PeerId by, PeerId other, std::uint32_t from, std::uint32_t to) override {
+    freed.push_back(fmt::format("{} hello {} {:x}..{:x}", by, other, from, to));
+  }
+  void peer_asks_too_much(PeerId) override { ++too_much; }
 
   TimePoint now{std::chrono::seconds(1000)};
   wire::ReceiveStats stats;
   table::FlowTable flows;
   table::ExpectationTable expectations;
   int resyncs = 0, bulks = 0, kernel_bulks = 0, appeared = 0, restarted = 0, overflows = 0, unrepeatable = 0;
+  int too_much = 0;
   int turns = 0;
   std::size_t datagram_count = 0, message_count = 0;
   Lines gaps;
+  Lines freed;
   std::uint16_t last_port = 0;
   std::uint32_t last_timeout = 0;
   bool keep_text = true;

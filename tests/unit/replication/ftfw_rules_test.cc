@@ -235,10 +235,27 @@ TEST_F(FtFwRules, ListsWhatIsUnacknowledged) {
   n.engine.request_resync(n.now);
   n.drain();
   Lines all;
-  n.engine.each_unacknowledged([&](bool control, std::uint32_t seq, std::uint8_t flags) {
+  std::optional<std::uint32_t> next;
+  while (n.engine.list_unacknowledged(next, 1, [&](bool control, std::uint32_t seq, std::uint8_t flags) {
     all.push_back(fmt::format("{} {:x} {:x}", control, seq, flags));
-  });
+  }) != 0) {
+  }
   EXPECT_EQ(all, (Lines{"true 13 2", "false 14 0"}));
+}
+
+// It used to give up everything before the dead one.
+TEST(FtFw, AFullTableGivesUpNothingButDeadFlows) {
+  Node n(start_at(1), true, 10);
+  n.hear("ALIVE|HELLO 100");
+  for (std::uint32_t i = 1; i <= 10; ++i) n.event(i);
+  n.drain();
+  n.destroy(9);
+  n.destroy(10);
+  n.drain();
+  EXPECT_TRUE(n.engine.release_one_dead());
+  EXPECT_TRUE(n.engine.release_one_dead());
+  EXPECT_FALSE(n.engine.release_one_dead());
+  EXPECT_EQ(n.engine.resend_length(), 8U);
 }
 
 TEST(FtFw, AFullTableGivesUpDeadFlows) {
@@ -288,6 +305,186 @@ TEST(FtFw, FailoverToAnotherLinkKeepsTheSequence) {
   EXPECT_EQ(n.appeared, 1);
 }
 
+// --- Work in pieces ---
+
+// 131072 flows sent and not acknowledged; a peer whose next number is 102 (hex).
+struct FtFwFullQueue : FtFwRules {
+  FtFwFullQueue() {
+    n.keep_text = false;
+    for (std::uint32_t i = 0; i < kFlows; ++i) n.event(i);
+    while (n.engine.transmit_length() != 0) {
+      n.drain();
+      n.now += ms(2);
+    }
+    n.packer_.flush();
+  }
+  // As fast as the turns come, without time passing. How many turns there were.
+  int turns_until_rest() {
+    int turns = 0;
+    while (n.engine.next_deadline() && *n.engine.next_deadline() <= n.now && turns < 1000) {
+      n.drain();
+      ++turns;
+    }
+    return turns;
+  }
+  double seconds_for_nacks(std::uint32_t first) {
+    const auto start = std::chrono::steady_clock::now();
+    wire::Message m = message_of("NACK 102 0..0");
+    for (std::uint32_t i = 0; i < 10000; ++i) {
+      m.header.seq = peer_seq++;
+      m.from = m.to = first + i;
+      n.engine.on_message(peer_at(2), m, n.now);
+      if (i % 50 == 0) n.drain();
+    }
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  static constexpr std::uint32_t kFlows = 131071;
+  static constexpr std::uint32_t kFirst = 0x13;
+  std::uint32_t peer_seq = 0x102;
+};
+
+// Each used to walk through half the queue: a thousand times the work.
+TEST_F(FtFwFullQueue, NacksForTheMiddleCostNoMoreThanForTheFront) {
+  ASSERT_EQ(n.engine.resend_length(), kFlows);
+  const double front = seconds_for_nacks(kFirst);
+  const double middle = seconds_for_nacks(kFirst + kFlows / 2);
+  EXPECT_LT(middle, 20 * front);
+}
+
+TEST_F(FtFwFullQueue, ANackForEverythingIsServedInPieces) {
+  n.hear(fmt::format("NACK 102 {:x}..{:x}", kFirst, kFirst + kFlows - 1));
+  EXPECT_GE(n.engine.resend_length(), kFlows - 2000);
+  EXPECT_LE(n.engine.next_deadline(), n.now);
+  const auto before = n.engine.resend_length() + n.engine.transmit_length();
+  n.drain();
+  EXPECT_GE(n.engine.resend_length() + n.engine.transmit_length(), before - 1);
+  EXPECT_LE(n.engine.transmit_length(), 4000U);
+  EXPECT_GE(turns_until_rest(), 60);
+  n.wait(2 * kSecond);
+  EXPECT_EQ(n.engine.transmit_length(), 0U);
+  EXPECT_GE(n.engine.resend_length(), kFlows);
+}
+
+TEST_F(FtFwFullQueue, AnAckForEverythingFreesInPiecesAndCountsAtOnce) {
+  for (std::uint32_t i = 0; i < kFlows; ++i) n.destroy(i);
+  while (n.engine.transmit_length() != 0) {
+    n.drain();
+    n.now += ms(2);
+  }
+  const auto last = kFirst + 2 * kFlows - 1;
+  n.hear(fmt::format("ACK 102 {:x}..{:x}", kFirst, last));
+  EXPECT_EQ(n.engine.resend_length(), 0U);
+  EXPECT_GE(n.flows.total(), kFlows - 2000);
+  n.hear(fmt::format("NACK 103 {:x}..{:x}", kFirst, last));
+  EXPECT_GE(turns_until_rest(), 60);
+  EXPECT_EQ(n.flows.total(), 0U);
+  EXPECT_EQ(n.engine.transmit_length(), 0U);
+}
+
+TEST_F(FtFwFullQueue, AHelloFreesInPiecesWhatItMadeObsolete) {
+  n.hear("ALIVE|HELLO 5000");
+  EXPECT_EQ(n.engine.resend_length(), 0U);
+  std::optional<std::uint32_t> next;
+  EXPECT_EQ(n.engine.list_unacknowledged(next, 10, [](bool, std::uint32_t, std::uint8_t) {}), 0U);
+  n.hear(fmt::format("NACK 5001 {:x}..{:x}", kFirst, kFirst + kFlows - 1));
+  EXPECT_GE(turns_until_rest(), 60);
+  EXPECT_EQ(n.engine.transmit_length(), 0U);  // nothing was repeated
+  EXPECT_EQ(n.engine.resend_no_space(), 0U);
+  n.event(1);
+  n.drain();
+  EXPECT_EQ(n.engine.resend_length(), 1U);
+}
+
+TEST_F(FtFwFullQueue, RangesBeyondWhatIsKeptAreDroppedAndTold) {
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    n.hear(fmt::format("NACK {:x} {:x}..{:x}", peer_seq++, kFirst + 100 * i, kFirst + 100 * i + 50));
+  }
+  EXPECT_GT(n.too_much, 800);
+  EXPECT_LE(n.engine.transmit_length(), 2000U);
+  // What was dropped the next ACK shows.
+  turns_until_rest();
+  n.wait(2 * kSecond);
+  n.hear(fmt::format("ACK {:x} {:x}..{:x}", peer_seq++, kFirst + kFlows, kFirst + kFlows));
+  turns_until_rest();
+  n.wait(2 * kSecond);
+  EXPECT_FALSE(n.engine.pending());
+  EXPECT_GE(n.engine.resend_length(), kFlows - 1);
+}
+
+TEST_F(FtFwRules, GapsBeyondWhatIsAnsweredInATurnCountAsLost) {
+  for (std::uint32_t i = 0; i < 10000; ++i) n.hear(fmt::format("NEW {:x}", 0x102 + 2 * i));
+  EXPECT_LE(n.engine.transmit_length(), 64U);
+  EXPECT_GT(n.too_much, 9000);
+  n.drain();
+  n.hear("NEW 5000");  // the next one tells of them all
+  EXPECT_EQ(n.drain().back().substr(0, 4), "NACK");
+  EXPECT_EQ(n.gaps.back().substr(n.gaps.back().find("..")), "..4fff");
+}
+
+TEST_F(FtFwRules, AnswersToAFloodDoNotPushOutFlows) {
+  EngineOptions o = start_at(1);
+  o.resend_queue_size = 100;
+  Node small(o);
+  small.hear("NEW|HELLO 100");
+  for (std::uint32_t i = 1; i <= 40; ++i) small.event(i);
+  small.drain();
+  for (std::uint32_t i = 0; i < 1000; ++i) small.turn(fmt::format("NEW {:x}", 0x102 + 2 * i));
+  EXPECT_EQ(small.turn("NACK 8d2 1..28").size(), 42U);  // all flows again, after ACK and NACK for the gap
+}
+
+// --- What is lost is told ---
+
+TEST_F(FtFwRules, WhatIsGivenUpWithoutAPeerIsNoLoss) {
+  EngineOptions o = start_at(1);
+  o.resend_queue_size = 8;
+  Node alone(o);
+  for (std::uint32_t i = 1; i <= 20; ++i) alone.event(i);
+  alone.drain();
+  EXPECT_EQ(alone.engine.resend_no_space(), 12U);
+  EXPECT_EQ(alone.overflows, 0);
+  alone.hear("ALIVE 100");
+  for (std::uint32_t i = 21; i <= 30; ++i) alone.event(i);
+  alone.drain();
+  EXPECT_EQ(alone.overflows, 1);
+}
+
+TEST_F(FtFwRules, AnAckThatSkipsWhatWasGivenUpIsTold) {
+  EngineOptions o = start_at(1);
+  o.resend_queue_size = 8;
+  Node small(o);
+  small.hear("ALIVE|HELLO 100");
+  for (std::uint32_t i = 1; i <= 20; ++i) small.event(i);
+  small.drain();
+  small.hear("ACK 101 13..14");  // it never got the first
+  EXPECT_EQ(small.unrepeatable, 1);
+}
+
+TEST(FtFw, WhatOtherPeersFreedIsTold) {
+  Node n(start_at(1));
+  n.hear("ALIVE|HELLO 100", peer_at(2));
+  n.hear("ALIVE|HELLO 9000", peer_at(3));
+  for (std::uint32_t i = 1; i <= 4; ++i) n.event(i);
+  n.drain();
+  n.hear("ACK 101 1..4", peer_at(2));
+  n.hear("NACK 9001 2..3", peer_at(3));
+  EXPECT_EQ(n.freed, Lines{"1 asks 2..3"});
+  n.event(5);
+  n.drain();
+  n.hear("ALIVE|HELLO 70000", peer_at(4));
+  EXPECT_EQ(n.freed, (Lines{"1 asks 2..3", "2 hello 0 5..5", "2 hello 1 1..5"}));  // nor has it ever acknowledged 1
+}
+
+TEST_F(FtFwRules, APeerAloneIsNeverToldOfOthers) {
+  n.event(1);
+  n.drain();
+  n.hear("ACK 102 13..13");
+  n.hear("NACK 103 13..13");  // as one that is repeated late
+  n.event(2);
+  n.drain();
+  n.hear("ALIVE|HELLO 5000");
+  EXPECT_EQ(n.freed, Lines{});
+}
+
 // --- Pacing ---
 
 struct FtFwPacing : FtFwRules {
@@ -323,6 +520,48 @@ TEST_F(FtFwPacing, ABulkStaysWithinTheWindowWhileAcknowledgementsCome) {
   }
   EXPECT_LT(turns, 40);
   EXPECT_EQ(n.engine.resend_no_space(), 0U);
+}
+
+// With a queue smaller than the window a bulk used to push out its own messages.
+struct FtFwSmallQueue : testing::Test {
+  static EngineOptions small() {
+    EngineOptions o = start_at(1);
+    o.resend_queue_size = 100;
+    return o;
+  }
+  FtFwSmallQueue() {
+    for (std::uint32_t i = 0; i < 2000; ++i) n.event(i, Announce::no);
+    n.hear("ALIVE|HELLO|BACK 100");
+    n.wait(kSecond);
+    n.keep_text = false;
+    n.message_count = 0;
+    n.engine.start_bulk(n.now);
+  }
+  Node n{small()};
+};
+
+TEST_F(FtFwSmallQueue, ABulkDoesNotPushOutItsOwnMessages) {
+  std::uint32_t peer = 0x101;
+  std::uint32_t acked = 1;
+  for (int seconds = 0; n.engine.pending() && seconds < 60; ++seconds) {
+    const auto turns = n.turns;
+    n.wait(kSecond);
+    EXPECT_LE(n.turns - turns, 10);                                     // it waits, it does not spin
+    const auto last = static_cast<std::uint32_t>(n.message_count + 1);  // as the timer of a peer with a large window
+    n.hear(fmt::format("ACK {:x} {:x}..{:x}", peer++, acked, last));
+    acked = last + 1;
+  }
+  EXPECT_FALSE(n.engine.pending());
+  EXPECT_EQ(n.engine.resend_no_space(), 0U);
+  EXPECT_EQ(n.overflows, 0);
+}
+
+TEST_F(FtFwSmallQueue, ABulkGoesOnWithoutAcknowledgementsAndTellsWhatIsLost) {
+  n.wait(kSecond);
+  EXPECT_LE(n.message_count, 52U);
+  n.wait(3 * kSecond);
+  EXPECT_FALSE(n.engine.pending());
+  EXPECT_EQ(n.overflows, 1);
 }
 
 TEST_F(FtFwPacing, ASilentPeerDoesNotStopUs) {

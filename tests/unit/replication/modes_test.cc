@@ -2,6 +2,8 @@
 // NOTRACK (spec replication.md 3.3), ALARM and its expiry (3.4).
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "ctsync/replication/alarm.h"
 #include "ctsync/replication/expiry.h"
 #include "ctsync/replication/notrack.h"
@@ -94,6 +96,99 @@ TEST(Notrack, WithoutInternalCacheEventsAreSentAsTheyCome) {
   n.hear("RESYNC 9 0..0");
   EXPECT_EQ(n.kernel_bulks, 1);
   EXPECT_EQ(n.wait(kSecond), Lines{"ALIVE 6b02f73d"});
+}
+
+TEST(Notrack, AResyncRequestDuringAKernelBulkMakesAnother) {
+  Driver<Notrack> n(start_at(1), false);
+  n.hear("RESYNC 9 0..0");
+  EXPECT_EQ(n.kernel_bulks, 1);
+  EXPECT_TRUE(n.engine.pending());
+  n.wait(3 * kSecond);  // the dump takes its time
+  n.hear("RESYNC a 0..0");
+  n.hear("RESYNC b 0..0");
+  n.wait(kSecond);
+  EXPECT_EQ(n.kernel_bulks, 1);
+  n.engine.kernel_bulk_done();
+  n.wait(ms(10));
+  EXPECT_EQ(n.kernel_bulks, 2);
+  n.engine.kernel_bulk_done();
+  n.wait(5 * kSecond);
+  EXPECT_EQ(n.kernel_bulks, 2);
+  EXPECT_FALSE(n.engine.pending());
+}
+
+TEST(Notrack, AKernelBulkDoesNotWakeTheLoop) {
+  Driver<Notrack> n(start_at(1), false);
+  n.hear("RESYNC 9 0..0");
+  n.wait(10 * kSecond);
+  EXPECT_LE(n.turns, 11);  // ALIVE
+}
+
+std::size_t resyncs_in(const Lines& lines) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(lines, [](const std::string& s) { return s.starts_with("RESYNC"); }));
+}
+
+// The link comes up an hour after the start.
+TEST(Resync, IsAskedForAgainWhenAPeerIsFirstHeard) {
+  Driver<Notrack> n(start_at(1));
+  n.engine.request_resync(n.now);
+  EXPECT_EQ(resyncs_in(n.wait(3600 * kSecond)), 1U);
+  EXPECT_EQ(n.turn("ALIVE 100"), Lines{"RESYNC e12 0..0"});
+  n.hear("NEW 101");  // the answer
+  EXPECT_EQ(resyncs_in(n.wait(3600 * kSecond)), 0U);
+}
+
+// An event is no answer to a request that nobody can have heard.
+TEST(Resync, DataLongAfterTheRequestIsNoAnswer) {
+  Driver<Notrack> n(start_at(1));
+  n.engine.request_resync(n.now);
+  n.wait(10 * kSecond);
+  EXPECT_EQ(resyncs_in(n.turn("UPD 100")), 1U);
+  n.hear("UPD 101");
+  EXPECT_EQ(resyncs_in(n.wait(3600 * kSecond)), 0U);
+}
+
+// A peer with nothing to send answers nothing: it is not asked for ever, and never twice within two seconds.
+TEST(Resync, IsAskedForFiveTimesAtMostOnceAPeerIsHeard) {
+  Driver<Notrack> n(start_at(1));
+  n.engine.request_resync(n.now);
+  n.drain();
+  n.now += ms(500);
+  std::vector<int> at;
+  for (int tenth = 0; tenth < 6000; ++tenth) {
+    if (tenth % 10 == 0) n.hear(fmt::format("ALIVE {:x}", 0x100 + tenth / 10));
+    if (resyncs_in(n.wait(ms(100))) != 0) at.push_back(tenth);
+  }
+  EXPECT_EQ(at, (std::vector<int>{14, 44, 104, 224, 464}));
+}
+
+TEST(Resync, IsAskedForOnceIfAPeerIsThere) {
+  Driver<Notrack> n(start_at(1));
+  n.hear("ALIVE 100");
+  n.engine.request_resync(n.now);
+  EXPECT_EQ(n.drain(), Lines{"RESYNC 1 0..0"});
+  n.hear("ALIVE 101");
+  EXPECT_EQ(resyncs_in(n.wait(100 * kSecond)), 0U);
+}
+
+TEST(Resync, WaitsForThePeerWhereALinkCouldOnlyQueueIt) {
+  Driver<Notrack> n(start_at(1));
+  n.engine.request_resync(n.now, Ask::when_heard);
+  EXPECT_EQ(resyncs_in(n.wait(10 * kSecond)), 0U);
+  EXPECT_EQ(resyncs_in(n.turn("ALIVE 100")), 1U);
+}
+
+// FT-FW: the hello of a peer that starts later empties the resend queue, and with it the request.
+TEST(Resync, IsAskedForAgainAfterTheHelloOfAPeerThatStartsLater) {
+  Driver<FtFw> n(start_at(1));
+  n.engine.request_resync(n.now);
+  EXPECT_EQ(n.drain(), Lines{"RESYNC|HELLO 1 0..0"});
+  n.wait(5 * kSecond);
+  EXPECT_EQ(n.turn("NEW|HELLO 5000"), Lines{"RESYNC|HELLO|BACK 7 0..0"});
+  n.hear("ALIVE|BACK 5001");
+  n.hear("ACK 5002 7..7");
+  EXPECT_EQ(resyncs_in(n.wait(100 * kSecond)), 0U);
 }
 
 TEST(Alarm, IsSilentWithoutFlows) {

@@ -19,6 +19,7 @@ struct PeersTest : testing::Test {
     p->received = true;
     p->last = seq;
     p->last_heard = now;
+    ++p->accepted;
     return peers.id(*p);
   }
   Peers peers;
@@ -74,6 +75,21 @@ TEST_F(PeersTest, TheOneNotHeardForLongestMakesRoom) {
   hear(peer_at(0), 2);
   EXPECT_EQ(hear(peer_at(200), 7, true), 2U);  // the place of host 2
   EXPECT_EQ(hear(peer_at(1), 1002), second);
+}
+
+TEST_F(PeersTest, StrangersDoNotPushOutAPeerThatIsAlive) {
+  std::uint32_t seq = 1000;
+  const PeerId peer = hear(peer_at(2), seq, true);
+  hear(peer_at(2), ++seq);
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    auto stranger = peer_at(7);
+    stranger.address.bytes[1] = static_cast<std::uint8_t>(i);
+    stranger.address.bytes[2] = static_cast<std::uint8_t>(i >> 8);
+    hear(stranger, 77 * i, true);
+    now += ms(10);
+  }
+  EXPECT_EQ(hear(peer_at(2), ++seq), peer);
+  EXPECT_EQ(peers[peer].accepted, 3U);
 }
 
 TEST(Sequence, AfterIsTestedFirst) {

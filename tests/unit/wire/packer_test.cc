@@ -168,6 +168,23 @@ TEST(Packer, AnotherLinkTakesOverInTheMiddle) {
   expect_counting(sequence(sink.datagrams), seq);
 }
 
+// The link tells a change from inside the sink's own calls: that must not send again.
+TEST(Packer, ALargerBufferSizeSendsNothingAndKeepsWhatIsPacked) {
+  Recorder sink;
+  Packer packer(200, {}, sink);
+  std::uint32_t seq = 0;
+  for (int i = 0; i < 20; ++i) packer.flow(MsgType::flow_new, 0, seq++, udp(1), nullptr, 0);
+  ASSERT_TRUE(sink.datagrams.empty());
+  packer.set_buffer_size(65488);
+  EXPECT_TRUE(sink.datagrams.empty());
+  for (int i = 0; i < 20; ++i) packer.flow(MsgType::flow_new, 0, seq++, udp(1), nullptr, 0);
+  packer.flush();
+  ASSERT_GT(sink.datagrams.size(), 2U);
+  EXPECT_LT(sink.datagrams.front().size(), 200U);
+  EXPECT_GT(sink.datagrams.back().size(), 200U);
+  expect_counting(sequence(sink.datagrams), seq);
+}
+
 TEST(Packer, OptionsReachTheCodec) {
   Recorder sink;
   Packer packer(1472, {.send_timeout = false}, sink);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// An asynchronous dump of the kernel's flows or expectations over a socket of its own: large reads, resumable, starts
-// again (three times at most) when the kernel reports an interrupted or overrun dump.
+// A dump of the kernel's flows or expectations over a socket of its own: large reads, resumable. What it promises, and
+// when it starts again, is said at Dump.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Message;
 
 class TableDump final : public Dump {
  public:
-  TableDump(const Clock& clock, DumpWhat what, Family family, bool raw);
+  TableDump(const Clock& clock, DumpWhat what, const DumpOptions& options);
 
   // Sends the request. Fails without privilege or kernel support.
   Result<> start();
@@ -29,20 +29,21 @@ class TableDump final : public Dump {
  private:
   DumpState read_once(DumpHandler& handler);
   DumpState handle_datagram(std::span<const std::uint8_t> data, DumpHandler& handler);
-  DumpState handle_error(int code);
+  DumpState handle_end(const Message& m);
+  DumpState handle_interruption(int code);
+  DumpState fail_with(int code);
   void handle_entry(const Message& m, DumpHandler& handler);
 
   const Clock& clock_;
   const DumpWhat what_;
-  const Family family_;
-  const bool raw_;
+  const DumpOptions options_;
   UniqueFd fd_;
   std::vector<std::uint8_t> buffer_;
   FlowRecord record_;
   Error error_;
-  unsigned restarts_left_ = 3;
-  bool interrupted_ = false;
-  bool handed_over_ = false;
+  unsigned interruptions_ = 0;
+  bool interrupted_ = false;  // the attempt under way, as the kernel says
+  bool handed_over_ = false;  // an entry, in any attempt
 };
 
 }  // namespace ctsync::kernel

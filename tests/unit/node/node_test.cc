@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A whole node between a kernel in memory, a link that records and clients that remember.
+#include "ctsync/node/node.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ctsync/wire/packer.h"
+#include "fixture.h"
+
+namespace ctsync::node::test {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class Sink final : public wire::DatagramSink {
+ public:
+  void send(std::span<const std::span<const std::uint8_t>> datagrams) override { count += datagrams.size(); }
+  std::size_t count = 0;
+};
+
+// A client that reads what it is told to.
+class FakeChannel final : public ClientChannel {
+ public:
+  bool usable() const override { return !finished && !gone; }
+  void write(std::string_view t) override { text += t; }
+  bool full() const override { return text.size() >= room; }
+  void set_waiter(Job* j) override { waiter = j; }
+  void finish() override { finished = true; }
+
+  std::string text;
+  std::size_t room = 1U << 30;
+  bool finished = false;
+  bool gone = false;
+  Job* waiter = nullptr;
+};
+using Channel = std::shared_ptr<FakeChannel>;
+
+class NodeTest : public testing::Test {
+ protected:
+  NodeTest() { options_.table_limit = 10000; }
+
+  void start() {
+    node_ = std::make_unique<Node>(kernel_, sink_, clock_, log_, jobs_, options_);
+    ASSERT_TRUE(node_->start());
+    node_->started();
+    node_->end_turn();
+    log_.lines.clear();
+  }
+  Channel ask(const Command& c) {
+    auto channel = std::make_shared<FakeChannel>();
+    channels_.push_back(channel);
+    node_->on_command(c, Client(channel));
+    return channel;
+  }
+  void turn(Duration d = milliseconds(1)) {
+    clock_.advance(d);
+    if (const auto at = node_->next_deadline(); at && *at <= clock_.now()) node_->on_timer();
+    jobs_.step();
+    node_->end_turn();
+  }
+  void turns(int n, Duration d = milliseconds(1)) {
+    for (int i = 0; i < n; ++i) turn(d);
+  }
+  int log_lines(std::string_view with) const {
+    return static_cast<int>(
+        std::ranges::count_if(log_.lines, [&](const std::string& l) { return l.find(with) != std::string::npos; }));
+  }
+  // What a peer sends: a control message.
+  bool hear(std::uint8_t flags, std::uint32_t seq, std::uint8_t host = 2) {
+    std::array<std::uint8_t, 64> room;
+    ByteWriter w(room);
+    if ((flags & wire::flag::kRange) != 0) {
+      wire::encode_control(w, flags, seq, 0, 0);
+    } else {
+      wire::encode_alive(w, flags, seq);
+    }
+    return node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, host}}}, w.written());
+  }
+
+  ManualClock clock_;
+  RecordingLog log_;
+  FakeKernel kernel_;
+  Sink sink_;
+  Jobs jobs_{clock_};
+  NodeOptions options_;
+  std::unique_ptr<Node> node_;
+  std::vector<Channel> channels_;
+};
+
+// --- What strangers can cause ---
+
+TEST_F(NodeTest, ResyncsAndHellosOfAnyoneDoNotFloodTheLog) {
+  for (const auto mode : {Mode::ftfw, Mode::notrack}) {
+    options_.mode = mode;
+    start();
+    for (std::uint32_t i = 0; i < 20000; ++i) {
+      const auto host = static_cast<std::uint8_t>(1 + i % 200);
+      hear(wire::flag::kResync, i, host);
+      hear(wire::flag::kAlive | (mode == Mode::ftfw ? wire::flag::kHello : 0), i + 1000000, host);
+      if (i % 100 == 0) turn(milliseconds(10));  // two seconds in all
+    }
+    EXPECT_GE(log_lines("resync requested by other node"), 1);
+    EXPECT_LE(log_.lines.size(), 30U);
+    node_.reset();
+  }
+}
+
+// --- Flushes, purges and commits together ---
+
+class FlushTest : public NodeTest {
+ protected:
+  FlushTest() {
+    for (std::uint16_t n = 1; n <= 40; ++n) kernel_.put(kernel_flow(n));
+    kernel_.dump_part = 1;
+    options_.purge_timeout = seconds(5);
+    start();
+  }
+  const Command flush_{.verb = Verb::flush_kernel, .what = What::flows};
+  const Command commit_{.verb = Verb::commit, .what = What::flows};
+};
+
+// What begins behind the purge's back is deleted by the command's own flush.
+TEST_F(FlushTest, AFlushDuringAPurgeRunsWholeAndIsAnsweredAfterwards) {
+  ask({.verb = Verb::schedule_purge});
+  turn(seconds(6));
+  turns(10);
+  ASSERT_LT(kernel_.flows.size(), 40U) << "the purge is under way";
+  ASSERT_GT(kernel_.flows.size(), 20U);
+  kernel_.put(kernel_flow(100));
+  const auto client = ask(flush_);
+  turns(20);
+  EXPECT_FALSE(client->finished);
+  turns(200);
+  EXPECT_TRUE(client->finished);
+  EXPECT_TRUE(kernel_.flows.empty());
+}
+
+TEST_F(FlushTest, ACommitStopsThePurgeButNoFlush) {
+  ask({.verb = Verb::schedule_purge});
+  turn(seconds(6));
+  turns(5);
+  ask(commit_);
+  const auto left = kernel_.flows.size();
+  EXPECT_GT(left, 20U);
+  turns(100);
+  EXPECT_EQ(kernel_.flows.size(), left);
+  EXPECT_EQ(log_lines("the scheduled flush of the kernel conntrack table is stopped"), 1);
+
+  const auto client = ask(flush_);
+  turns(5);
+  const auto commit = ask(commit_);
+  turns(5);
+  EXPECT_FALSE(commit->finished) << "waits for the flush, which would delete what it writes";
+  turns(100);
+  EXPECT_TRUE(client->finished);
+  EXPECT_TRUE(commit->finished);
+  EXPECT_TRUE(kernel_.flows.empty());
+}
+
+TEST_F(FlushTest, ACommitStopsThePurgeThatWaitsForAFlush) {
+  ask({.verb = Verb::schedule_purge});
+  turn(milliseconds(4900));
+  const auto client = ask(flush_);
+  turn(milliseconds(200));
+  turns(5);
+  ask(commit_);
+  turns(200);
+  EXPECT_TRUE(client->finished);
+  EXPECT_TRUE(kernel_.flows.empty());
+  kernel_.put(kernel_flow(100));
+  turns(200);
+  EXPECT_EQ(kernel_.flows.size(), 1U) << "the purge did not come after all";
+}
+
+TEST_F(FlushTest, OfBothCachesIsAnsweredWhenBothAreThrough) {
+  const auto client = ask({.verb = Verb::flush_caches, .what = What::all, .side = Side::both});
+  EXPECT_FALSE(client->finished);
+  turns(5);
+  EXPECT_TRUE(client->finished);
+  EXPECT_EQ(node_->internal_flows().total(), 0U);
+}
+
+// Two at once: the second one begins anew, both are answered.
+TEST_F(FlushTest, TwoFlushesOfACacheAtOnce) {
+  const auto first = ask({.verb = Verb::flush_caches, .what = What::flows, .side = Side::internal});
+  const auto second = ask({.verb = Verb::flush_caches, .what = What::all, .side = Side::internal});
+  turns(5);
+  EXPECT_TRUE(first->finished);
+  EXPECT_TRUE(second->finished);
+  EXPECT_EQ(node_->internal_flows().total(), 0U);
+}
+
+// --- Lists ---
+
+class KernelListTest : public NodeTest {
+ protected:
+  KernelListTest() {
+    options_.mode = Mode::notrack;
+    options_.internal_cache = false;
+    for (std::uint16_t n = 1; n <= 50; ++n) kernel_.put(kernel_flow(n));
+    kernel_.dump_part = 10;
+    start();
+  }
+  const Command list_{.verb = Verb::dump, .what = What::flows, .side = Side::internal};
+};
+
+TEST_F(KernelListTest, OfAFullClientGoesOnWhenItHasRoomAgain) {
+  const auto client = ask(list_);
+  client->room = 10;
+  turns(20);
+  EXPECT_FALSE(client->finished);
+  ASSERT_NE(client->waiter, nullptr);
+  for (int i = 0; i < 20 && !client->finished; ++i) {  // it reads all there is each time
+    client->room = client->text.size() + 10;
+    if (client->waiter != nullptr) client->waiter->wake();
+    turn();
+  }
+  EXPECT_TRUE(client->finished);
+}
+
+TEST_F(KernelListTest, ThatWasCutSaysSo) {
+  kernel_.dump_error = ENOBUFS;
+  kernel_.dump_errors_left = 100;
+  const auto client = ask(list_);
+  turns(100);
+  EXPECT_TRUE(client->finished);
+  EXPECT_TRUE(client->text.ends_with("the list is not complete: can't get kernel conntrack table\n")) << client->text;
+  EXPECT_EQ(log_lines("the list is not complete"), 1);
+}
+
+TEST_F(NodeTest, ResendQueueIsListedInSlices) {
+  options_.resend_queue_size = 5000;
+  start();
+  // Nobody acknowledges: what is sent stays in the queue.
+  for (std::uint16_t n = 1; n <= 1000; ++n) kernel_.put(kernel_flow(n));
+  ask({.verb = Verb::resync_kernel, .what = What::flows});
+  turns(50);
+  ask({.verb = Verb::bulk_send});
+  turns(50, milliseconds(10));
+  ASSERT_GE(node_->unacknowledged(), 1000U);
+  const auto client = ask({.verb = Verb::list_resend_queue});
+  client->room = 2000;
+  turns(3);
+  EXPECT_FALSE(client->finished);
+  EXPECT_LT(client->text.size(), 10000U) << "no more than it takes";
+  client->room = 1U << 30;
+  client->waiter->wake();
+  turns(50);
+  EXPECT_TRUE(client->finished);
+  EXPECT_TRUE(client->text.starts_with("resent queue (len=1"));
+  EXPECT_EQ(std::ranges::count(client->text, '\n'), 1 + std::stoi(client->text.substr(18)));
+}
+
+// --- A node that goes ---
+
+TEST_F(NodeTest, CanBeTakenDownAtAnyMomentAndBuiltAgain) {
+  for (std::uint16_t n = 1; n <= 300; ++n) kernel_.put(kernel_flow(n));
+  kernel_.dump_part = 5;
+  for (int rest = 0; rest < 8; ++rest) {
+    start();
+    ask({.verb = Verb::flush_kernel, .what = What::flows});
+    ask({.verb = Verb::resync_kernel, .what = What::flows});
+    ask({.verb = Verb::commit, .what = What::all});
+    ask({.verb = Verb::dump, .what = What::flows, .side = Side::internal})->room = 1;
+    ask({.verb = Verb::flush_caches, .what = What::all, .side = Side::both});
+    ask({.verb = Verb::list_resend_queue});
+    turns(rest);
+    node_.reset();
+    EXPECT_TRUE(jobs_.empty());
+  }
+}
+
+// --- Modes that lack something ---
+
+TEST_F(NodeTest, StatisticsModeAnswersWhatItHasNothingFor) {
+  options_.mode = Mode::statistics;
+  options_.on_finished = [](const FlowRecord&) {};
+  start();
+  for (const auto verb :
+       {Verb::commit, Verb::bulk_send, Verb::request_resync, Verb::schedule_purge, Verb::list_resend_queue}) {
+    EXPECT_TRUE(ask({.verb = verb})->finished);
+  }
+  EXPECT_TRUE(ask({.verb = Verb::dump, .what = What::flows, .side = Side::external})->finished);
+  EXPECT_TRUE(ask({.verb = Verb::flush_kernel, .what = What::expectations})->finished);
+  EXPECT_TRUE(ask({.verb = Verb::resync_kernel, .what = What::expectations})->finished);
+  EXPECT_TRUE(log_.lines.empty());
+  EXPECT_EQ(node_->status(), "statistics: 0 flows");
+}
+
+}  // namespace
+}  // namespace ctsync::node::test
