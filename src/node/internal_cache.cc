@@ -86,13 +86,14 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
   bury(id, announce_of(origin));
 }
 
-// `replace`: the flow is new, whatever is cached under its tuple is not this flow.
+// `replace`: the flow is new, whatever is cached under its tuple is not this flow. An entry of another flow is replaced in
+// any case: merged into it, the later one would keep the earlier one's NAT.
 void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
   record.flow.present &= ~has::kCounters;  // they would cost every flow a side record, and nobody asks for them
   const auto id = find(record.flow.orig);
   if (id == table::kNoFlow) {
     insert(record, announce);
-  } else if (replace || !is_live(flows_.slot(id).state)) {
+  } else if (replace || !is_live(flows_.slot(id).state) || is_other(flows_.slot(id).flow, record.flow)) {
     const auto& slot = flows_.slot(id);
     if (is_live(slot.state) && is_other(slot.flow, record.flow)) {  // its end was missed
       flows_.copy_to(id, scratch_);
@@ -241,7 +242,7 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
   } else if (sweeps(load)) {
     announce = Announce::yes;
   }
-  keep(record, other, announce);
+  keep(record, false, announce);
 }
 
 void InternalCache::load_expectation(Expectation& e, Load load) {

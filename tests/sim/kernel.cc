@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kernel.h"
 
+#include "state.h"
+
 namespace ctsync::sim {
 
 using kernel::EventType;
@@ -26,6 +28,7 @@ void complete(FlowRecord& r) {
 
 Kernel::Kernel(std::size_t index, Random& random) : index_(index), random_(random) {
   remembers_writes = false;
+  knows_its_flows = true;
   fault = [this](Step, const Flow&) { return refusal(); };
 }
 
@@ -107,6 +110,14 @@ void Kernel::end(const Tuple& orig) {
   auto gone = flows.extract(orig);
   owned_.erase(orig);
   tell(EventType::destroy, gone.mapped(), Origin::foreign, false);
+}
+
+std::string Kernel::lost_flows() const {
+  std::string s;
+  for (const auto& t : owned_) {
+    if (!flows.contains(t)) s += name_of(t) + "; ";
+  }
+  return s;
 }
 
 void Kernel::changed(EventType type, FlowRecord& record, Origin origin) {

@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <set>
+#include <string>
 
 #include "ctsync/base/random.h"
 #include "fake_kernel.h"
@@ -27,6 +28,10 @@ class Kernel final : public node::test::FakeKernel {
   Tuple tuple(std::uint32_t flow) const;
   // Flows of this node, and copies that a packet has touched here.
   bool owns(const Tuple& orig) const { return owned_.contains(orig); }
+  void disown(const Tuple& orig) { owned_.erase(orig); }
+
+  // Flows of this node that are gone, though they have not ended.
+  std::string lost_flows() const;
 
   // --- Faults ---
   std::size_t most_events = 1000;  // that wait

@@ -9,7 +9,7 @@ namespace ctsync::sim {
 
 namespace {
 
-constexpr Duration kTurn = std::chrono::microseconds(5);  // what a turn takes beside its jobs
+constexpr Duration kTurn = std::chrono::microseconds(5);     // what a turn takes beside its jobs
 constexpr Duration kReaders = std::chrono::milliseconds(1);  // until clients have read again
 
 }  // namespace

@@ -21,20 +21,21 @@ FlowState state_of(const Flow& f, const FlowExtra* extra) {
   return s;
 }
 
-std::string name_of(const Tuple& t) {
-  return fmt::format("{}{}:{}", t.l4 == kTcp ? "tcp " : "udp ", to_string(IpAddress{t.family, t.src}), t.src_port);
-}
-
 // The first field that differs.
 std::string field(const FlowState& seen, const FlowState& expected) {
   if (seen.mark != expected.mark) return fmt::format("mark {}, not {}", seen.mark, expected.mark);
   if (seen.status != expected.status) return fmt::format("status {:x}, not {:x}", seen.status, expected.status);
-  if (seen.proto_state != expected.proto_state) return fmt::format("state {}, not {}", seen.proto_state, expected.proto_state);
+  if (seen.proto_state != expected.proto_state)
+    return fmt::format("state {}, not {}", seen.proto_state, expected.proto_state);
   if (seen.labels != expected.labels) return fmt::format("label {}, not {}", seen.labels[0], expected.labels[0]);
   return "another NAT";
 }
 
 }  // namespace
+
+std::string name_of(const Tuple& t) {
+  return fmt::format("{}{}:{}", t.l4 == kTcp ? "tcp " : "udp ", to_string(IpAddress{t.family, t.src}), t.src_port);
+}
 
 State state_of(const table::FlowTable& t) {
   State s;

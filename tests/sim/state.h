@@ -30,6 +30,8 @@ using State = std::map<Tuple, FlowState, node::test::TupleLess>;
 State state_of(const table::FlowTable& t);
 State state_of(const node::test::FakeKernel& k);
 
+std::string name_of(const Tuple& t);
+
 // How `seen` differs from what it should be, as text; empty if it does not.
 std::string difference(const State& seen, const State& expected);
 

@@ -33,6 +33,8 @@ World::World(std::size_t nodes, const node::NodeOptions& options, std::uint64_t 
 
 void World::kernel_event(Kernel& k) {
   const std::uint32_t flow = random_.below(kFlows);
+  const auto passes = [tuple = k.tuple(flow)](const auto& n) { return n->owns(tuple); };
+  if (!k.owns(k.tuple(flow)) && std::ranges::any_of(nodes_, passes)) return;  // its packets pass elsewhere
   if (!k.exists(flow)) return k.create(flow);
   if (random_.chance(0.7)) return k.change(flow);
   k.destroy(flow);
@@ -55,6 +57,15 @@ void World::expire_copy(std::size_t node) {
   if (copies.empty()) return;
   k.end(copies[random_.below(static_cast<std::uint32_t>(copies.size()))]);
   nodes_[node]->expect_events(now_);
+}
+
+void World::move_flow(std::size_t from, std::size_t to) {
+  const Tuple flow = nodes_[from]->kernel().tuple(random_.below(kFlows));
+  Kernel& there = nodes_[to]->kernel();
+  if (!nodes_[from]->owns(flow) || !there.flows.contains(flow)) return;
+  nodes_[from]->kernel().disown(flow);
+  there.touch(flow);
+  nodes_[to]->expect_events(now_);
 }
 
 void World::arrivals() {

@@ -47,6 +47,8 @@ class World {
   }
 
   void run_for(Duration d);
+  // The packets of a flow of node `from` go through node `to` from now on, where a copy of it is.
+  void move_flow(std::size_t from, std::size_t to);
   // The process of a node dies and starts anew, with its number from the wall clock.
   void restart(std::size_t node, node::AskAtStart ask) { nodes_[node]->restart(ask, now_); }
 

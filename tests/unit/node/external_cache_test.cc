@@ -237,6 +237,22 @@ TEST_F(InjectionTest, EntryThatIsFurtherOnInTheKernelIsLeftAlone) {
   EXPECT_TRUE(log_.lines.empty());
 }
 
+// After a take-over a flow's packets pass at the peer. What was this node's flow is a copy from then on, and its end here is
+// not the end of the flow.
+TEST_F(InjectionTest, TheFlowIsThePeersOnceItUpdatesIt) {
+  std::vector<bool> theirs;
+  injection_.on_copy = [&](const Tuple&, bool there) { theirs.push_back(there); };
+  kernel_.put(kernel_flow(1));
+  take(MsgType::flow_update, wire_flow(1));
+  EXPECT_EQ(theirs, std::vector<bool>{true});
+  auto older = wire_flow(1);
+  older.flow.status &= ~status::kAssured;
+  take(MsgType::flow_update, older);
+  EXPECT_EQ(theirs, (std::vector<bool>{true, true}));
+  take(MsgType::flow_new, older);  // of a bulk, perhaps: says nothing of packets, and the entry is further on
+  EXPECT_EQ(theirs, (std::vector<bool>{true, true}));
+}
+
 TEST_F(InjectionTest, OneBatchATurn) {
   for (std::uint16_t n = 1; n <= 100; ++n) injection_.take(MsgType::flow_new, wire_flow(n));
   injection_.end_turn();

@@ -163,6 +163,18 @@ TEST_F(FollowerTest, BadEventsAreCountedAndLoggedNowAndThen) {
                                "[ERROR] kernel event without layer 3 protocol", "[ERROR] 4 more such events"}));
 }
 
+// Lost events: the end of one flow and the beginning of the next with its tuple. The update of that was merged into the
+// earlier flow, whose NAT stayed for good.
+TEST_F(FollowerTest, UpdateOfALaterFlowReplacesTheEarlierOne) {
+  event(EventType::new_, kernel_flow(1));
+  auto later = kernel_flow(1);
+  later.flow.id = 77;
+  later.flow.reply_dst = {192, 0, 2, 1};
+  event(EventType::update, later);
+  EXPECT_EQ(cached(1).id, 77U);
+  EXPECT_EQ(cached(1).reply_dst, later.flow.reply_dst);
+}
+
 TEST_F(FollowerTest, OverrunIsLoggedAndTold) {
   int overruns = 0;
   follower_->overrun = [&] { ++overruns; };
