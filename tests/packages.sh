@@ -3,8 +3,9 @@
 # Installs Debian packages without letting their services start. To be sourced.
 
 BUILD_PACKAGES=(g++ cmake ninja-build pkg-config bison flex libfmt-dev libmnl-dev libnetfilter-conntrack-dev
-	libnfnetlink-dev libgtest-dev)
-TEST_PACKAGES=(python3-pytest python3-pytest-xdist)
+	libgtest-dev)
+TEST_PACKAGES=(clang-16 clang-format-16 clang-tidy-16 libclang-rt-16-dev llvm-16 python3-pytest python3-pytest-xdist)
+VM_PACKAGES=(debootstrap e2fsprogs qemu-system-x86)
 LAB_PACKAGES=(iproute2 iputils-ping nftables conntrack conntrackd keepalived python3 procps util-linux)
 
 # install_packages NAME...: installs those that are missing. Services of newly installed packages are neither started now nor

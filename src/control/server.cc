@@ -141,7 +141,8 @@ void Server::pause_accepting() {
 
 // Who makes room for another client; nobody if all places are used well.
 std::shared_ptr<Connection> Server::find_victim() const {
-  const auto silent = std::ranges::find_if(connections_, [](const auto& c) { return !c->has_request(); });  // the oldest
+  const auto silent =
+      std::ranges::find_if(connections_, [](const auto& c) { return !c->has_request(); });  // the oldest
   if (silent != connections_.end()) return *silent;
   const auto since = [](const auto& c) { return c->stalled_since().value_or(TimePoint::max()); };
   const auto stalled = std::ranges::min_element(connections_, {}, since);

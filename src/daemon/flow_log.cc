@@ -8,10 +8,10 @@
 
 namespace ctsync::daemon {
 
-FlowLog::FlowLog(std::optional<std::string> file, std::optional<int> syslog_facility)
+FlowLog::FlowLog(std::optional<std::string> file, std::optional<int> syslog_facility, std::size_t most_kept)
     : path_(std::move(file)),
-      file_(kMostKept, {}),
-      syslog_(syslog_facility ? std::make_unique<SyslogWriter>(*syslog_facility, kMostKept) : nullptr) {}
+      file_(most_kept, {}),
+      syslog_(syslog_facility ? std::make_unique<SyslogWriter>(*syslog_facility, most_kept) : nullptr) {}
 
 FlowLog::~FlowLog() {
   std::vector<LineWriter*> writers{&file_};

@@ -22,8 +22,8 @@ class FlowLog {
  public:
   static constexpr std::size_t kMostKept = 32U << 20;  // bytes, for each of the two places
 
-  // `file`: path; `syslog_facility`: LOG_DAEMON ... Both optional.
-  FlowLog(std::optional<std::string> file, std::optional<int> syslog_facility);
+  // `file`: path; `syslog_facility`: LOG_DAEMON ... Both optional. `most_kept` is less in tests only.
+  FlowLog(std::optional<std::string> file, std::optional<int> syslog_facility, std::size_t most_kept = kMostKept);
   ~FlowLog();  // one last try, of SystemLog::kLastTry
   FlowLog(const FlowLog&) = delete;
   FlowLog& operator=(const FlowLog&) = delete;

@@ -8,9 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "ctsync/kernel/event_filter.h"
+#include "event_filter.h"
 #include "netlink_message.h"
-#include "netlink_socket.h"
 
 namespace ctsync::kernel {
 
@@ -49,28 +48,28 @@ EventSource::EventSource() : buffers_(std::make_unique<Buffers>()) {}
 EventSource::~EventSource() = default;
 
 Result<> EventSource::open(const EventOptions& options) {
-  auto fd = open_netlink(NETLINK_NETFILTER);
-  if (!fd) return std::unexpected(fd.error());
+  auto socket = NetlinkSocket::open(NETLINK_NETFILTER);
+  if (!socket) return std::unexpected(socket.error());
   options_ = options;
   if (options.buffer_size != 0 && options.buffer_size <= options.buffer_size_max) {
-    set_receive_buffer(fd->get(), options.buffer_size);
+    socket->set_receive_buffer(options.buffer_size);
   }
   const int on = 1;
-  if (options.reliable && (::setsockopt(fd->get(), SOL_NETLINK, NETLINK_BROADCAST_ERROR, &on, sizeof on) != 0 ||
-                           ::setsockopt(fd->get(), SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof on) != 0)) {
+  if (options.reliable && (::setsockopt(socket->fd(), SOL_NETLINK, NETLINK_BROADCAST_ERROR, &on, sizeof on) != 0 ||
+                           ::setsockopt(socket->fd(), SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof on) != 0)) {
     return fail_errno("can't set reliable event delivery");
   }
   const std::array flows{NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY};
   const std::array expectations{NFNLGRP_CONNTRACK_EXP_NEW, NFNLGRP_CONNTRACK_EXP_UPDATE, NFNLGRP_CONNTRACK_EXP_DESTROY};
   for (const auto group : flows) {
-    if (auto ok = join_group(fd->get(), group); !ok) return ok;
+    if (auto ok = socket->join(group); !ok) return ok;
   }
   for (const auto group : expectations) {
     if (!options.expectations) break;
-    if (auto ok = join_group(fd->get(), group); !ok) return ok;
+    if (auto ok = socket->join(group); !ok) return ok;
   }
-  fd_ = std::move(*fd);
-  stats_.buffer_size = receive_buffer(fd_.get());
+  socket_ = std::move(*socket);
+  stats_.buffer_size = socket_.receive_buffer();
   return {};
 }
 
@@ -81,7 +80,7 @@ Result<> EventSource::set_filter(const FlowFilter& filter, bool hide_own) {
   for (std::size_t limit = BPF_MAXINSNS;; limit /= 2) {
     auto code = compile_event_filter(filter, limit, hidden);
     const sock_fprog program{static_cast<unsigned short>(std::min<std::size_t>(code.size(), 0xffff)), code.data()};
-    if (::setsockopt(fd_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0) return {};
+    if (::setsockopt(socket_.fd(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0) return {};
     // The memory for a filter is bounded by net.core.optmem_max, on older systems to less than the longest program.
     if (errno != ENOMEM || limit <= kSmallest) return fail_errno("cannot set event filtering");
   }
@@ -103,7 +102,7 @@ void EventSource::read(std::uint32_t limit, EventHandler& handler) {
   std::uint32_t handled = 0;
   do {
     const auto most = std::clamp<std::size_t>(limit - handled, 1, Buffers::kCount);
-    const int got = buffers_->receive(fd_.get(), most);
+    const int got = buffers_->receive(socket_.fd(), most);
     if (got < 0) {
       if (got == -EAGAIN || got == -EINTR) return;
       ++stats_.catch_failed;
@@ -130,8 +129,8 @@ void EventSource::handle_overrun(EventHandler& handler) {
   const auto doubled = std::uint64_t{stats_.buffer_size} * 2;
   auto growth = BufferGrowth::refused;
   if (doubled <= options_.buffer_size_max) {
-    set_receive_buffer(fd_.get(), static_cast<std::uint32_t>(doubled));
-    stats_.buffer_size = receive_buffer(fd_.get());
+    socket_.set_receive_buffer(static_cast<std::uint32_t>(doubled));
+    stats_.buffer_size = socket_.receive_buffer();
     growth = BufferGrowth::doubled;
   }
   handler.on_overrun(growth, stats_.buffer_size);

@@ -6,14 +6,13 @@
 
 #include "encode.h"
 #include "netlink_message.h"
-#include "netlink_socket.h"
 
 namespace ctsync::kernel {
 
 Result<> FlowQuery::open() {
-  auto fd = open_netlink(NETLINK_NETFILTER);
-  if (!fd) return std::unexpected(fd.error());
-  fd_ = std::move(*fd);
+  auto socket = NetlinkSocket::open(NETLINK_NETFILTER);
+  if (!socket) return std::unexpected(socket.error());
+  socket_ = std::move(*socket);
   return {};
 }
 
@@ -23,12 +22,11 @@ Result<bool> FlowQuery::get(const Tuple& orig, FlowRecord& out) {
     errno = code;
     return fail_errno("can't look up a kernel conntrack entry");
   };
-  std::array<std::uint8_t, 4096> room;
-  ByteWriter w(room);
-  encode_get(w, ++seq_, orig);
-  if (const int code = send_to_kernel(fd_.get(), w.written()); code != 0) return fail_with(code);
+  alignas(nlmsghdr) std::array<std::uint8_t, 4096> room;
+  const auto size = encode_get(room, ++seq_, orig);
+  if (const int code = socket_.send(std::span(room).first(size)); code != 0) return fail_with(code);
   for (;;) {
-    const auto n = receive_from_kernel(fd_.get(), room);
+    const auto n = socket_.receive(room);
     if (n < 0) return fail_with(static_cast<int>(-n));
     Messages messages{std::span(room).first(static_cast<std::size_t>(n))};
     Message m;

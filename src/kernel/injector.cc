@@ -10,11 +10,11 @@
 #include <optional>
 #include <vector>
 
-#include "ctsync/flow/tuple_hash.h"
 #include "conflict.h"
+#include "ctsync/flow/tuple_hash.h"
+#include "ctsync/kernel/netlink_socket.h"
 #include "encode.h"
 #include "netlink_message.h"
-#include "netlink_socket.h"
 
 namespace ctsync::kernel {
 namespace {
@@ -176,7 +176,7 @@ class Injector::Batch {
 
  private:
   bool build_requests();
-  void add_request(ByteWriter& w, std::uint32_t entry, bool destroy);
+  void add_request(std::uint32_t entry, bool destroy);
   void exchange();
   bool collect(std::uint32_t base);
   int transact(std::uint32_t seq, std::size_t offset, std::size_t size, Request* request = nullptr);
@@ -186,12 +186,13 @@ class Injector::Batch {
 
   const bool be_liberal_;
   const TupleHash hash_;
-  UniqueFd fd_;
+  NetlinkSocket socket_;
   std::uint32_t seq_ = 1;
   std::vector<Entry> entries_;
   std::uint32_t count_ = 0;
   std::array<std::uint16_t, kMaxBatch * 4> slots_{};  // open addressing by tuple: index of the entry + 1, 0 = free
-  std::vector<std::uint8_t> bytes_;
+  std::vector<std::uint8_t> bytes_;                   // the requests of the step, one after the other
+  std::size_t used_ = 0;
   std::array<Request, kMaxMessages> requests_;
   std::uint32_t request_count_ = 0;
   AnswerReader answers_;
@@ -199,16 +200,16 @@ class Injector::Batch {
 };
 
 Result<std::uint32_t> Injector::Batch::open() {
-  auto fd = open_netlink(NETLINK_NETFILTER);
-  if (!fd) return std::unexpected(fd.error());
+  auto socket = NetlinkSocket::open(NETLINK_NETFILTER);
+  if (!socket) return std::unexpected(socket.error());
   // Short error messages. Kernels without the option also send the request back, which only costs memory.
   const int on = 1;
-  (void)::setsockopt(fd->get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
+  (void)::setsockopt(socket->fd(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
   // A whole batch in one call, and room for an error for each request of it (the kernel counts memory, not bytes).
-  set_send_buffer(fd->get(), static_cast<std::uint32_t>(2 * bytes_.size()));
-  set_receive_buffer(fd->get(), kMaxMessages * 4096);
-  fd_ = std::move(*fd);
-  return netlink_port(fd_.get());
+  socket->set_send_buffer(static_cast<std::uint32_t>(2 * bytes_.size()));
+  socket->set_receive_buffer(kMaxMessages * 4096);
+  socket_ = std::move(*socket);
+  return socket_.port_id();
 }
 
 bool Injector::Batch::contains(const Tuple& t) const {
@@ -247,38 +248,40 @@ void Injector::Batch::run(WriteHandler& handler) {
 // The requests of every unfinished entry; false if there is none.
 bool Injector::Batch::build_requests() {
   request_count_ = 0;
-  ByteWriter w(bytes_);
+  used_ = 0;
   for (std::uint32_t i = 0; i < count_; ++i) {
     auto& e = entries_[i];
     if (e.step == Step::finished) continue;
     e.answers = {};
-    if (e.step == Step::destroy || e.step == Step::destroy_and_create) add_request(w, i, true);
-    if (e.step != Step::destroy) add_request(w, i, false);
+    if (e.step == Step::destroy || e.step == Step::destroy_and_create) add_request(i, true);
+    if (e.step != Step::destroy) add_request(i, false);
   }
   return request_count_ != 0;
 }
 
-void Injector::Batch::add_request(ByteWriter& w, std::uint32_t entry, bool destroy) {
+void Injector::Batch::add_request(std::uint32_t entry, bool destroy) {
   const auto& e = entries_[entry];
   const auto& flow = e.record.flow;
-  const auto offset = w.size();
+  const auto room = std::span(bytes_).subspan(used_);
   const auto seq = seq_ + request_count_;
+  std::size_t size = 0;
   if (destroy) {
     // Only a caller's own destroy means that very entry; what stands in the way of a create may be any.
     const bool by_id = e.step == Step::destroy && flow.knows(has::kId);
-    encode_destroy(w, seq, flow.orig, by_id ? &flow.id : nullptr);
+    size = encode_destroy(room, seq, flow.orig, by_id ? &flow.id : nullptr);
   } else if (e.step == Step::look_first || e.step == Step::look_up) {
-    encode_get(w, seq, flow.orig);
+    size = encode_get(room, seq, flow.orig);
   } else if (e.step == Step::update || e.step == Step::merge) {
-    encode_update(w, seq, e.record, be_liberal_);
+    size = encode_update(room, seq, e.record, be_liberal_);
   } else {
-    encode_create(w, seq, e.record, be_liberal_);
+    size = encode_create(room, seq, e.record, be_liberal_);
   }
   requests_[request_count_++] = {.entry = entry,
                                  .destroy = destroy,
                                  .answered = false,
-                                 .offset = static_cast<std::uint32_t>(offset),
-                                 .size = static_cast<std::uint32_t>(w.size() - offset)};
+                                 .offset = static_cast<std::uint32_t>(used_),
+                                 .size = static_cast<std::uint32_t>(size)};
+  used_ += size;
 }
 
 // Sends all requests in one call and collects the errors. If any answer may be lost, each request without one is
@@ -289,7 +292,7 @@ void Injector::Batch::exchange() {
   const auto& last = requests_[request_count_ - 1];
   request_acknowledgement(last.offset);
   const std::size_t size = last.offset + last.size;
-  if (send_to_kernel(fd_.get(), std::span(bytes_).first(size)) == 0 && collect(base)) return;
+  if (socket_.send(std::span(bytes_).first(size)) == 0 && collect(base)) return;
   for (std::uint32_t i = 0; i < request_count_; ++i) {
     auto& r = requests_[i];
     if (r.answered) continue;
@@ -303,7 +306,7 @@ bool Injector::Batch::collect(std::uint32_t base) {
   bool complete = false;
   bool lost = false;
   while (!complete) {
-    const int got = answers_.receive(fd_.get());
+    const int got = answers_.receive(socket_.fd());
     if (got == -ENOBUFS) lost = true;
     if (got < 0 && got != -ENOBUFS && got != -EINTR) break;  // the queue is empty and the last answer not seen
     for (int i = 0; i < got; ++i) {
@@ -324,9 +327,9 @@ bool Injector::Batch::collect(std::uint32_t base) {
 
 // One request on its own, with acknowledgement. 0 or errno.
 int Injector::Batch::transact(std::uint32_t seq, std::size_t offset, std::size_t size, Request* request) {
-  if (const int code = send_to_kernel(fd_.get(), std::span(bytes_).subspan(offset, size)); code != 0) return code;
+  if (const int code = socket_.send(std::span(bytes_).subspan(offset, size)); code != 0) return code;
   for (;;) {
-    const int got = answers_.receive(fd_.get());
+    const int got = answers_.receive(socket_.fd());
     if (got == -EINTR) continue;
     if (got < 0) return -got;
     for (int i = 0; i < got; ++i) {
@@ -359,11 +362,10 @@ void Injector::Batch::store_entry(const Request& r, std::span<const std::uint8_t
 
 template <typename Encode>
 int Injector::Batch::run_single(Encode encode) {
-  ByteWriter w(bytes_);
   const auto seq = seq_++;
-  encode(w, seq);
+  const auto size = encode(std::span(bytes_), seq);
   request_acknowledgement(0);
-  return transact(seq, 0, w.size());
+  return transact(seq, 0, size);
 }
 
 Injector::Injector(const InjectorOptions& options) : batch_(std::make_unique<Batch>(options)) {}
@@ -389,10 +391,12 @@ void Injector::finish(WriteHandler& handler) { batch_->run(handler); }
 
 WriteResult Injector::write_expectation(WriteOp op, const Expectation& e) {
   const auto create = [&](bool minimal) {
-    return batch_->run_single([&](ByteWriter& w, std::uint32_t seq) { encode_expect_create(w, seq, e, minimal); });
+    return batch_->run_single(
+        [&](std::span<std::uint8_t> room, std::uint32_t seq) { return encode_expect_create(room, seq, e, minimal); });
   };
   const auto destroy = [&] {
-    return batch_->run_single([&](ByteWriter& w, std::uint32_t seq) { encode_expect_destroy(w, seq, e); });
+    return batch_->run_single(
+        [&](std::span<std::uint8_t> room, std::uint32_t seq) { return encode_expect_destroy(room, seq, e); });
   };
   WriteResult result{.cookie = 0, .op = op, .phase = WritePhase::destroy, .error = EINVAL};
   const bool complete = encodable(e.expected) && encodable(e.master) && encodable(e.mask);

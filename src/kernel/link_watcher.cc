@@ -1,96 +1,66 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "ctsync/kernel/link_watcher.h"
 
-#include <linux/if_link.h>
+#include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
+#include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstddef>
 #include <set>
 
 #include "netlink_message.h"
-#include "netlink_socket.h"
+#include "parse_link.h"
 
 namespace ctsync::kernel {
 namespace {
 
 constexpr std::size_t kReadSize = 65536;
+constexpr int kAttempts = 5;  // to read all interfaces while they change
 
-struct ParsedLink {
-  std::string name;
-  LinkInfo info;
-};
-
-// False for what is not a whole interface: port messages of a bridge, and nonsense.
-bool parse_link(std::span<const std::uint8_t> body, ParsedLink& link) {
-  if (body.size() < sizeof(ifinfomsg)) return false;
-  ByteReader r(body);
-  const auto family = r.u8();
-  r.skip(offsetof(ifinfomsg, ifi_index) - 1);
-  link.info.index = r.host32();
-  link.info.flags = r.host32();
-  const bool ok = for_each_attribute(body.subspan(sizeof(ifinfomsg)), [&](const Attribute& a) {
-    if (a.type == IFLA_IFNAME) link.name = a.text();
-    return a.type == IFLA_MTU ? a.host32(link.info.mtu) : true;
-  });
-  return ok && family == AF_UNSPEC && !link.name.empty();
+std::unexpected<Error> cannot_read(int code) {
+  return fail(std::string("can't read the interfaces: ") + std::strerror(code), code);
 }
 
-Result<UniqueFd> request_links() {
-  auto fd = open_netlink(NETLINK_ROUTE);
-  if (!fd) return fd;
-  std::array<std::uint8_t, NLMSG_HDRLEN + sizeof(ifinfomsg)> room;
-  ByteWriter w(room);
-  w.host32(static_cast<std::uint32_t>(room.size()));
-  w.host16(RTM_GETLINK);
-  w.host16(NLM_F_REQUEST | NLM_F_DUMP);
-  w.zeros(w.left());  // sequence, port, every family, every interface
-  if (const int code = send_to_kernel(fd->get(), w.written()); code != 0) {
-    return fail(std::string("can't read the interfaces: ") + std::strerror(code), code);
-  }
-  return fd;
+Result<NetlinkSocket> request_links() {
+  auto socket = NetlinkSocket::open(NETLINK_ROUTE);
+  if (!socket) return socket;
+  alignas(nlmsghdr) std::array<std::uint8_t, NLMSG_HDRLEN + sizeof(ifinfomsg)> room;
+  auto* header = ::mnl_nlmsg_put_header(room.data());
+  header->nlmsg_type = RTM_GETLINK;
+  header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  ::mnl_nlmsg_put_extra_header(header, sizeof(ifinfomsg));  // zeros: every family, every interface
+  if (const int code = socket->send(room); code != 0) return cannot_read(code);
+  return socket;
 }
 
 }  // namespace
-
-std::string_view to_string(LinkStatus status) {
-  switch (status) {
-    case LinkStatus::running:
-      return "RUNNING";
-    case LinkStatus::no_carrier:
-      return "NO-CARRIER";
-    default:
-      return "DOWN";
-  }
-}
 
 bool LinkInfo::up() const { return (flags & IFF_UP) != 0; }
 bool LinkInfo::running() const { return (flags & IFF_RUNNING) != 0; }
 
 Result<> LinkWatcher::open() {
-  auto fd = open_netlink(NETLINK_ROUTE);
-  if (!fd) return std::unexpected(fd.error());
-  if (auto ok = join_group(fd->get(), RTNLGRP_LINK); !ok) return ok;
-  fd_ = std::move(*fd);
+  auto socket = NetlinkSocket::open(NETLINK_ROUTE);
+  if (!socket) return std::unexpected(socket.error());
+  if (auto ok = socket->join(RTNLGRP_LINK); !ok) return ok;
+  socket_ = std::move(*socket);
   buffer_.resize(kReadSize);
   return read_all({});
 }
 
-void LinkWatcher::read(const OnChange& on_change) {
+Result<> LinkWatcher::read(const OnChange& on_change) {
   for (;;) {
-    const auto n = receive_from_kernel(fd_.get(), buffer_);
-    if (n == -EAGAIN) return;
+    const auto n = socket_.receive(buffer_);
+    if (n == -EAGAIN) break;
     if (n < 0) {
-      // Changes were lost. Should reading fail as well, the next change tells the present state of its interface.
-      (void)read_all(on_change);
-      if (n != -ENOBUFS) return;
+      stale_ = true;  // changes were lost
+      if (n != -ENOBUFS) break;
     }
     Messages messages{std::span(buffer_).first(static_cast<std::size_t>(std::max(n, 0L)))};
     Message m;
     while (messages.next(m)) handle_link(m.type, m.body, on_change);
   }
+  return stale_ ? read_all(on_change) : Result<>{};
 }
 
 const LinkInfo* LinkWatcher::find(std::string_view name) const {
@@ -98,49 +68,57 @@ const LinkInfo* LinkWatcher::find(std::string_view name) const {
   return it == links_.end() ? nullptr : &it->second;
 }
 
-LinkStatus LinkWatcher::status(std::string_view name) const {
-  const auto* info = find(name);
-  if (!info || !info->up()) return LinkStatus::down;
-  return info->running() ? LinkStatus::running : LinkStatus::no_carrier;
+Result<> LinkWatcher::read_all(const OnChange& on_change) {
+  stale_ = true;
+  for (int i = 0; i < kAttempts && stale_; ++i) {
+    if (auto ok = read_once(on_change); !ok) return ok;
+  }
+  return stale_ ? cannot_read(EINTR) : Result<>{};
 }
 
-// A dump over a socket of its own, so that answers and changes do not mix.
-Result<> LinkWatcher::read_all(const OnChange& on_change) {
-  const auto fd = request_links();
-  if (!fd) return std::unexpected(fd.error());
+// A dump over a socket of its own, so that answers and changes do not mix. If it was interrupted it is of use, but not
+// all: the interfaces stay stale, and none is forgotten.
+Result<> LinkWatcher::read_once(const OnChange& on_change) {
+  auto socket = request_links();
+  if (!socket) return std::unexpected(socket.error());
   std::vector<std::uint8_t> room(kReadSize);
   std::set<std::uint32_t> seen;
+  bool interrupted = false;
   for (;;) {
-    const auto n = receive_from_kernel(fd->get(), room);
-    if (n < 0) return fail(std::string("can't read the interfaces: ") + std::strerror(static_cast<int>(-n)));
+    const auto n = socket->receive(room);
+    if (n < 0) return cannot_read(static_cast<int>(-n));
     Messages messages{std::span(room).first(static_cast<std::size_t>(n))};
     Message m;
     while (messages.next(m)) {
-      if (m.type == NLMSG_ERROR) return fail("can't read the interfaces");
-      if (m.type == NLMSG_DONE) {
+      interrupted |= (m.flags & NLM_F_DUMP_INTR) != 0;
+      if (m.type == NLMSG_ERROR || m.type == NLMSG_DONE) {
+        if (const int code = error_of(m.body); code != 0) return cannot_read(code);
+        if (interrupted) return {};
         forget_if([&](const std::string&, std::uint32_t index) { return !seen.contains(index); }, on_change);
+        stale_ = false;
         return {};
       }
-      ParsedLink link;
-      if (m.type == RTM_NEWLINK && parse_link(m.body, link)) seen.insert(link.info.index);
+      if (const auto link = parse_link(m.body); link && m.type == RTM_NEWLINK) seen.insert(link->info.index);
       handle_link(m.type, m.body, on_change);
     }
+    if (messages.malformed()) return cannot_read(EBADMSG);
   }
 }
 
 void LinkWatcher::handle_link(std::uint16_t type, std::span<const std::uint8_t> body, const OnChange& on_change) {
-  ParsedLink link;
-  if ((type != RTM_NEWLINK && type != RTM_DELLINK) || !parse_link(body, link)) return;
+  if (type != RTM_NEWLINK && type != RTM_DELLINK) return;
+  const auto link = parse_link(body);
+  if (!link) return;
   const bool gone = type == RTM_DELLINK;
   // The old name of a renamed interface, or the deleted one.
   forget_if([&](const std::string& name,
-                std::uint32_t index) { return index == link.info.index && (gone || name != link.name); },
+                std::uint32_t index) { return index == link->info.index && (gone || name != link->name); },
             on_change);
   if (gone) return;
-  auto& known = links_[link.name];
-  if (known == link.info) return;
-  known = link.info;
-  if (on_change) on_change(link.name, &known);
+  auto& known = links_[link->name];
+  if (known == link->info) return;
+  known = link->info;
+  if (on_change) on_change(link->name, &known);
 }
 
 void LinkWatcher::forget_if(const std::function<bool(const std::string&, std::uint32_t)>& which,

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Netlink framing (linux/netlink.h): walkers over the messages of a datagram and the attributes of a message, and
-// writers of both. The walkers never leave the bytes they were given; lengths that lie end the walk and set
-// malformed().
+// Netlink framing (linux/netlink.h): walkers over the messages of a datagram and the attributes of a message. They never
+// leave the bytes they were given; lengths that lie end the walk and set malformed().
+//
+// They are on the way of each event, so they are our own and inlined: decode_flow() takes 65 ns for the new event of a TCP
+// flow, 276 ns with the same code over libmnl's attribute functions (49 and 180 for a ping, 88 and 397 for a flow with
+// everything; the best of 2000 runs). What is not on that way uses libmnl: sockets, requests, interfaces.
 #pragma once
 
 #include <linux/netfilter/nfnetlink.h>
@@ -153,69 +156,5 @@ bool for_each_attribute(std::span<const std::uint8_t> data, F f) {
   }
   return !attributes.malformed();
 }
-
-// ---- writing; offsets count from the start of the writer, which starts at a message
-
-// Writes header and nfgenmsg; the length is set by end_message().
-inline std::size_t begin_message(ByteWriter& w, std::uint16_t type, std::uint16_t flags, std::uint32_t seq,
-                                 std::uint8_t family) {
-  const auto start = w.size();
-  w.host32(0);
-  w.host16(type);
-  w.host16(flags);
-  w.host32(seq);
-  w.host32(0);
-  w.u8(family);
-  w.u8(NFNETLINK_V0);
-  w.be16(0);
-  return start;
-}
-inline void end_message(ByteWriter& w, std::size_t start) {
-  w.patch_host32(start, static_cast<std::uint32_t>(w.size() - start));
-}
-
-inline void put_header(ByteWriter& w, unsigned type, std::size_t data_size) {
-  w.host16(static_cast<std::uint16_t>(NLA_HDRLEN + data_size));
-  w.host16(static_cast<std::uint16_t>(type));
-}
-inline void put_u8(ByteWriter& w, unsigned type, std::uint8_t v) {
-  put_header(w, type, 1);
-  w.u8(v);
-  w.zeros(3);
-}
-inline void put_be16(ByteWriter& w, unsigned type, std::uint16_t v) {
-  put_header(w, type, 2);
-  w.be16(v);
-  w.zeros(2);
-}
-inline void put_be32(ByteWriter& w, unsigned type, std::uint32_t v) {
-  put_header(w, type, 4);
-  w.be32(v);
-}
-inline void put_bytes(ByteWriter& w, unsigned type, const void* data, std::size_t size) {
-  put_header(w, type, size);
-  w.copy(data, size);
-  w.zeros(netlink_align(size) - size);
-}
-// With its terminating zero.
-inline void put_text(ByteWriter& w, unsigned type, std::string_view text) {
-  const auto padded = netlink_align(text.size() + 1);
-  put_header(w, type, text.size() + 1);
-  w.copy(text.data(), text.size());
-  w.zeros(padded - text.size());
-}
-
-// A nested attribute, open while the object lives.
-class Nest {
- public:
-  Nest(ByteWriter& w, unsigned type) : w_(w), start_(w.size()) { put_header(w, type | NLA_F_NESTED, 0); }
-  ~Nest() { w_.patch_host16(start_, static_cast<std::uint16_t>(w_.size() - start_)); }
-  Nest(const Nest&) = delete;
-  Nest& operator=(const Nest&) = delete;
-
- private:
-  ByteWriter& w_;
-  std::size_t start_;
-};
 
 }  // namespace ctsync::kernel

@@ -5,7 +5,7 @@
 #include <cerrno>
 
 #include "netlink_message.h"
-#include "netlink_socket.h"
+#include "request.h"
 
 namespace ctsync::kernel {
 namespace {
@@ -25,16 +25,15 @@ TableDump::TableDump(const Clock& clock, DumpWhat what, const DumpOptions& optio
 
 Result<> TableDump::start() {
   // A new socket each time: closing the old one is how a dump under way is ended.
-  auto fd = open_netlink(NETLINK_NETFILTER);
-  if (!fd) return std::unexpected(fd.error());
-  std::array<std::uint8_t, 64> request;
-  ByteWriter w(request);
+  auto socket = NetlinkSocket::open(NETLINK_NETFILTER);
+  if (!socket) return std::unexpected(socket.error());
+  alignas(nlmsghdr) std::array<std::uint8_t, 64> room;
   const auto type = what_ == DumpWhat::flows ? kFlowGet : kExpectGet;
-  end_message(w, begin_message(w, type, NLM_F_REQUEST | NLM_F_DUMP, 1, static_cast<std::uint8_t>(options_.family)));
-  if (const int code = send_to_kernel(fd->get(), w.written()); code != 0) {
+  const auto size = Request(room, type, NLM_F_REQUEST | NLM_F_DUMP, 1, options_.family).size();
+  if (const int code = socket->send(std::span(room).first(size)); code != 0) {
     return fail(std::string(what_text(what_)) + ": " + std::strerror(code), code);
   }
-  fd_ = std::move(*fd);
+  socket_ = std::move(*socket);
   interrupted_ = false;
   return {};
 }
@@ -48,7 +47,7 @@ DumpState TableDump::step(DumpHandler& handler, TimePoint budget_end) {
 }
 
 DumpState TableDump::read_once(DumpHandler& handler) {
-  const auto n = receive_from_kernel(fd_.get(), buffer_);
+  const auto n = socket_.receive(buffer_);
   if (n == -EAGAIN) return DumpState::waiting;
   if (n < 0) return handle_interruption(static_cast<int>(-n));
   return handle_datagram(std::span(buffer_).first(static_cast<std::size_t>(n)), handler);

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "ctsync/base/clock.h"
-#include "ctsync/base/unique_fd.h"
 #include "ctsync/kernel/kernel_table.h"
+#include "ctsync/kernel/netlink_socket.h"
 
 namespace ctsync::kernel {
 
@@ -22,7 +22,7 @@ class TableDump final : public Dump {
   // Sends the request. Fails without privilege or kernel support.
   Result<> start();
 
-  int fd() const override { return fd_.get(); }
+  int fd() const override { return socket_.fd(); }
   DumpState step(DumpHandler& handler, TimePoint budget_end) override;
   const Error& error() const override { return error_; }
 
@@ -37,7 +37,7 @@ class TableDump final : public Dump {
   const Clock& clock_;
   const DumpWhat what_;
   const DumpOptions options_;
-  UniqueFd fd_;
+  NetlinkSocket socket_;
   std::vector<std::uint8_t> buffer_;
   FlowRecord record_;
   Error error_;

@@ -106,7 +106,7 @@ Result<> LinkSet::open(LinkHandlers handlers) {
   }
   for (const auto& [slot, why] : missing) wait_for(*slot, why);
   for (const auto& slot : slots_) {
-    if (!leads_here(slot.options)) continue;
+    if (slot.options.destination == slot.options.address || !leads_here(slot.options)) continue;
     log_.warning("link on device `{}': the destination {} is this node itself", slot.options.interface,
                  to_string(slot.options.destination));
   }

@@ -52,7 +52,8 @@ void PeerSide::make_store() {
   }
   std::optional<Duration> timeout;
   if (c_.options.mode == Mode::alarm) timeout = c_.options.cache_timeout;
-  auto cache = std::make_unique<ExternalCache>(c_.external, c_.external_expectations, timeout, c_.clock);
+  const auto picture = c_.options.mode == Mode::notrack ? Picture::part : Picture::whole;
+  auto cache = std::make_unique<ExternalCache>(c_.external, c_.external_expectations, picture, timeout, c_.clock);
   cache_ = cache.get();
   store_ = std::move(cache);
 }
@@ -182,22 +183,22 @@ void PeerSide::cannot_repeat(replication::PeerId peer, std::uint32_t from, std::
 void PeerSide::freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
   tell(freed_limit_, Level::warning,
        fmt::format(
-           "peer {} asks for messages {} to {}, which other peers have acknowledged already; it may lack flows until "
-           "the next bulk",
+           "peer {} asks for messages {} to {}, which another peer has acknowledged; it may lack flows until the "
+           "next bulk",
            name_of(peer), from, to));
 }
 
 void PeerSide::freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) {
-  tell(freed_limit_, Level::warning,
-       fmt::format(
-           "peer {} has started anew, which gave up messages {} to {} that peer {} had not acknowledged; that one may "
-           "lack flows until the next bulk",
-           name_of(by), from, to, name_of(other)));
+  tell(
+      freed_limit_, Level::warning,
+      fmt::format("peer {} has started anew; if messages {} to {} did not reach peer {}, it lacks flows until the next "
+                  "bulk",
+                  name_of(by), from, to, name_of(other)));
 }
 
 void PeerSide::peer_asks_too_much(replication::PeerId peer) {
   tell(too_much_limit_, Level::warning,
-       fmt::format("peer {} asks for more at once than can be answered, a part is dropped", name_of(peer)));
+       fmt::format("peer {} asks for more than can be answered at once, the rest is dropped", name_of(peer)));
 }
 
 // --- For people ---

@@ -124,8 +124,8 @@ def test_every_truncation_of_a_message(node, peer):
 def test_unterminated_helper_name_takes_no_foreign_bytes(node, peer):
     peer.say(wire.NEW, FLOW + wire.attr(27, b"abcdefghijkl") + wire.attr(7, b"ZZZZ"))
     settle(node, peer)
-    (flow,) = [flow for flow in node.external() if flow["orig"]["src"] == "10.1.0.1"] or [None]
-    assert flow is None or flow["helper"] in ("abcdefghijkl", "abcdefghijk")
+    (flow,) = [flow for flow in node.external() if flow["orig"]["src"] == "10.1.0.1"]
+    assert flow["helper"] in ("abcdefghijkl", "abcdefghijk"), flow
 
 
 def test_states_out_of_range_do_not_hurt_the_commit(node, peer):
@@ -135,7 +135,9 @@ def test_states_out_of_range_do_not_hurt_the_commit(node, peer):
     node.client("-c")
     with ctnl.Table(node) as table:
         committed = {flow["orig"]["src"] for flow in table.flows()}
-    assert "10.1.0.1" in committed
+    assert "10.1.0.1" in committed and "10.1.0.7" not in committed
+    assert "commit-create: Numerical result out of range" in node.log() and " src=10.1.0.7 " in node.log()
+    assert "1 entries can't be committed" in node.log()
     assert node.client("-s").returncode == 0
 
 
@@ -168,7 +170,7 @@ def test_flood_of_garbage(node, peer, kind):
     rng = random.Random(1)
     seeds = datagrams()
     assert len(seeds) > 100
-    before = memory(node.daemon.pid)
+    before, before_bad = memory(node.daemon.pid), network(node)["malformed"]
     for number in range(20000):
         if kind == "noise":
             data = rng.randbytes(rng.randrange(1, 400))
@@ -183,8 +185,9 @@ def test_flood_of_garbage(node, peer, kind):
     assert node.alive(), node.console()
     peer.hello()
     settle(node, peer)
-    assert node.client("-i").returncode == 0
-    assert node.client("-e", "-x").returncode == 0
+    assert network(node)["malformed"] - before_bad > (15000 if kind == "noise" else 2000)
+    for dump in ("-i", "-e"):
+        assert node.out(dump, "-x").count("<flow>") == len(text.parse_dump(node.out(dump)))
     assert memory(node.daemon.pid) - before < 64 * 1024
 
 
@@ -205,20 +208,33 @@ def test_giant_gap_and_endless_nack_are_survived(node, peer):
 
 
 def test_flood_of_resync_requests_is_limited(node, peer):
-    """16 bytes that make a node send its whole table: a burst of them must not multiply that."""
+    """16 bytes that make a node send its whole table: however many come, it does so once a second at most."""
     node.run(lab.FLOWGEN, "create", "5000")
     lab.wait_for(lambda: node.stats()["internal"]["active"] >= 5000, 5, "the flows")
-    before = node.stats()["link"]["bytes_sent"]
+
+    def sent():
+        return node.stats()["link"]["bytes_sent"]
+
+    def quiet():
+        before = sent()
+        time.sleep(1.2)
+        return sent() - before < 1000  # what idle nodes exchange
+
+    lab.wait_for(quiet, 10, "the end of what was being sent")
+    before = sent()
     peer.say(wire.CONTROL, bytes(8), wire.RESYNC)
-    time.sleep(1)
-    one = node.stats()["link"]["bytes_sent"] - before
+    lab.wait_for(quiet, 10, "the end of the bulk")
+    one = sent() - before
     assert one > 5000 * 40
-    before = node.stats()["link"]["bytes_sent"]
-    for _ in range(100):
+    before, start = sent(), time.monotonic()
+    while time.monotonic() < start + 3:
         peer.say(wire.CONTROL, bytes(8), wire.RESYNC)
-    time.sleep(2)
-    assert node.alive()
-    assert node.stats()["link"]["bytes_sent"] - before < 50 * one
+        time.sleep(0.01)
+    last = time.monotonic()
+    lab.wait_for(quiet, 10, "the end of the bulks")
+    bulks = (sent() - before) / one
+    # One at once, one each full second, and one for requests that came during the last of these.
+    assert 2.5 < bulks < 2 + (last - start) + 0.5, f"{bulks:.1f} bulks in {last - start:.1f} seconds"
 
 
 # The control socket
@@ -233,13 +249,13 @@ def client(node):
 
 
 def prompt(node, limit=0.05, tries=20):
-    """The daemon answers -s at once; the best of a few tries, since the machine may be busy."""
+    """The daemon answers -s at once, most times: the machine may be busy."""
     times = []
     for _ in range(tries):
         start = time.monotonic()
         assert node.request(21).startswith(b"cache internal:")
         times.append(time.monotonic() - start)
-    assert min(times) < limit and sorted(times)[tries // 2] < 4 * limit, times
+    assert sorted(times)[tries * 3 // 4] < limit, times
 
 
 def load(node, count):

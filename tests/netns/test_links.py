@@ -3,6 +3,7 @@
 come late or come back, what -s tells of links, and what is peculiar to TCP: its end noticed, its queue, its framing."""
 import contextlib
 import fcntl
+import os
 import re
 import socket
 import struct
@@ -253,6 +254,53 @@ def interface_comes_late(stage, transport, family):
         lab.wait_for(lambda: current(node) == "sync0", 4, "the late link to take over")
     flowgen(stage.active, 10, 100)
     has(stage.backup, 20)
+
+
+# Links that cannot send
+
+
+@scene(*OUR_ACTIVE, setup={transport: (transport,) for transport in ("UDP", "TCP")})
+def cannot_send(stage, transport):
+    """The address of the current link is removed: the other one takes over although the interface is up, and back when that
+    one loses its own."""
+    stage.plug(["sync0", "sync1"])
+    stage.configure(transport).start().greeted()
+    flowgen(stage.active, 10)
+    has(stage.backup, 10)
+    for device, other, expected in (("sync0", "sync1", 20), ("sync1", "sync0", 30)):
+        stage.active.run("ip", "address", "flush", "dev", device)
+        flowgen(stage.active, 10, expected * 10).wait(timeout=10)
+        # A connection without its address ends when nothing was acknowledged for 20 s.
+        lab.wait_for(lambda: current(stage.active) == other, 4 if transport == "UDP" else 35, f"{other} to take over")
+        assert links(stage.active)[device] == ("RUNNING", "BACKUP")
+        assert stage.active.log().count(f"device `{other}' becomes dedicated link") == 1
+        has(stage.backup, expected)
+        stage.mend(stage.active, device)
+        if transport == "TCP":
+            time.sleep(3)  # for its connections
+            continue
+        lab.wait_for(lambda: f"link on device `{device}' can be used again" in stage.active.log(), 4, "the way to be seen")
+        assert stage.active.log().count(f"link on device `{device}' cannot send: Network is unreachable") == 1
+        assert current(stage.active) == other, "no return"
+
+
+@scene("ours-ours", setup={"UDP": ("UDP",), "TCP": ("TCP",)})
+def port_of_another_daemon(stage, transport):
+    """A second daemon, with another lock file and control socket, wants the port of the first."""
+    stage.plug(["sync0"])
+    stage.configure(transport, 1)
+    stage.active.start(wait=False)
+    stage.active.served()
+    with open(stage.active.config_path, encoding="utf-8") as file:
+        second = file.read().replace("d.lock", "e.lock").replace("d.ctl", "e.ctl").replace("d.log", "e.log")
+    path = f"{stage.active.dir}/second.conf"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(second)
+    refused = stage.active.run(stage.active.binary, "-C", path, check=False, timeout=10)
+    assert refused.returncode != 0
+    name = os.path.basename(stage.active.binary)
+    assert f"{transport} port {lab.SYNC_PORT} is taken (by {name}, pid {stage.active.daemon.pid})" in refused.stderr
+    assert stage.active.alive()
 
 
 # TCP

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """200 000 flows at full speed: none missing, none extra, on the peer and after one commit in its kernel, and the daemons
-answer -s within 50 ms all the while."""
+answer -s within 50 ms all the while, by the clock on the wall. A machine that lends its processors to others now and then
+makes somebody wait: one answer in a thousand may be late, none by more than a human notices."""
 import os
 import re
 import subprocess
@@ -13,29 +14,18 @@ import lab
 
 FLOWS = int(os.environ.get("SCALE_FLOWS", "200000"))
 LIMIT = 0.050
+NEVER = 0.250
 
-# A process of its own, scheduled before everything but the daemons: so it measures them, and not this interpreter's work. The
-# time in which a runnable daemon or the probe had to wait for a processor (the other tests of a small machine, the kernel's
-# limit for real-time processes) is not the daemon's and is taken off. A line for each late or empty answer, at the end the
-# number of answers.
+# A process of its own, scheduled before everything but the daemons: so it measures them, and neither this interpreter's work
+# nor other processes. A line for each answer: when it was asked for, the seconds it took, and its size.
 PROBE = """
 import os, signal, socket, struct, sys, time
 os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(50))
 going = [True]
 signal.signal(signal.SIGTERM, lambda *_: going.clear())
-asked = 0
-def waited():
-    total = 0
-    for who in (sys.argv[2], "self"):
-        try:
-            with open(f"/proc/{who}/schedstat") as file:
-                total += int(file.read().split()[1])
-        except OSError:
-            pass  # a kernel that does not count it
-    return total / 1e9
+answers = []
 print("ready", flush=True)
 while going:
-    queued = waited()
     start = time.monotonic()
     with socket.socket(socket.AF_UNIX) as control:
         control.settimeout(30)
@@ -44,12 +34,10 @@ while going:
         size = 0
         while piece := control.recv(65536):
             size += len(piece)
-    taken = time.monotonic() - start - (waited() - queued)
-    asked += 1
-    if taken > float(sys.argv[3]) or not size:
-        print(start, taken, size, flush=True)
+    answers.append((start, time.monotonic() - start, size))
     time.sleep(0.01)
-print("asked", asked)
+for answer in answers:
+    print(*answer)
 """
 
 
@@ -58,15 +46,13 @@ class Probe:
 
     def __init__(self, node):
         self.node = node
-        self.process = subprocess.Popen([sys.executable, "-c", PROBE, node.control_path, str(node.daemon.pid), str(LIMIT)],
-                                        stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([sys.executable, "-c", PROBE, node.control_path], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "ready\n"
 
     def finish(self):
-        """(number of answers, [(when, seconds, bytes)] of the late ones)."""
+        """[(when, seconds, bytes)] of all answers."""
         self.process.terminate()
-        *late, last = self.process.communicate(timeout=60)[0].splitlines()
-        return int(last.split()[1]), [tuple(map(float, line.split())) for line in late]
+        return [tuple(map(float, line.split())) for line in self.process.communicate(timeout=60)[0].splitlines()]
 
 
 def keys(output):
@@ -117,9 +103,12 @@ def test_200000_flows(our_pair):
     pair.active.run(lab.FLOWGEN, "delete", FLOWS, timeout=60)
     lab.wait_for(lambda: pair.active.stats()["internal"]["active"] == 0, 15, "the deletions", 0.1)
     for probe in probes:
-        asked, late = probe.finish()
-        assert asked > 100
-        named = [([name for start, name in phases if start <= when][-1:], f"{1000 * taken:.0f} ms", size)
-                 for when, taken, size in late]
-        assert not late, f"{probe.node.role} answered -s late: {named[:10]}"
+        answers = probe.finish()
+        assert len(answers) > 100 and all(size for _, _, size in answers)
+        times = sorted(taken for _, taken, _ in answers)
+        print(f"{probe.node.role}: {len(times)} answers, p50 {1000 * times[len(times) // 2]:.2f} ms, "
+              f"p99 {1000 * times[len(times) * 99 // 100]:.1f} ms, slowest {1000 * times[-1]:.1f} ms")
+        late = [([name for start, name in phases if start <= when][-1:], f"{1000 * taken:.0f} ms", size)
+                for when, taken, size in answers if taken > LIMIT]
+        assert len(late) <= len(times) / 1000 and times[-1] < NEVER, f"{probe.node.role} answered -s late: {late[:10]}"
     assert pair.active.stats()["malformed"] == pair.backup.stats()["malformed"] == 0

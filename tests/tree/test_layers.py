@@ -84,6 +84,16 @@ class Layers(unittest.TestCase):
         wrong = [(layer, other) for layer, others in self.depends.items() for other in others if other not in includes(layer)]
         self.assertEqual([], wrong)
 
+    def test_a_public_header_is_for_others(self):
+        wrong = []
+        for path in tree.files("include/ctsync/*/*"):
+            name = f'#include "ctsync/{path.parent.name}/{path.name}"'
+            users = [other for other in tree.files("include/ctsync/*/*", "src/*", "src/*/*") if other != path and other.is_file()
+                     and f"src/{path.parent.name}/" not in str(other) and name in other.read_text(encoding="utf-8")]
+            if not users:
+                wrong.append(str(path))
+        self.assertEqual([], wrong)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -87,8 +87,8 @@ class ByteWriter {
   void be64(std::uint64_t v) { store(network_order(v)); }
   void host16(std::uint16_t v) { store(v); }
   void host32(std::uint32_t v) { store(v); }
-  void copy(const void* from, std::size_t n) {
-    if (auto* to = room(n)) std::memcpy(to, from, n);
+  void copy(const void* from, std::size_t n) {  // `from` may be null if there is nothing to copy
+    if (auto* to = room(n); to != nullptr && n != 0) std::memcpy(to, from, n);
   }
   void zeros(std::size_t n) {
     if (auto* to = room(n)) std::memset(to, 0, n);

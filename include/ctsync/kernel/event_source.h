@@ -10,10 +10,10 @@
 #include <span>
 
 #include "ctsync/base/result.h"
-#include "ctsync/base/unique_fd.h"
 #include "ctsync/flow/flow_filter.h"
 #include "ctsync/kernel/decode.h"
 #include "ctsync/kernel/kernel_table.h"
+#include "ctsync/kernel/netlink_socket.h"
 
 namespace ctsync::kernel {
 
@@ -35,7 +35,7 @@ class EventSource {
   Result<> set_filter(const FlowFilter& filter, bool hide_own);
 
   // To watch for EPOLLIN; errors on it (overrun) are also served by read().
-  int fd() const { return fd_.get(); }
+  int fd() const { return socket_.fd(); }
 
   // Events caused by the socket with this netlink port id are reported with `origin`. Eight ports at most.
   void register_port(std::uint32_t port_id, Origin origin);
@@ -59,7 +59,7 @@ class EventSource {
   void handle_overrun(EventHandler& handler);
   Origin origin_of(std::uint32_t port_id) const;
 
-  UniqueFd fd_;
+  NetlinkSocket socket_;
   std::unique_ptr<Buffers> buffers_;
   EventOptions options_;
   EventStats stats_;

@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "ctsync/base/result.h"
-#include "ctsync/base/unique_fd.h"
 #include "ctsync/kernel/kernel_table.h"
+#include "ctsync/kernel/netlink_socket.h"
 
 namespace ctsync::kernel {
 
@@ -18,7 +18,7 @@ class FlowQuery {
   Result<bool> get(const Tuple& orig, FlowRecord& out);
 
  private:
-  UniqueFd fd_;
+  NetlinkSocket socket_;
   std::uint32_t seq_ = 0;
 };
 

@@ -12,13 +12,9 @@
 #include <vector>
 
 #include "ctsync/base/result.h"
-#include "ctsync/base/unique_fd.h"
+#include "ctsync/kernel/netlink_socket.h"
 
 namespace ctsync::kernel {
-
-// As `-s link` prints it (spec cli.md 7.7).
-enum class LinkStatus : std::uint8_t { running, no_carrier, down };
-std::string_view to_string(LinkStatus status);  // RUNNING, NO-CARRIER, DOWN
 
 struct LinkInfo {
   std::uint32_t index = 0;
@@ -37,22 +33,23 @@ class LinkWatcher {
   // Subscribes, then reads all interfaces; find() works from here on.
   Result<> open();
 
-  int fd() const { return fd_.get(); }
-  // Reads what is waiting and calls back once a change. After an overrun of the socket all interfaces are read again.
-  // Call it when fd() is readable.
-  void read(const OnChange& on_change);
+  int fd() const { return socket_.fd(); }
+  // Reads what is waiting and calls back once a change. After an overrun of the socket all interfaces are read again;
+  // an error says that this has failed, so what find() tells may be old: call again in a while. Call it when fd() is
+  // readable.
+  Result<> read(const OnChange& on_change);
 
   // nullptr if there is no such interface. Valid until the next read().
   const LinkInfo* find(std::string_view name) const;
-  // DOWN if there is no such interface or it is not up.
-  LinkStatus status(std::string_view name) const;
 
  private:
   Result<> read_all(const OnChange& on_change);
+  Result<> read_once(const OnChange& on_change);
   void handle_link(std::uint16_t type, std::span<const std::uint8_t> body, const OnChange& on_change);
   void forget_if(const std::function<bool(const std::string&, std::uint32_t index)>& which, const OnChange& on_change);
 
-  UniqueFd fd_;
+  NetlinkSocket socket_;
+  bool stale_ = false;  // changes were lost
   std::vector<std::uint8_t> buffer_;
   std::map<std::string, LinkInfo, std::less<>> links_;
 };

@@ -80,7 +80,7 @@ class TimerWheel {
   TimePoint start_;
   std::uint32_t tick_ = 0;  // everything up to here has fired
   std::uint32_t size_ = 0;
-  std::uint16_t spreading_ = kNoBucket;  // has begun, and its deadlines are being handed to the levels below
+  std::uint16_t spreading_ = kNoBucket;            // has begun, and its deadlines are being handed to the levels below
   std::array<std::uint64_t, kLevels> occupied_{};  // one bit per bucket
   std::array<std::uint32_t, kLevels* kBuckets> heads_ = empty_heads();
   std::vector<Node> nodes_;

@@ -63,7 +63,9 @@ class ServerTest : public testing::Test, protected CommandHandler {
   TestClock clock_;
   EventLoop loop_{clock_};
   Server server_{loop_, *this};
-  std::function<void(const node::Command&, node::Client)> answer = [](const node::Command&, node::Client c) { c.finish(); };
+  std::function<void(const node::Command&, node::Client)> answer = [](const node::Command&, node::Client c) {
+    c.finish();
+  };
 };
 
 }  // namespace ctsync::control

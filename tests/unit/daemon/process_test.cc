@@ -290,7 +290,7 @@ TEST_F(ProcessTest, FlowLogIsOpenedAnewAfterRotation) {
 
 TEST_F(ProcessTest, FlowLogWaitsForASlowReaderAndCountsWhatIsLost) {
   ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
-  FlowLog log(path_, std::nullopt);
+  FlowLog log(path_, std::nullopt, 1U << 20);
   ASSERT_TRUE(log.open());
   const UniqueFd reader(::open(path_.c_str(), O_RDONLY | O_NONBLOCK));
   std::size_t added = 0;
@@ -314,7 +314,7 @@ TEST_F(ProcessTest, FlowLogWaitsForASlowReaderAndCountsWhatIsLost) {
 // Once in its life was not enough: whoever reads the log must know of each gap.
 TEST_F(ProcessTest, FlowLogTellsEachTimeThatItLosesLines) {
   ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
-  FlowLog log(path_, std::nullopt);
+  FlowLog log(path_, std::nullopt, 1U << 20);
   ASSERT_TRUE(log.open());
   const UniqueFd reader(::open(path_.c_str(), O_RDONLY | O_NONBLOCK));
   RecordingLog told;

@@ -18,18 +18,17 @@ using Bytes = std::vector<std::uint8_t>;
 template <typename Encode>
 Bytes encoded(Encode encode) {
   Bytes room(kMaxRequest);
-  ByteWriter w(room);
-  encode(w);
-  EXPECT_FALSE(w.failed());
-  EXPECT_EQ(0U, w.size() % 4);
-  room.resize(w.size());
+  const std::size_t size = encode(std::span(room));
+  EXPECT_NE(0U, size);
+  EXPECT_EQ(0U, size % 4);
+  room.resize(size);
   return room;
 }
 Bytes create(const FlowRecord& r, bool be_liberal = true) {
-  return encoded([&](ByteWriter& w) { encode_create(w, 42, r, be_liberal); });
+  return encoded([&](std::span<std::uint8_t> room) { return encode_create(room, 42, r, be_liberal); });
 }
 Bytes update(const FlowRecord& r) {
-  return encoded([&](ByteWriter& w) { encode_update(w, 42, r, true); });
+  return encoded([&](std::span<std::uint8_t> room) { return encode_update(room, 42, r, true); });
 }
 
 Message parse(const Bytes& bytes) {
@@ -131,6 +130,15 @@ TEST(EncodeCreate, ByteForByte) {
       8,   0, 7, 0,    0,    0,    0, 77};                                                   // timeout
   if constexpr (std::endian::native == std::endian::little) {
     EXPECT_EQ(expected, create(r));
+  }
+}
+
+TEST(EncodeCreate, WhatDoesNotFitIsNotWritten) {
+  const auto whole = create(full_flow());
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    Bytes room(size + 64, 0xee);
+    EXPECT_EQ(0U, encode_create(std::span(room).first(size), 42, full_flow(), true)) << size;
+    EXPECT_EQ(Bytes(64, 0xee), Bytes(room.begin() + static_cast<std::ptrdiff_t>(size), room.end())) << size;
   }
 }
 
@@ -239,11 +247,11 @@ TEST(EncodeUpdate, CarriesNoNatHelperMasterOrReply) {
 TEST(EncodeDestroy, AlwaysHasATuple) {
   const auto r = full_flow();
   const std::uint32_t id = 0x01020304;
-  auto bytes = encoded([&](ByteWriter& w) { encode_destroy(w, 1, r.flow.orig, &id); });
+  auto bytes = encoded([&](std::span<std::uint8_t> room) { return encode_destroy(room, 1, r.flow.orig, &id); });
   EXPECT_TRUE(has_attr(bytes, {CTA_TUPLE_ORIG, CTA_TUPLE_IP, CTA_IP_V6_SRC}));
   EXPECT_EQ((Bytes{1, 2, 3, 4}), attr_of(bytes, {CTA_ID}));
   EXPECT_EQ((Bytes{0, 5}), attr_of(bytes, {CTA_ZONE}));
-  bytes = encoded([&](ByteWriter& w) { encode_destroy(w, 1, r.flow.orig, nullptr); });
+  bytes = encoded([&](std::span<std::uint8_t> room) { return encode_destroy(room, 1, r.flow.orig, nullptr); });
   EXPECT_FALSE(has_attr(bytes, {CTA_ID}));
   EXPECT_EQ(kFlowDelete, parse(bytes).type);
   EXPECT_FALSE(encodable(Tuple{}));
@@ -259,7 +267,7 @@ TEST(EncodeExpectation, MinimalLeavesOutWhatConntrackdLeavesOut) {
   e.helper = {'s', 'i', 'p'};
   e.function = {'f', 'n'};
   const auto encode = [&](bool minimal) {
-    return encoded([&](ByteWriter& w) { encode_expect_create(w, 1, e, minimal); });
+    return encoded([&](std::span<std::uint8_t> room) { return encode_expect_create(room, 1, e, minimal); });
   };
   const auto whole = encode(false);
   const auto minimal = encode(true);
@@ -270,7 +278,7 @@ TEST(EncodeExpectation, MinimalLeavesOutWhatConntrackdLeavesOut) {
   EXPECT_EQ((Bytes{0, 0, 0, 1}), attr_of(whole, {CTA_EXPECT_NAT, CTA_EXPECT_NAT_DIR}));
   EXPECT_EQ((Bytes{'s', 'i', 'p', 0}), attr_of(minimal, {CTA_EXPECT_HELP_NAME}));
   EXPECT_EQ((Bytes{0, 3}), attr_of(minimal, {CTA_EXPECT_ZONE}));
-  const auto destroy = encoded([&](ByteWriter& w) { encode_expect_destroy(w, 1, e); });
+  const auto destroy = encoded([&](std::span<std::uint8_t> room) { return encode_expect_destroy(room, 1, e); });
   EXPECT_TRUE(has_attr(destroy, {CTA_EXPECT_TUPLE}));
   EXPECT_EQ(kExpectDelete, parse(destroy).type);
 }

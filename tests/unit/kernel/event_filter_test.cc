@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The compiled event filter says the same as FlowFilter: programs run in the kernel, on a datagram socket of our own,
 // over event messages that are recorded or built here.
-#include "ctsync/kernel/event_filter.h"
+#include "event_filter.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -14,6 +14,7 @@
 #include "ctsync/kernel/decode.h"
 #include "kernel_messages.h"
 #include "netlink_message.h"
+#include "request.h"
 
 namespace ctsync::kernel::test {
 namespace {
@@ -55,18 +56,18 @@ Bytes from_hex(std::string_view text) {
   return bytes;
 }
 
-void put_tuple(ByteWriter& w, unsigned type, Family family, std::uint8_t l4, const Address& src, const Address& dst) {
-  const Nest tuple(w, type);
+void put_tuple(Request& r, unsigned type, Family family, std::uint8_t l4, const Address& src, const Address& dst) {
+  const Nest tuple(r, type);
   const std::size_t size = family == Family::ipv4 ? 4 : 16;
   {
-    const Nest ip(w, CTA_TUPLE_IP);
-    put_bytes(w, family == Family::ipv4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, src.data(), size);
-    put_bytes(w, family == Family::ipv4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, dst.data(), size);
+    const Nest ip(r, CTA_TUPLE_IP);
+    r.bytes(family == Family::ipv4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, src.data(), size);
+    r.bytes(family == Family::ipv4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, dst.data(), size);
   }
-  const Nest proto(w, CTA_TUPLE_PROTO);
-  put_u8(w, CTA_PROTO_NUM, l4);
-  put_be16(w, CTA_PROTO_SRC_PORT, 1);
-  put_be16(w, CTA_PROTO_DST_PORT, 2);
+  const Nest proto(r, CTA_TUPLE_PROTO);
+  r.u8(CTA_PROTO_NUM, l4);
+  r.be16(CTA_PROTO_SRC_PORT, 1);
+  r.be16(CTA_PROTO_DST_PORT, 2);
 }
 
 struct Event {
@@ -81,19 +82,16 @@ struct Event {
 
 Bytes message(const Event& e) {
   Bytes bytes(1024);
-  ByteWriter w(bytes);
-  const auto start =
-      begin_message(w, e.destroyed ? kFlowDelete : kFlowNew, NLM_F_CREATE, 0, static_cast<std::uint8_t>(e.family));
-  put_tuple(w, CTA_TUPLE_ORIG, e.family, e.l4, e.src, e.dst);
-  put_tuple(w, CTA_TUPLE_REPLY, e.family, e.l4, e.reply_src, e.src);
-  put_be32(w, CTA_STATUS, 8);
+  Request r(bytes, e.destroyed ? kFlowDelete : kFlowNew, NLM_F_CREATE, 0, e.family);
+  put_tuple(r, CTA_TUPLE_ORIG, e.family, e.l4, e.src, e.dst);
+  put_tuple(r, CTA_TUPLE_REPLY, e.family, e.l4, e.reply_src, e.src);
+  r.be32(CTA_STATUS, 8);
   if (e.tcp_state >= 0) {
-    const Nest info(w, CTA_PROTOINFO);
-    const Nest tcp(w, CTA_PROTOINFO_TCP);
-    put_u8(w, CTA_PROTOINFO_TCP_STATE, static_cast<std::uint8_t>(e.tcp_state));
+    const Nest info(r, CTA_PROTOINFO);
+    const Nest tcp(r, CTA_PROTOINFO_TCP);
+    r.u8(CTA_PROTOINFO_TCP_STATE, static_cast<std::uint8_t>(e.tcp_state));
   }
-  end_message(w, start);
-  bytes.resize(w.size());
+  bytes.resize(r.size());
   return bytes;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "ctsync/base/unique_fd.h"
 #include "kernel_messages.h"
 #include "live.h"
 

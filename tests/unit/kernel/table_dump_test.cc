@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 
+#include "ctsync/base/unique_fd.h"
 #include "kernel_messages.h"
 #include "netlink_message.h"
 

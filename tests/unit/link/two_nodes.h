@@ -228,6 +228,18 @@ class TwoNodes : public ::testing::Test {
     return o;
   }
 
+  // A link on each cable, of either node.
+  static LinkSetOptions links_of(LinkKind kind, bool node_a) {
+    LinkSetOptions o;
+    for (const int n : {0, 1}) {
+      const auto one = fmt::format("10.9.{}.1", n);
+      const auto two = fmt::format("10.9.{}.2", n);
+      o.links.push_back(
+          unicast(kind, (node_a ? one : two).c_str(), (node_a ? two : one).c_str(), n ? "sync1" : "sync0"));
+    }
+    return o;
+  }
+
   // Turns both nodes until `done`.
   bool run(const std::function<bool()>& done, std::chrono::milliseconds limit = std::chrono::seconds(5)) {
     return wait_until(
