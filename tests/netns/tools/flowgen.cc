@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // flowgen: creates or deletes many connection tracking entries in the kernel of the current network namespace, at full
-// speed or at a given rate, over ctnetlink in batches. For tests and benchmarks.
+// speed or at a given rate. For tests and benchmarks.
 //
 //   flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] [--snat ADDRESS]
+//   flowgen send COUNT [--rate PER_SECOND] [--first N]
+//
+// `create` and `delete` use ctnetlink, in batches. `send` sends a UDP packet a flow, to the address and port below,
+// which must be routed: so a flow comes to be as on a firewall, and no lock of ctnetlink delays it.
 //
 // Flow N goes from 10.(N >> 20).(N >> 12 & 255).(N >> 4 & 255) port 1024 + (N & 15) to 192.0.2.1 port 80. TCP flows are
-// ESTABLISHED and ASSURED. Prints one line "created|deleted N errors N seconds S"; exit status 1 if there was any
-// error.
+// ESTABLISHED and ASSURED. Ends early on SIGTERM. Prints one line "created|deleted|sent N errors N seconds S", at a
+// rate also "pause S", the longest time between two flows; exit status 1 if there was any error.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
@@ -24,12 +28,14 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 namespace {
 
@@ -38,8 +44,10 @@ using Steady = std::chrono::steady_clock;
 constexpr std::size_t kBatchBytes = 64 * 1024;
 constexpr std::uint32_t kBatchFlows = 200;
 
+enum class Action : std::uint8_t { create, remove, send };
+
 struct Job {
-  bool create = true;
+  Action action = Action::create;
   std::uint32_t count = 0;
   std::uint32_t first = 0;
   std::uint32_t rate = 0;  // flows per second, 0 = as fast as the kernel takes them
@@ -47,6 +55,14 @@ struct Job {
   std::uint8_t protocol = IPPROTO_TCP;
   in_addr_t snat = 0;  // network order, 0 = none
 };
+
+struct Outcome {
+  std::uint32_t done = 0;
+  long errors = 0;
+  Steady::duration pause{};
+};
+
+volatile std::sig_atomic_t g_stop = 0;
 
 struct Endpoint {
   in_addr_t address;   // network order
@@ -93,10 +109,10 @@ void put_state(nlmsghdr* message, const Job& job) {
 void put_request(nlmsghdr* message, const Job& job, std::uint32_t number, bool last) {
   constexpr std::uint16_t kCreate = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW;
   constexpr std::uint16_t kDelete = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
-  message->nlmsg_type = job.create ? kCreate : kDelete;
+  message->nlmsg_type = job.action == Action::create ? kCreate : kDelete;
   // Errors always come back; the acknowledgement is asked for once a batch, to know that the batch is done.
-  message->nlmsg_flags =
-      static_cast<std::uint16_t>(NLM_F_REQUEST | (job.create ? NLM_F_CREATE | NLM_F_EXCL : 0) | (last ? NLM_F_ACK : 0));
+  message->nlmsg_flags = static_cast<std::uint16_t>(
+      NLM_F_REQUEST | (job.action == Action::create ? NLM_F_CREATE | NLM_F_EXCL : 0) | (last ? NLM_F_ACK : 0));
   message->nlmsg_seq = last ? 1 : 0;
   auto* family = static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(nfgenmsg)));
   family->nfgen_family = AF_INET;
@@ -106,7 +122,7 @@ void put_request(nlmsghdr* message, const Job& job, std::uint32_t number, bool l
   const Endpoint source = source_of(number);
   const Endpoint destination{htonl(0xc0000201U), htons(80)};
   put_tuple(message, CTA_TUPLE_ORIG, job.protocol, source, destination);
-  if (job.create) {
+  if (job.action == Action::create) {
     put_tuple(message, CTA_TUPLE_REPLY, job.protocol, destination, source);
     put_state(message, job);
   }
@@ -133,28 +149,51 @@ long collect(mnl_socket* socket) {
   }
 }
 
-long perform(mnl_socket* socket, const Job& job) {
+// Sends flows number [from, to) in one batch and waits until they are there; returns the number of errors, -1 if the
+// socket failed.
+long put_batch(mnl_socket* socket, const Job& job, std::uint32_t from, std::uint32_t to) {
   static std::array<char, kBatchBytes> buffer;
+  std::size_t used = 0;
+  for (auto n = from; n < to; ++n) {
+    nlmsghdr* message = mnl_nlmsg_put_header(buffer.data() + used);
+    put_request(message, job, job.first + n, n + 1 == to);
+    used += MNL_ALIGN(message->nlmsg_len);
+  }
+  return mnl_socket_sendto(socket, buffer.data(), used) < 0 ? -1 : collect(socket);
+}
+
+// A packet for each of the flows; returns the number of errors.
+long send_packets(int socket, const Job& job, std::uint32_t from, std::uint32_t to) {
+  long errors = 0;
+  for (auto n = from; n < to; ++n) {
+    const auto [address, port] = source_of(job.first + n);
+    sockaddr_in destination{.sin_family = AF_INET, .sin_port = port, .sin_addr = {address}, .sin_zero = {}};
+    const auto* name = reinterpret_cast<const sockaddr*>(&destination);
+    if (::sendto(socket, "", 1, 0, name, sizeof destination) != 1) ++errors;
+  }
+  return errors;
+}
+
+std::optional<Outcome> perform(mnl_socket* netlink, int udp, const Job& job) {
   const auto start = Steady::now();
   // At a rate flows come one after the other, as on a real firewall: a batch holds what is due in 50 microseconds.
   const std::uint32_t step = job.rate == 0 ? kBatchFlows : std::clamp(job.rate / 20000, 1U, kBatchFlows);
   ::prctl(PR_SET_TIMERSLACK, 1000UL);  // nanoseconds
-  long errors = 0;
-  for (std::uint32_t done = 0; done < job.count;) {
-    const std::uint32_t end = std::min(done + step, job.count);
-    std::size_t used = 0;
-    for (; done < end; ++done) {
-      nlmsghdr* message = mnl_nlmsg_put_header(buffer.data() + used);
-      put_request(message, job, job.first + done, done + 1 == end);
-      used += MNL_ALIGN(message->nlmsg_len);
-    }
-    if (mnl_socket_sendto(socket, buffer.data(), used) < 0) return -1;
-    const long failed = collect(socket);
-    if (failed < 0) return -1;
-    errors += failed;
-    if (job.rate != 0) std::this_thread::sleep_until(start + std::chrono::duration<double>(1.0 * done / job.rate));
+  Outcome outcome;
+  auto last = start;
+  while (outcome.done < job.count && g_stop == 0) {
+    const std::uint32_t end = std::min(outcome.done + step, job.count);
+    const long failed = job.action == Action::send ? send_packets(udp, job, outcome.done, end)
+                                                   : put_batch(netlink, job, outcome.done, end);
+    outcome.done = end;
+    if (failed < 0) return std::nullopt;
+    outcome.errors += failed;
+    if (job.rate == 0) continue;
+    const auto now = Steady::now();
+    outcome.pause = std::max(outcome.pause, now - std::exchange(last, now));
+    std::this_thread::sleep_until(start + std::chrono::duration<double>(1.0 * outcome.done / job.rate));
   }
-  return errors;
+  return outcome;
 }
 
 std::optional<std::uint32_t> number_of(std::string_view word) {
@@ -168,8 +207,13 @@ std::optional<Job> parse(int count, char** words) {
   if (count < 3) return std::nullopt;
   Job job;
   const std::string_view action = words[1];
-  if (action != "create" && action != "delete") return std::nullopt;
-  job.create = action == "create";
+  if (action == "delete") {
+    job.action = Action::remove;
+  } else if (action == "send") {
+    job.action = Action::send;
+  } else if (action != "create") {
+    return std::nullopt;
+  }
   const auto flows = number_of(words[2]);
   if (!flows) return std::nullopt;
   job.count = *flows;
@@ -206,7 +250,7 @@ int main(int argc, char** argv) {
   if (!job) {
     fmt::print(stderr,
                "usage: flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] "
-               "[--snat ADDRESS]\n");
+               "[--snat ADDRESS]\n       flowgen send COUNT [--rate PER_SECOND] [--first N]\n");
     return 2;
   }
   mnl_socket* socket = mnl_socket_open(NETLINK_NETFILTER);
@@ -214,15 +258,20 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "flowgen: netlink: {}\n", std::strerror(errno));
     return 1;
   }
+  const int udp = ::socket(AF_INET, SOCK_DGRAM, 0);
   const auto start = Steady::now();
-  const long errors = perform(socket, *job);
+  std::signal(SIGTERM, [](int) { g_stop = 1; });
+  const auto outcome = perform(socket, udp, *job);
   const std::chrono::duration<double> taken = Steady::now() - start;
-  if (errors < 0) {
+  if (!outcome) {
     fmt::print(stderr, "flowgen: netlink: {}\n", std::strerror(errno));
     return 1;
   }
-  fmt::print("{} {} errors {} seconds {:.3f}\n", job->create ? "created" : "deleted",
-             static_cast<long>(job->count) - errors, errors, taken.count());
+  constexpr std::array kDone{"created", "deleted", "sent"};
+  fmt::print("{} {} errors {} seconds {:.3f}", kDone.at(static_cast<std::size_t>(job->action)),
+             static_cast<long>(outcome->done) - outcome->errors, outcome->errors, taken.count());
+  if (job->rate != 0) fmt::print(" pause {:.6f}", std::chrono::duration<double>(outcome->pause).count());
+  fmt::print("\n");
   mnl_socket_close(socket);
-  return errors == 0 ? 0 : 1;
+  return outcome->errors == 0 ? 0 : 1;
 }
