@@ -13,7 +13,8 @@ namespace ctsync::node {
 PeerSide::PeerSide(Context context)
     : c_(std::move(context)),
       packer_(c_.options.buffer_size, c_.options.encode, c_.sink),
-      flusher_(c_.jobs, (make_store(), *store_)) {
+      store_(make_store()),
+      flusher_(c_.jobs, *store_) {
   make_engine();
 }
 
@@ -43,19 +44,18 @@ void PeerSide::make_engine() {
   }
 }
 
-void PeerSide::make_store() {
+std::unique_ptr<ExternalStore> PeerSide::make_store() {
   if (!c_.options.external_cache) {
     auto injection = std::make_unique<Injection>(c_.kernel.writer(kernel::Origin::inject), c_.clock, c_.log);
     injection_ = injection.get();
-    store_ = std::move(injection);
-    return;
+    return injection;
   }
   std::optional<Duration> timeout;
   if (c_.options.mode == Mode::alarm) timeout = c_.options.cache_timeout;
   const auto picture = c_.options.mode == Mode::notrack ? Picture::part : Picture::whole;
   auto cache = std::make_unique<ExternalCache>(c_.external, c_.external_expectations, picture, timeout, c_.clock);
   cache_ = cache.get();
-  store_ = std::move(cache);
+  return cache;
 }
 
 void PeerSide::started() {

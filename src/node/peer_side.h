@@ -81,7 +81,7 @@ class PeerSide final : private replication::Events {
   void peer_asks_too_much(replication::PeerId peer) override;
 
   void make_engine();
-  void make_store();
+  std::unique_ptr<ExternalStore> make_store();
   void take(const wire::Message& m);
   std::string name_of(replication::PeerId peer) const;
   void tell(RateLimit& limit, Level level, const std::string& text);
@@ -92,9 +92,9 @@ class PeerSide final : private replication::Events {
   std::unique_ptr<replication::Engine> engine_;
   replication::FtFw* ftfw_ = nullptr;
   replication::Notrack* notrack_ = nullptr;
-  std::unique_ptr<ExternalStore> store_;
   ExternalCache* cache_ = nullptr;
   Injection* injection_ = nullptr;
+  std::unique_ptr<ExternalStore> store_;  // one of the two
   CacheFlusher<ExternalStore> flusher_;
   FlowRecord record_;
   // Any of these a stranger can cause as often as it likes.

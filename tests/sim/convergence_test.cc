@@ -350,7 +350,7 @@ TEST(NotrackSimulation, CopiesThatRunOutEndNoLiveFlow) {
       peace(w, seconds(1));
       w.set_expiry(milliseconds(20 + r.below(200)));
       w.run_for(seconds(1));
-      for (int n = 0; n < 10; ++n) w.move_flow(n % 2, 1 - n % 2);
+      for (std::size_t n = 0; n < 10; ++n) w.move_flow(n % 2, 1 - n % 2);
       peace(w, seconds(1));
       for (std::size_t n = 0; n < 2; ++n) EXPECT_EQ(w.node(n).kernel().lost_flows(), "") << "node " << n;
     }
