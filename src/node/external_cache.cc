@@ -9,9 +9,9 @@ namespace ctsync::node {
 using table::FlowState;
 using wire::MsgType;
 
-ExternalCache::ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations,
+ExternalCache::ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, Picture picture,
                              std::optional<Duration> cache_timeout, const Clock& clock)
-    : flows_(flows), expectations_(expectations), clock_(clock) {
+    : flows_(flows), expectations_(expectations), picture_(picture), clock_(clock) {
   if (!cache_timeout) return;
   flow_expiry_.emplace(*cache_timeout, clock.now());
   if (expectations_ != nullptr) expect_expiry_.emplace(*cache_timeout, clock.now());
@@ -33,6 +33,10 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id) {
   if (id == table::kNoFlow) {
     id = flows_.insert(record, now);
     if (id == table::kNoFlow) return;
+  } else if (picture_ == Picture::whole) {
+    // An update may be of a later flow with this tuple whose beginning is told in no other message: the sender's queue
+    // holds one message a flow. Nothing of the earlier flow, NAT and labels above all, may stay.
+    flows_.replace(id, record, now);
   } else {
     flows_.update(id, record, now);
   }

@@ -10,11 +10,17 @@
 
 namespace ctsync::node {
 
+// What a message of a peer tells of a flow.
+enum class Picture : std::uint8_t {
+  whole,  // all that the peer's internal cache knows: what is not told is not so, or no more
+  part,   // what an event told: the peer may have no internal cache (NOTRACK)
+};
+
 class ExternalCache final : public ExternalStore {
  public:
   // `expectations` is nullptr without ExpectationSync. `cache_timeout`: ALARM. Everything must outlive the cache.
-  ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, std::optional<Duration> cache_timeout,
-                const Clock& clock);
+  ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, Picture picture,
+                std::optional<Duration> cache_timeout, const Clock& clock);
 
   void take(wire::MsgType type, const FlowRecord& record) override;
   void take(wire::MsgType type, const Expectation& e) override;
@@ -43,6 +49,7 @@ class ExternalCache final : public ExternalStore {
 
   table::FlowTable& flows_;
   table::ExpectationTable* expectations_;
+  const Picture picture_;
   const Clock& clock_;
   std::optional<replication::Expiry> flow_expiry_;
   std::optional<replication::Expiry> expect_expiry_;

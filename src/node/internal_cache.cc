@@ -70,8 +70,9 @@ table::ExpectId InternalCache::find(const Expectation& e) {
 
 void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
   if (type != EventType::destroy) {
-    if (!has_ended(record.flow)) keep(record, type == EventType::new_, announce_of(origin));
-    return;
+    if (has_ended(record.flow)) return;
+    if (loads_ != 0) told_[record.flow.orig] |= record.flow.present;
+    return keep(record, type == EventType::new_, announce_of(origin));
   }
   const auto id = find(record.flow.orig);
   const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
@@ -85,13 +86,14 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
   bury(id, announce_of(origin));
 }
 
-// `replace`: the flow is new, whatever is cached under its tuple is not this flow.
+// `replace`: the flow is new, whatever is cached under its tuple is not this flow. An entry of another flow is replaced
+// in any case: merged into it, the later one would keep the earlier one's NAT.
 void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
   record.flow.present &= ~has::kCounters;  // they would cost every flow a side record, and nobody asks for them
   const auto id = find(record.flow.orig);
   if (id == table::kNoFlow) {
     insert(record, announce);
-  } else if (replace || !is_live(flows_.slot(id).state)) {
+  } else if (replace || !is_live(flows_.slot(id).state) || is_other(flows_.slot(id).flow, record.flow)) {
     const auto& slot = flows_.slot(id);
     if (is_live(slot.state) && is_other(slot.flow, record.flow)) {  // its end was missed
       flows_.copy_to(id, scratch_);
@@ -231,12 +233,16 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
       record.extra.labels = {};
       record.flow.present |= has::kLabels;
     }
+    if (const auto told = told_.find(record.flow.orig); told != told_.end()) {
+      if (other) return;  // an earlier flow with this tuple
+      record.flow.present &= ~told->second;
+    }
     const bool tell = load == Load::repeat || other || differs(slot.flow, flows_.extra(id), record);
     if (sweeps(load) && tell) announce = Announce::yes;
   } else if (sweeps(load)) {
     announce = Announce::yes;
   }
-  keep(record, other, announce);
+  keep(record, false, announce);
 }
 
 void InternalCache::load_expectation(Expectation& e, Load load) {
@@ -254,7 +260,9 @@ void InternalCache::load_expectation(Expectation& e, Load load) {
 }
 
 void InternalCache::end_load() {
-  if (--loads_ == 0) died_expected_.clear();
+  if (--loads_ != 0) return;
+  died_expected_.clear();
+  told_ = {};
 }
 
 // Entries that came after the dump began carry its number as well, so what has another one was not in the kernel.

@@ -101,7 +101,10 @@ Node::Read KernelSide::read_events() {
   c_.kernel.read_events(c_.options.event_limit, follower_);
   const Node::Read read{.events = c_.kernel.event_stats().received - before,
                         .more = c_.kernel.event_stats().received - before >= c_.options.event_limit};
-  if (!read.more) c_.store.caught_up();
+  if (!read.more) {
+    c_.store.caught_up();
+    merged_ = merging_ != 0;
+  }
   return read;
 }
 
@@ -124,6 +127,7 @@ void KernelSide::on_timer() {
 }
 
 void KernelSide::after_overrun() {
+  if (merged_) tell_all_ = true;
   if (c_.store.keeps_flows() && c_.options.overrun_resync) resync_at_ = c_.clock.now() + *c_.options.overrun_resync;
 }
 
@@ -133,6 +137,7 @@ void KernelSide::mend(Load load) {
     return;
   }
   ++resyncs_;
+  if (std::exchange(tell_all_, false)) load = Load::repeat;
   const Scope scope{.flows = true, .expectations = c_.store.keeps_expectations()};
   mending_ =
       c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope, [this](const Error* error) {
@@ -157,10 +162,16 @@ void KernelSide::catch_up() {
 
 // --- Commands ---
 
+// It tells the peers nothing. Whatever it finds that no event told, the next mending would take for known to them.
 void KernelSide::resync(Scope scope, std::function<void()> on_done) {
   ++resyncs_;
+  ++merging_;
+  merged_ = true;
+  if (resync_at_ || mending_ != nullptr || c_.options.poll) tell_all_ = true;
+  if (mending_ != nullptr) mend_again_ = true;
   c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, Load::merge, scope,
                                         [this, on_done = std::move(on_done)](const Error* error) {
+                                          --merging_;
                                           log_error(error);
                                           on_done();
                                         }));

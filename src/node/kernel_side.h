@@ -96,6 +96,9 @@ class KernelSide {
   bool catching_up_ = false;
   Job* mending_ = nullptr;
   bool mend_again_ = false;
+  unsigned merging_ = 0;   // -R under way
+  bool merged_ = false;    // a -R has read the kernel since it was last known that no event was lost
+  bool tell_all_ = false;  // by the next mending
   Job* flush_ = nullptr;
   std::vector<Waiter> flush_for_;    // whom the flush under way is for
   std::vector<Waiter> flush_after_;  // whom the next one is for

@@ -52,7 +52,8 @@ void PeerSide::make_store() {
   }
   std::optional<Duration> timeout;
   if (c_.options.mode == Mode::alarm) timeout = c_.options.cache_timeout;
-  auto cache = std::make_unique<ExternalCache>(c_.external, c_.external_expectations, timeout, c_.clock);
+  const auto picture = c_.options.mode == Mode::notrack ? Picture::part : Picture::whole;
+  auto cache = std::make_unique<ExternalCache>(c_.external, c_.external_expectations, picture, timeout, c_.clock);
   cache_ = cache.get();
   store_ = std::move(cache);
 }

@@ -72,6 +72,15 @@ void FlowTable::update(FlowId id, const FlowRecord& r, TimePoint now) {
   ++(room ? stats_.updated : stats_.update_failed);
 }
 
+void FlowTable::replace(FlowId id, const FlowRecord& r, TimePoint now) {
+  auto& s = slots_.at(id);
+  drop_extra(s);
+  const Tuple orig = s.flow.orig;
+  s.flow = {};
+  s.flow.orig = orig;
+  update(id, r, now);
+}
+
 void FlowTable::mark_dead(FlowId id) {
   slots_.at(id).state = FlowState::dead;
   --live_;

@@ -56,6 +56,8 @@ class FlowTable {
   // where some were set before, so that a sender can tell its peers that they were cleared; otherwise has::kLabels is
   // dropped.
   void update(FlowId id, const FlowRecord& r, TimePoint now);
+  // As update(), but what `r` does not know is forgotten.
+  void replace(FlowId id, const FlowRecord& r, TimePoint now);
   // Marks a live flow dead; counted as destroyed. The owner releases it when no queue refers to it any more.
   void mark_dead(FlowId id);
   // Removes the flow; counts it as destroyed if it was live. It must be in no queue (the engine unlinks it first).

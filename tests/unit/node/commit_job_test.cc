@@ -30,7 +30,7 @@ class CommitTest : public testing::Test {
 
   // Runs the job to its end; the number of its turns.
   int commit(Scope scope = {}) {
-    CommitJob job({internal_, cache_, kernel_, clock_, log_, configured_,
+    CommitJob job({internal_, cache_, kernel_.writer(kernel::Origin::commit), clock_, log_, configured_,
                    [this](EventType type, FlowRecord& r) {
                      told_.push_back(fmt::format("{} {}", static_cast<int>(type), r.flow.orig.src_port));
                      EXPECT_TRUE(r.flow.knows(has::kReply));
@@ -65,7 +65,7 @@ class CommitTest : public testing::Test {
   table::FlowTable internal_{1000, 0, 1};
   table::FlowTable external_{100000, 0, 2};
   table::ExpectationTable external_expectations_{1000, 3};
-  ExternalCache cache_{external_, &external_expectations_, std::nullopt, clock_};
+  ExternalCache cache_{external_, &external_expectations_, Picture::whole, std::nullopt, clock_};
   std::uint32_t configured_ = 0;
   std::vector<std::string> told_;
   int done_ = 0;
@@ -258,7 +258,8 @@ TEST_F(CommitTest, EntryAsTheKernelHasIt) {
 
 TEST_F(CommitTest, WorksInSlicesAndTheCacheMayChange) {
   for (std::uint16_t n = 1; n <= 1000; ++n) peer_has(wire_flow(n));
-  CommitJob job({internal_, cache_, kernel_, clock_, log_, 0, {}, {}}, {}, [this] { ++done_; });
+  CommitJob job({internal_, cache_, kernel_.writer(kernel::Origin::commit), clock_, log_, 0, {}, {}}, {},
+                [this] { ++done_; });
   EXPECT_EQ(job.step(TimePoint::min()), Job::State::more);
   external_.release(external_.find(wire_flow(1000).flow.orig));
   peer_has(wire_flow(2000));

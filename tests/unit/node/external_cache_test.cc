@@ -32,7 +32,7 @@ class ExternalCacheTest : public testing::Test {
   ManualClock clock_;
   table::FlowTable flows_{3, 0, 1};
   table::ExpectationTable expectations_{100, 2};
-  ExternalCache cache_{flows_, &expectations_, std::nullopt, clock_};
+  ExternalCache cache_{flows_, &expectations_, Picture::part, std::nullopt, clock_};
 };
 
 // --- Spec replication.md 4.3 ---
@@ -47,6 +47,22 @@ TEST_F(ExternalCacheTest, NewReplacesAndUpdateMerges) {
   EXPECT_FALSE(cached(1)->knows(has::kMark));
   EXPECT_EQ(flows_.stats().created, 2U);
   EXPECT_EQ(flows_.stats().destroyed, 1U);
+}
+
+// A port was used again before the peer could tell of it: the update of the later flow was merged into the earlier one,
+// and a take-over translated the flow as the earlier one was.
+TEST_F(ExternalCacheTest, NothingOfAnEarlierFlowStaysInTheLaterOne) {
+  ExternalCache cache(flows_, &expectations_, Picture::whole, std::nullopt, clock_);
+  auto earlier = with_mark(wire_flow(1), 7);
+  earlier.flow.present |= has::kSnat | has::kLabels;
+  earlier.flow.reply_dst = {192, 0, 2, 1};
+  earlier.extra.labels = {1, 2, 3, 4};
+  cache.take(MsgType::flow_new, earlier);
+  cache.take(MsgType::flow_update, wire_flow(1));
+  ASSERT_NE(cached(1), nullptr);
+  EXPECT_EQ(cached(1)->present, wire_flow(1).flow.present);
+  EXPECT_EQ(cached(1)->status, wire_flow(1).flow.status);
+  EXPECT_EQ(flows_.stats().updated, 1U);
 }
 
 TEST_F(ExternalCacheTest, UpdateOfAnUnknownFlowInserts) {
@@ -89,7 +105,7 @@ TEST_F(ExternalCacheTest, ExpectationsLikewise) {
 }
 
 TEST_F(ExternalCacheTest, WithoutExpectationSyncExpectationsAreNotKept) {
-  ExternalCache cache(flows_, nullptr, std::nullopt, clock_);
+  ExternalCache cache(flows_, nullptr, Picture::whole, std::nullopt, clock_);
   cache.take(MsgType::expect_new, expectation(1, 20));
   flush(cache, {.flows = false, .expectations = true});
   EXPECT_EQ(expectations_.total(), 0U);
@@ -98,7 +114,7 @@ TEST_F(ExternalCacheTest, WithoutExpectationSyncExpectationsAreNotKept) {
 // --- ALARM, spec 3.4 ---
 
 TEST_F(ExternalCacheTest, WhatIsNotRepeatedExpires) {
-  ExternalCache cache(flows_, &expectations_, std::chrono::seconds(180), clock_);
+  ExternalCache cache(flows_, &expectations_, Picture::whole, std::chrono::seconds(180), clock_);
   EXPECT_FALSE(cache.next_deadline());
   const auto wait = [&](int seconds) {
     clock_.advance(std::chrono::seconds(seconds));
@@ -121,7 +137,7 @@ TEST_F(ExternalCacheTest, WhatIsNotRepeatedExpires) {
 }
 
 TEST_F(ExternalCacheTest, WhatWasFlushedDoesNotExpireInTheNameOfItsSuccessor) {
-  ExternalCache cache(flows_, &expectations_, std::chrono::seconds(180), clock_);
+  ExternalCache cache(flows_, &expectations_, Picture::whole, std::chrono::seconds(180), clock_);
   cache.take(MsgType::flow_new, wire_flow(1));
   clock_.advance(std::chrono::seconds(100));
   flush(cache, {});
@@ -134,7 +150,7 @@ TEST_F(ExternalCacheTest, WhatWasFlushedDoesNotExpireInTheNameOfItsSuccessor) {
 // What a peer tells during a flush belongs to the time after it, whatever the walk has reached.
 TEST_F(ExternalCacheTest, FlushInSlicesIsAsOneAtOnce) {
   table::FlowTable flows(1000, 0, 1);
-  ExternalCache cache(flows, nullptr, std::nullopt, clock_);
+  ExternalCache cache(flows, nullptr, Picture::whole, std::nullopt, clock_);
   for (std::uint16_t n = 1; n <= 300; ++n) cache.take(MsgType::flow_new, with_mark(wire_flow(n), 7));
   cache.begin_flush({});
   Walk walk;
@@ -157,7 +173,7 @@ TEST_F(ExternalCacheTest, FlushInSlicesIsAsOneAtOnce) {
 // A peer dies: all that it told expires at once, but not in one turn.
 TEST_F(ExternalCacheTest, ManyExpireInSlices) {
   table::FlowTable flows(20000, 0, 1);
-  ExternalCache cache(flows, nullptr, std::chrono::seconds(180), clock_);
+  ExternalCache cache(flows, nullptr, Picture::whole, std::chrono::seconds(180), clock_);
   for (std::uint16_t n = 1; n <= 10000; ++n) cache.take(MsgType::flow_new, wire_flow(n));
   clock_.advance(std::chrono::seconds(181));
   int turns = 0;
@@ -186,7 +202,7 @@ class InjectionTest : public testing::Test {
   ManualClock clock_;
   RecordingLog log_;
   FakeKernel kernel_;
-  Injection injection_{kernel_, clock_, log_};
+  Injection injection_{kernel_.writer(kernel::Origin::inject), clock_, log_};
 };
 
 TEST_F(InjectionTest, MessagesBecomeEntries) {
@@ -219,6 +235,22 @@ TEST_F(InjectionTest, EntryThatIsFurtherOnInTheKernelIsLeftAlone) {
   injection_.end_turn();
   EXPECT_EQ(kernel_.flows.at(live.flow.orig).flow.mark, 7U);
   EXPECT_TRUE(log_.lines.empty());
+}
+
+// After a take-over a flow's packets pass at the peer. What was this node's flow is a copy from then on, and its end
+// here is not the end of the flow.
+TEST_F(InjectionTest, TheFlowIsThePeersOnceItUpdatesIt) {
+  std::vector<bool> theirs;
+  injection_.on_copy = [&](const Tuple&, bool there) { theirs.push_back(there); };
+  kernel_.put(kernel_flow(1));
+  take(MsgType::flow_update, wire_flow(1));
+  EXPECT_EQ(theirs, std::vector<bool>{true});
+  auto older = wire_flow(1);
+  older.flow.status &= ~status::kAssured;
+  take(MsgType::flow_update, older);
+  EXPECT_EQ(theirs, (std::vector<bool>{true, true}));
+  take(MsgType::flow_new, older);  // of a bulk, perhaps: says nothing of packets, and the entry is further on
+  EXPECT_EQ(theirs, (std::vector<bool>{true, true}));
 }
 
 TEST_F(InjectionTest, OneBatchATurn) {

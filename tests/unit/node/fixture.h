@@ -1,40 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the tests of the daemon's parts share: a clock, a log that remembers, flows by number.
+// What the tests of the node's parts share: flows by number.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <string>
-#include <vector>
 
-#include "ctsync/base/clock.h"
-#include "ctsync/base/log.h"
 #include "ctsync/flow/expectation.h"
+#include "fake_clock.h"
 #include "fake_kernel.h"
+#include "recording_log.h"
 
 namespace ctsync::node::test {
-
-class ManualClock final : public Clock {
- public:
-  TimePoint now() const override { return now_; }
-  std::int64_t wall_seconds() const override { return 1'800'000'000; }
-  void advance(Duration d) { now_ += d; }
-
- private:
-  TimePoint now_{std::chrono::seconds(1000)};
-};
-
-class RecordingLog final : public Log {
- public:
-  void write(Level level, std::string_view text) override {
-    static constexpr const char* kNames[] = {"info", "notice", "warning", "ERROR"};
-    lines.push_back(fmt::format("[{}] {}", kNames[static_cast<int>(level)], text));
-  }
-  void write_entry(Level, std::string_view text) override { lines.emplace_back(text); }
-
-  std::vector<std::string> lines;
-};
 
 // TCP 10.77.1.2:n -> 10.77.2.2:80, established, as the kernel tells it; id 1000 + n.
 inline FlowRecord kernel_flow(std::uint16_t n) {

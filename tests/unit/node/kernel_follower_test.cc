@@ -163,6 +163,18 @@ TEST_F(FollowerTest, BadEventsAreCountedAndLoggedNowAndThen) {
                                "[ERROR] kernel event without layer 3 protocol", "[ERROR] 4 more such events"}));
 }
 
+// Lost events: the end of one flow and the beginning of the next with its tuple. The update of that was merged into the
+// earlier flow, whose NAT stayed for good.
+TEST_F(FollowerTest, UpdateOfALaterFlowReplacesTheEarlierOne) {
+  event(EventType::new_, kernel_flow(1));
+  auto later = kernel_flow(1);
+  later.flow.id = 77;
+  later.flow.reply_dst = {192, 0, 2, 1};
+  event(EventType::update, later);
+  EXPECT_EQ(cached(1).id, 77U);
+  EXPECT_EQ(cached(1).reply_dst, later.flow.reply_dst);
+}
+
 TEST_F(FollowerTest, OverrunIsLoggedAndTold) {
   int overruns = 0;
   follower_->overrun = [&] { ++overruns; };
@@ -503,6 +515,23 @@ TEST_F(BypassTest, TheEndOfACopyIsNobodysBusiness) {
   event(EventType::new_, kernel_flow(1));  // the tuple is used again, here
   event(EventType::destroy, kernel_flow(1));
   EXPECT_EQ(sent(), (Lines{"NEW 1", "DEL 1"}));
+}
+
+// The event that the first copy has run out came after the second had been written: that one was taken for a flow of
+// this node, and its end ended the live flow of the peer.
+TEST_F(BypassTest, ACopyThatIsGivenAgainStaysOne) {
+  const auto orig = kernel_flow(1).flow.orig;
+  bypass_->copied(orig);
+  store_->caught_up();
+  kernel_.put(kernel_flow(1));
+  bypass_->copied(orig);
+  event(EventType::destroy, kernel_flow(1));
+  store_->caught_up();
+  kernel_.flows.clear();
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{});
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{"DEL 1"}) << "it is remembered no longer than it lasts";
 }
 
 TEST_F(BypassTest, ACopyThatPacketsTouchIsALiveFlow) {

@@ -100,6 +100,41 @@ TEST_F(LoadJobTest, TwoAtOnceDoNotDisturbEachOther) {
   EXPECT_EQ(sent(), Lines{"DEL 6"});
 }
 
+// The kernel reads a part of a dump ahead. What happened since came in an event, and was overwritten for good.
+TEST_F(LoadJobTest, DumpDoesNotUndoWhatAnEventTold) {
+  kernel_.dump_part = 1;
+  auto r = kernel_flow(2);
+  r.flow.present |= has::kMark | has::kLabels;
+  r.flow.mark = 1;
+  r.extra.labels = {1, 0, 0, 0};
+  for (std::uint16_t n = 1; n <= 4; ++n) kernel_.put(kernel_flow(n));
+  kernel_.put(r);
+  for (const auto load : {Load::merge, Load::mend}) {
+    LoadJob job(kernel_, *follower_, *store_, load, {}, {});
+    job.step(TimePoint::min());  // hands over 1, reads 2
+    auto changed = r;
+    changed.flow.mark = 2;
+    changed.flow.present &= ~has::kLabels;  // did not change
+    event(EventType::update, changed);
+    run(job);
+    EXPECT_EQ(cached(2).mark, 2U);
+    EXPECT_TRUE(cached(2).knows(has::kLabels)) << "what the event did not tell";
+  }
+}
+
+TEST_F(LoadJobTest, DumpDoesNotBringBackAnEarlierFlow) {
+  kernel_.dump_part = 1;
+  for (std::uint16_t n = 1; n <= 4; ++n) kernel_.put(kernel_flow(n));
+  LoadJob job(kernel_, *follower_, *store_, Load::merge, {}, {});
+  job.step(TimePoint::min());  // hands over 1, reads 2
+  auto later = kernel_flow(2);
+  later.flow.id = 77;
+  event(EventType::destroy, kernel_flow(2));
+  event(EventType::new_, later);
+  run(job);
+  EXPECT_EQ(cached(2).id, 77U);
+}
+
 TEST_F(LoadJobTest, JobThatIsDroppedEndsItsDump) {
   kernel_.dump_part = 1;
   for (std::uint16_t n = 1; n <= 3; ++n) kernel_.put(kernel_flow(n));

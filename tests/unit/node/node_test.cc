@@ -255,6 +255,45 @@ TEST_F(NodeTest, ResendQueueIsListedInSlices) {
   EXPECT_EQ(std::ranges::count(client->text, '\n'), 1 + std::stoi(client->text.substr(18)));
 }
 
+// --- Lost events ---
+
+class OverrunKernel final : public FakeKernel {
+ public:
+  bool overrun = false;
+  void read_events(std::uint32_t, kernel::EventHandler& handler) override {
+    if (std::exchange(overrun, false)) handler.on_overrun(kernel::BufferGrowth::refused, 0);
+  }
+};
+
+// What -R found first, no mending found any more, and the peers were never told.
+TEST_F(NodeTest, ResyncByHandDoesNotHideWhatWasLostFromThePeers) {
+  for (const bool resync : {false, true}) {
+    OverrunKernel kernel;
+    options_.overrun_resync = seconds(1);
+    Node node(kernel, sink_, clock_, log_, jobs_, options_);
+    const auto turns_of = [&](int n) {
+      for (int i = 0; i < n; ++i) {
+        clock_.advance(milliseconds(100));
+        if (const auto at = node.next_deadline(); at && *at <= clock_.now()) node.on_timer();
+        jobs_.step();
+        node.end_turn();
+      }
+    };
+    ASSERT_TRUE(node.start());
+    node.started();
+    kernel.put(kernel_flow(1));
+    kernel.overrun = true;
+    node.on_kernel_event();
+    if (resync) node.on_command({.verb = Verb::resync_kernel, .what = What::flows}, Client());
+    turns_of(5);
+    EXPECT_EQ(node.internal_flows().live(), resync ? 1U : 0U);
+    const auto controls = node.unacknowledged();
+    turns_of(6);
+    EXPECT_EQ(node.internal_flows().live(), 1U);
+    EXPECT_EQ(node.unacknowledged(), controls + 1) << "resync " << resync;
+  }
+}
+
 // --- A node that goes ---
 
 TEST_F(NodeTest, CanBeTakenDownAtAnyMomentAndBuiltAgain) {
