@@ -1,80 +1,95 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A complete node but for the operating system: a fake kernel with a few flows that come, change and go; internal
-// table, engine, packer; message reader and external table. Lives under the time it is given.
+// A node as the daemon runs it, on a simulated kernel and network: the real node::Node, its jobs, its clients, and a
+// clock that goes on a little while the node works, so that long work is really done in slices.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "ctsync/replication/alarm.h"
-#include "ctsync/replication/expiry.h"
-#include "ctsync/replication/ftfw.h"
-#include "ctsync/replication/notrack.h"
-#include "ctsync/table/flow_table.h"
-#include "ctsync/wire/packer.h"
+#include "client.h"
+#include "ctsync/node/node.h"
+#include "kernel.h"
 #include "network.h"
+#include "recording_log.h"
+#include "state.h"
 
 namespace ctsync::sim {
 
-enum class Mode : std::uint8_t { ftfw, notrack, alarm };
-
-// What a cache knows of a flow, as far as nodes have to agree.
-using State = std::map<std::string, std::uint32_t>;  // tuple -> mark, the version of the flow
-
-class Node final : public wire::DatagramSink, public replication::Events {
+class Node final : private wire::DatagramSink {
  public:
-  Node(std::size_t index, Mode mode, const replication::EngineOptions& options, Network& network, TimePoint now);
+  Node(std::size_t index, node::NodeOptions options, std::uint32_t first_wall, Network& network, Random& random,
+       TimePoint now);
+  ~Node() override;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
 
-  // --- The kernel ---
-  void create(std::uint32_t flow, TimePoint now);
-  void change(std::uint32_t flow, TimePoint now);
-  void destroy(std::uint32_t flow);
-  bool exists(std::uint32_t flow) const { return kernel_.contains(flow); }
-
-  // --- The daemon ---
-  // Comes back with an empty external cache; the internal one is loaded from the kernel.
-  void restart(std::uint32_t first_sequence, TimePoint now);
-  void flush_external();
+  // The process dies, and starts anew on the same kernel.
+  void restart(node::AskAtStart ask, TimePoint now);
+  void command(const node::Command& command, TimePoint now);
   void receive(std::size_t from, std::span<const std::uint8_t> datagram, TimePoint now);
-  std::optional<TimePoint> next_deadline() const;
-  void turn(TimePoint now);  // timers, then drain
 
-  State internal() const { return state_of(*internal_); }
-  State external() const { return state_of(*external_); }
+  // When the loop wakes; not before the turn before it has ended.
+  std::optional<TimePoint> next_turn() const;
+  // Kernel events wait: the loop comes to them at `at`, for it may be busy.
+  void expect_events(TimePoint at);
+  void turn(TimePoint now);
 
-  replication::Engine& engine() { return *engine_; }
-  const wire::ReceiveStats& stats() const { return stats_; }
-  const table::FlowTable& internal_table() const { return *internal_; }
-  // FT-FW alone: what waits for an acknowledgement.
-  std::uint32_t unacknowledged() const;
+  // The transport is full, as TCP may be.
+  void set_congested(bool on) { congested_ = on; }
+  // How fast it works: what a look at the clock takes while it works on jobs.
+  void set_slowness(Duration d) { clock_.slowness = d; }
+
+  Kernel& kernel() { return kernel_; }
+  // Whether the flow's packets pass here.
+  bool owns(const Tuple& orig) const { return kernel_.owns(orig); }
+  const node::Node& node() const { return *node_; }
+  // What the caches, and the kernel, know.
+  State internal() const { return state_of(node_->internal_flows()); }
+  State external() const { return state_of(node_->external_flows()); }
+  State in_kernel() const { return state_of(kernel_); }
+
+  const std::vector<std::shared_ptr<Client>>& clients() const { return clients_; }
+  std::uint64_t turns() const { return turns_; }
+  std::size_t logged(std::string_view text) const;  // lines with it
 
  private:
-  static constexpr std::uint32_t kTableLimit = 4096;
-  static constexpr Duration kCacheTimeout = std::chrono::seconds(20);
+  class LocalClock final : public Clock {
+   public:
+    TimePoint now() const override { return working ? now_ += slowness : now_; }
+    std::int64_t wall_seconds() const override { return first_wall + seconds_of(now_); }
+    void pass(Duration d) { now_ += d; }
+    void reach(TimePoint t) { now_ = std::max(now_, t); }
+
+    std::uint32_t first_wall = 0;
+    Duration slowness{};
+    bool working = false;
+
+   private:
+    mutable TimePoint now_{};
+  };
 
   void send(std::span<const std::span<const std::uint8_t>> datagrams) override;
-  void boot(TimePoint now);
-  void changed(const FlowRecord& r, TimePoint now);
-  void apply(wire::MsgType type, const FlowRecord& r, TimePoint now);
-  void drop_external(table::FlowId id);
-  static State state_of(const table::FlowTable& t);
+  bool congested() const override { return congested_; }
+  void start(TimePoint now);
+  void serve_clients();
 
   std::size_t index_;
-  Mode mode_;
-  replication::EngineOptions options_;
+  node::NodeOptions options_;
   Network& network_;
-  TimePoint now_;
-  std::map<std::uint32_t, FlowRecord> kernel_;
-  std::uint32_t version_ = 0;
-  wire::ReceiveStats stats_;
-  std::unique_ptr<table::FlowTable> internal_;
-  std::unique_ptr<table::FlowTable> external_;
-  std::unique_ptr<replication::Engine> engine_;
-  std::unique_ptr<replication::Expiry> expiry_;
-  wire::Packer packer_;
+  Random& random_;
+  LocalClock clock_;
+  Kernel kernel_;
+  node::test::RecordingLog log_;
+  Jobs jobs_{clock_};
+  std::unique_ptr<node::Node> node_;
+  std::vector<std::shared_ptr<Client>> clients_;
+  std::optional<TimePoint> events_at_;
+  std::optional<TimePoint> jobs_at_;
+  bool congested_ = false;
+  std::uint64_t turns_ = 0;
 };
 
 }  // namespace ctsync::sim
