@@ -34,9 +34,12 @@ Bypass::Bypass(kernel::KernelTable& kernel, const FlowFilter& filter, replicatio
 
 void Bypass::on_flow(EventType type, FlowRecord& record, Origin origin) {
   if (origin != Origin::foreign) return;
-  // Whatever else happens to a copy, a packet of the flow (or an operator) has done it: the flow lives here now.
-  const bool was_copy = !copies_.empty() && copies_.erase(key_of(record.flow.orig)) != 0;
-  if (was_copy && type == EventType::destroy) return;
+  if (type == EventType::destroy) {
+    if (copy_ended(record.flow.orig)) return;
+  } else {
+    // A packet of the flow (or an operator) has changed the copy: the flow lives here now.
+    uncopied(record.flow.orig);
+  }
   count(flows_, type);
   engine_.send_event(packer_, type_of(type, wire::MsgType::flow_new), record);
 }
@@ -58,7 +61,22 @@ bool Bypass::has_flow(const Tuple& orig) {
 }
 
 void Bypass::copied(const Tuple& orig) {
-  if (copies_.size() < most_copies_) copies_.insert(key_of(orig));
+  const auto key = key_of(orig);
+  if (const auto it = copies_.find(key); it != copies_.end()) {
+    it->second = look_;
+  } else if (copies_.size() < most_copies_) {
+    copies_.emplace(key, look_);
+  }
+}
+
+// Whether it was a copy that has ended. If the peer gave it again since the last look at the events, the event may be
+// of the one before, and the copy still there.
+bool Bypass::copy_ended(const Tuple& orig) {
+  const auto it = copies_.find(key_of(orig));
+  if (it == copies_.end()) return false;
+  const bool given_again = it->second == look_ && kernel_.get(orig, scratch_).value_or(false);
+  if (!given_again) copies_.erase(it);
+  return true;
 }
 
 std::unique_ptr<Job> Bypass::dump(const Command& command, const Client& client) {

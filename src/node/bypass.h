@@ -6,7 +6,7 @@
 // peers so would end the live flow over there.
 #pragma once
 
-#include <unordered_set>
+#include <unordered_map>
 
 #include "ctsync/base/log.h"
 #include "ctsync/flow/tuple_hash.h"
@@ -25,6 +25,7 @@ class Bypass final : public InternalStore {
 
   void on_flow(kernel::EventType type, FlowRecord& record, kernel::Origin origin) override;
   void on_expectation(kernel::EventType type, const Expectation& e, kernel::Origin origin) override;
+  void caught_up() override { ++look_; }
   void refresh(FlowRecord& record) override;
   bool has_flow(const Tuple& orig) override;
   bool may_be_adjusted(const Tuple&) const override { return true; }
@@ -39,6 +40,7 @@ class Bypass final : public InternalStore {
   void uncopied(const Tuple& orig) { copies_.erase(key_of(orig)); }
 
  private:
+  bool copy_ended(const Tuple& orig);
   std::uint64_t key_of(const Tuple& orig) const { return std::uint64_t{hash_(orig)} << 32 | other_hash_(orig); }
 
   kernel::KernelTable& kernel_;
@@ -50,7 +52,9 @@ class Bypass final : public InternalStore {
   const std::size_t most_copies_;
   TupleHash hash_;
   TupleHash other_hash_;
-  std::unordered_set<std::uint64_t> copies_;  // hashes of original tuples
+  // By hashes of the original tuple: after which look at the events the peer gave it.
+  std::unordered_map<std::uint64_t, std::uint32_t> copies_;
+  std::uint32_t look_ = 0;
   text::BypassNumbers flows_;
   text::BypassNumbers expectations_;
   FlowRecord scratch_;

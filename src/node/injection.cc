@@ -48,7 +48,8 @@ void Injection::on_written(const kernel::WriteResult& r, const FlowRecord& recor
   // What was merely updated, or left as it is, is whatever it was before: a copy, or a live flow of this node.
   const bool stayed = r.phase == kernel::WritePhase::update || r.phase == kernel::WritePhase::kept;
   const bool made = !destroyed && !stayed;
-  // But an update says that the peer's node has seen packets of the flow: it lives over there, after a take-over above all.
+  // But an update says that the peer's node has seen packets of the flow: it lives over there, after a take-over above
+  // all.
   const bool theirs = made || r.op == kernel::WriteOp::update;
   if (on_copy && r.error == 0 && (destroyed || theirs)) on_copy(record.flow.orig, theirs);
   const char* text = count(r);

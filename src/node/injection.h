@@ -19,7 +19,8 @@ class Injection final : public ExternalStore, private kernel::WriteHandler {
  public:
   Injection(kernel::TableWriter& writer, const Clock& clock, Log& log) : writer_(writer), clock_(clock), log_(log) {}
 
-  // A flow is in the kernel (`there`), or no more, because a peer said so: it is the peer's, not this node's. May be empty.
+  // A flow is in the kernel (`there`), or no more, because a peer said so: it is the peer's, not this node's. May be
+  // empty.
   std::function<void(const Tuple& orig, bool there)> on_copy;
 
   void take(wire::MsgType type, const FlowRecord& record) override;

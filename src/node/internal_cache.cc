@@ -86,8 +86,8 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
   bury(id, announce_of(origin));
 }
 
-// `replace`: the flow is new, whatever is cached under its tuple is not this flow. An entry of another flow is replaced in
-// any case: merged into it, the later one would keep the earlier one's NAT.
+// `replace`: the flow is new, whatever is cached under its tuple is not this flow. An entry of another flow is replaced
+// in any case: merged into it, the later one would keep the earlier one's NAT.
 void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
   record.flow.present &= ~has::kCounters;  // they would cost every flow a side record, and nobody asks for them
   const auto id = find(record.flow.orig);

@@ -103,7 +103,8 @@ class InternalCache : public InternalStore {
   // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older
   // events still wait. Until caught_up().
   std::unordered_map<Tuple, std::uint32_t, HashTuple> ended_;
-  // What events have told of flows while a dump is under way (bits of `has`): newer than what the dump says of the same.
+  // What events have told of flows while a dump is under way (bits of `has`): newer than what the dump says of the
+  // same.
   std::unordered_map<Tuple, std::uint32_t, HashTuple> told_;
   std::unordered_set<Tuple, HashTuple> died_expected_;  // expected tuples
   text::TrafficNumbers traffic_;

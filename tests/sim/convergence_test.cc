@@ -243,8 +243,8 @@ TEST(FtFwSimulation, Corruption) {
   });
 }
 
-// Operators empty caches and kernels, commit and purge while flows come and go, and kernels refuse writes. What peers were
-// not told of has to be asked for; then all is well.
+// Operators empty caches and kernels, commit and purge while flows come and go, and kernels refuse writes. What peers
+// were not told of has to be asked for; then all is well.
 TEST(FtFwSimulation, CommandsInBetween) {
   for_each_seed([](std::uint64_t seed) {
     Random r(seed);
@@ -282,8 +282,8 @@ TEST(FtFwSimulation, KernelOverrun) {
 }
 
 // Three nodes on one group. Without a restart they agree before anybody flushes or asks, or it was told that a peer may
-// lack something: acknowledgements name numbers only, so one may free what another lacks. No node loses track of another,
-// and bulk sends bring all together.
+// lack something: acknowledgements name numbers only, so one may free what another lacks. No node loses track of
+// another, and bulk sends bring all together.
 TEST(FtFwSimulation, ThreeNodes) {
   for_each_seed([](std::uint64_t seed) {
     Random r(seed);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The kernel of a simulated node: traffic makes, changes and ends flows. What happens is told in events, which wait in a
-// buffer of limited size until they are read; what does not fit is lost, and the reader is told so, as of a netlink socket.
+// The kernel of a simulated node: traffic makes, changes and ends flows. What happens is told in events, which wait in
+// a buffer of limited size until they are read; what does not fit is lost, and the reader is told so, as of a netlink
+// socket.
 #pragma once
 
 #include <deque>

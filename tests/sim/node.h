@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A node as the daemon runs it, on a simulated kernel and network: the real node::Node, its jobs, its clients, and a clock
-// that goes on a little while the node works, so that long work is really done in slices.
+// A node as the daemon runs it, on a simulated kernel and network: the real node::Node, its jobs, its clients, and a
+// clock that goes on a little while the node works, so that long work is really done in slices.
 #pragma once
 
 #include <memory>

@@ -49,8 +49,8 @@ TEST_F(ExternalCacheTest, NewReplacesAndUpdateMerges) {
   EXPECT_EQ(flows_.stats().destroyed, 1U);
 }
 
-// A port was used again before the peer could tell of it: the update of the later flow was merged into the earlier one, and
-// a take-over translated the flow as the earlier one was.
+// A port was used again before the peer could tell of it: the update of the later flow was merged into the earlier one,
+// and a take-over translated the flow as the earlier one was.
 TEST_F(ExternalCacheTest, NothingOfAnEarlierFlowStaysInTheLaterOne) {
   ExternalCache cache(flows_, &expectations_, Picture::whole, std::nullopt, clock_);
   auto earlier = with_mark(wire_flow(1), 7);
@@ -237,8 +237,8 @@ TEST_F(InjectionTest, EntryThatIsFurtherOnInTheKernelIsLeftAlone) {
   EXPECT_TRUE(log_.lines.empty());
 }
 
-// After a take-over a flow's packets pass at the peer. What was this node's flow is a copy from then on, and its end here is
-// not the end of the flow.
+// After a take-over a flow's packets pass at the peer. What was this node's flow is a copy from then on, and its end
+// here is not the end of the flow.
 TEST_F(InjectionTest, TheFlowIsThePeersOnceItUpdatesIt) {
   std::vector<bool> theirs;
   injection_.on_copy = [&](const Tuple&, bool there) { theirs.push_back(there); };

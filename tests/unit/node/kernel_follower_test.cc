@@ -517,6 +517,23 @@ TEST_F(BypassTest, TheEndOfACopyIsNobodysBusiness) {
   EXPECT_EQ(sent(), (Lines{"NEW 1", "DEL 1"}));
 }
 
+// The event that the first copy has run out came after the second had been written: that one was taken for a flow of
+// this node, and its end ended the live flow of the peer.
+TEST_F(BypassTest, ACopyThatIsGivenAgainStaysOne) {
+  const auto orig = kernel_flow(1).flow.orig;
+  bypass_->copied(orig);
+  store_->caught_up();
+  kernel_.put(kernel_flow(1));
+  bypass_->copied(orig);
+  event(EventType::destroy, kernel_flow(1));
+  store_->caught_up();
+  kernel_.flows.clear();
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{});
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{"DEL 1"}) << "it is remembered no longer than it lasts";
+}
+
 TEST_F(BypassTest, ACopyThatPacketsTouchIsALiveFlow) {
   bypass_->copied(kernel_flow(1).flow.orig);
   event(EventType::update, kernel_flow(1));
