@@ -75,11 +75,11 @@ class FakeKernel : public kernel::KernelTable {
     FakeDump(FakeKernel& kernel, kernel::DumpWhat what) : kernel_(kernel), what_(what) { read_ahead(); }
     int fd() const override { return -1; }
     kernel::DumpState step(kernel::DumpHandler& handler, TimePoint) override {
-      auto flows = std::exchange(flows_, {});
-      auto expectations = std::exchange(expectations_, {});
+      auto flows_read = std::exchange(flows_, {});
+      auto expectations_read = std::exchange(expectations_, {});
       read_ahead();
-      for (auto& r : flows) handler.on_flow(r);
-      for (auto& e : expectations) handler.on_expectation(e);
+      for (auto& r : flows_read) handler.on_flow(r);
+      for (auto& e : expectations_read) handler.on_expectation(e);
       if (!flows_.empty() || !expectations_.empty()) return kernel::DumpState::more;
       if (const int code = kernel_.dump_error; code != 0 && kernel_.dump_errors_left-- > 0) {
         error_ = {"can't get kernel conntrack table", code};
