@@ -74,10 +74,12 @@ void FlowTable::update(FlowId id, const FlowRecord& r, TimePoint now) {
 
 void FlowTable::replace(FlowId id, const FlowRecord& r, TimePoint now) {
   auto& s = slots_.at(id);
-  drop_extra(s);
+  const bool labelled = s.flow.knows(has::kLabels) && r.flow.knows(has::kLabels);
+  if (!labelled) drop_extra(s);
   const Tuple orig = s.flow.orig;
   s.flow = {};
   s.flow.orig = orig;
+  if (labelled) s.flow.present = has::kLabels;  // so that it stays known when they were cleared
   update(id, r, now);
 }
 
