@@ -59,7 +59,7 @@ def machine():
 def service():
     """The main process of the unit, freshly started."""
     systemctl("stop", "ctsyncd")
-    systemctl("reset-failed", "ctsyncd")
+    lab.run(["systemctl", "reset-failed", "ctsyncd"], check=False)  # a unit that never ran has nothing to reset
     systemctl("start", "ctsyncd")
     return int(show("MainPID"))
 
@@ -72,7 +72,7 @@ def restarted(old):
 
 
 def test_unit_is_sound():
-    assert lab.run(["systemd-analyze", "verify", "/etc/systemd/system/ctsyncd.service"], timeout=60).stderr == ""
+    assert lab.run(["systemd-analyze", "verify", "--man=no", "/etc/systemd/system/ctsyncd.service"], timeout=60).stderr == ""
 
 
 def test_starts_and_says_when_it_is_ready(service):
