@@ -22,11 +22,7 @@ Verdict Alarm::on_message(const PeerAddress& from, const wire::Message& m, TimeP
 }
 
 std::optional<TimePoint> Alarm::next_deadline() const {
-  std::optional<TimePoint> first;
-  for (const auto& t : {Engine::next_deadline(), flow_wheel_.next_deadline(), expect_wheel_.next_deadline()}) {
-    if (t && (!first || *t < *first)) first = t;
-  }
-  return first;
+  return earlier(Engine::next_deadline(), earlier(flow_wheel_.next_deadline(), expect_wheel_.next_deadline()));
 }
 
 void Alarm::on_timer(TimePoint now) {

@@ -240,12 +240,8 @@ std::optional<TimePoint> Engine::next_deadline() const {
     t = congested_at_ ? *congested_at_ + kCongestedPause : slice_start_ + slice().interval;
   }
   if (bulk_held_until_ && control_.empty() && transmit_.empty()) t = bulk_held_until_;
-  if (bulk_wanted_ && !bulk_.active) {
-    const TimePoint again = *bulk_started_ + kBulkSpacing;
-    t = t ? std::min(*t, again) : again;
-  }
-  if (const auto again = resync_.deadline()) t = t ? std::min(*t, *again) : *again;
-  return t;
+  if (bulk_wanted_ && !bulk_.active) t = earlier(t, *bulk_started_ + kBulkSpacing);
+  return earlier(t, resync_.deadline());
 }
 
 }  // namespace ctsync::replication

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 namespace ctsync {
 
@@ -17,6 +18,11 @@ class Clock {
   virtual TimePoint now() const = 0;              // monotonic
   virtual std::int64_t wall_seconds() const = 0;  // seconds since 1970, UTC
 };
+
+// Of two deadlines, of which either may be none, the one that comes first.
+inline std::optional<TimePoint> earlier(std::optional<TimePoint> a, std::optional<TimePoint> b) {
+  return !a || (b && *b < *a) ? b : a;
+}
 
 // The clocks of the operating system.
 class SystemClock final : public Clock {
