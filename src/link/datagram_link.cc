@@ -36,7 +36,7 @@ bool is_unreachable(int code) {
 
 }  // namespace
 
-DatagramLink::DatagramLink(const LinkOptions& options, std::size_t number, bool shares_port, Context context)
+DatagramLink::DatagramLink(const LinkOptions& options, std::size_t number, bool shares_port, LinkContext context)
     : options_(options),
       number_(number),
       shares_port_(shares_port),

@@ -13,7 +13,7 @@
 #include "ctsync/base/event_loop.h"
 #include "ctsync/base/unique_fd.h"
 #include "ctsync/link/link.h"
-#include "error_queue.h"
+#include "link_context.h"
 #include "receive_buffers.h"
 #include "socket.h"
 
@@ -21,17 +21,9 @@ namespace ctsync::link {
 
 class DatagramLink final : public Link {
  public:
-  struct Context {  // everything referred to must outlive the link
-    EventLoop& loop;
-    ErrorQueue& queue;  // shared by all links; only the current one takes from it
-    const LinkHandlers& handlers;
-    std::function<void()> on_outage;  // an outage has begun; may be called from send()
-    std::size_t receive_limit;        // datagrams a turn
-  };
-
   // `options` with kind multicast or udp. `shares_port`: another link of the configuration is bound to the same port,
   // and maybe to the same address.
-  DatagramLink(const LinkOptions& options, std::size_t number, bool shares_port, Context context);
+  DatagramLink(const LinkOptions& options, std::size_t number, bool shares_port, LinkContext context);
   ~DatagramLink() override { close(); }
 
   Result<> open(std::uint32_t interface_index) override;
@@ -72,7 +64,7 @@ class DatagramLink final : public Link {
   const LinkOptions options_;
   const std::size_t number_;
   const bool shares_port_;
-  const Context c_;
+  const LinkContext c_;
 
   UniqueFd receiver_;
   ReceiveBuffers received_;

@@ -67,15 +67,16 @@ LinkSet::~LinkSet() = default;
 
 std::unique_ptr<Link> LinkSet::make_link(std::size_t number) {
   const auto& o = options_.links[number];
-  const auto limit = std::max<std::size_t>(options_.receive_limit, 1);
-  const auto on_outage = [this] {
-    if (!outage_timer_.deadline()) outage_timer_.arm_in(kFirstLooks);
-  };
-  if (o.kind == LinkKind::tcp) {
-    return std::make_unique<TcpLink>(o, number, TcpLink::Context{loop_, *error_queue_, handlers_, on_outage, limit});
-  }
-  return std::make_unique<DatagramLink>(o, number, shares_port(number),
-                                        DatagramLink::Context{loop_, *error_queue_, handlers_, on_outage, limit});
+  LinkContext context{.loop = loop_,
+                      .queue = *error_queue_,
+                      .handlers = handlers_,
+                      .on_outage =
+                          [this] {
+                            if (!outage_timer_.deadline()) outage_timer_.arm_in(kFirstLooks);
+                          },
+                      .receive_limit = std::max<std::size_t>(options_.receive_limit, 1)};
+  if (o.kind == LinkKind::tcp) return std::make_unique<TcpLink>(o, number, std::move(context));
+  return std::make_unique<DatagramLink>(o, number, shares_port(number), std::move(context));
 }
 
 bool LinkSet::shares_port(std::size_t number) const {

@@ -30,7 +30,7 @@ bool would_block(int code) { return code == EAGAIN || code == EWOULDBLOCK || cod
 
 }  // namespace
 
-TcpLink::TcpLink(const LinkOptions& options, std::size_t number, Context context)
+TcpLink::TcpLink(const LinkOptions& options, std::size_t number, LinkContext context)
     : options_(options),
       number_(number),
       c_(std::move(context)),

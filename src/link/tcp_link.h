@@ -16,7 +16,7 @@
 #include "ctsync/base/event_loop.h"
 #include "ctsync/base/unique_fd.h"
 #include "ctsync/link/link.h"
-#include "error_queue.h"
+#include "link_context.h"
 #include "socket.h"
 #include "stream_reader.h"
 
@@ -24,15 +24,7 @@ namespace ctsync::link {
 
 class TcpLink final : public Link {
  public:
-  struct Context {  // everything referred to must outlive the link
-    EventLoop& loop;
-    ErrorQueue& queue;  // shared by all links; only the current one takes from it
-    const LinkHandlers& handlers;
-    std::function<void()> on_outage;  // an outage has begun; may be called from send()
-    std::size_t receive_limit;        // reads a turn
-  };
-
-  TcpLink(const LinkOptions& options, std::size_t number, Context context);
+  TcpLink(const LinkOptions& options, std::size_t number, LinkContext context);
   ~TcpLink() override { close(); }
 
   Result<> open(std::uint32_t interface_index) override;
@@ -77,7 +69,7 @@ class TcpLink final : public Link {
 
   const LinkOptions options_;
   const std::size_t number_;
-  const Context c_;
+  const LinkContext c_;
   bool current_ = false;
 
   UniqueFd listener_;
