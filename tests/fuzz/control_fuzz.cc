@@ -13,6 +13,7 @@
 
 #include "ctsync/control/request.h"
 #include "ctsync/control/server.h"
+#include "fake_clock.h"
 #include "input.h"
 
 using namespace ctsync;
@@ -21,16 +22,6 @@ using fuzz::Input;
 using fuzz::require;
 
 namespace {
-
-class FuzzClock final : public Clock {
- public:
-  TimePoint now() const override { return now_; }
-  std::int64_t wall_seconds() const override { return 0; }
-  void advance(Duration d) { now_ += d; }
-
- private:
-  TimePoint now_{std::chrono::seconds(1000)};
-};
 
 // A client and what of its request the server can have seen.
 struct Peer {
@@ -144,7 +135,7 @@ class World final : public CommandHandler {
   }
 
   std::string path_;
-  FuzzClock clock_;
+  test::ManualClock clock_;
   EventLoop loop_{clock_};
   Server server_{loop_, *this};
   std::vector<Peer> peers_;

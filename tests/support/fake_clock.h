@@ -4,7 +4,7 @@
 
 #include "ctsync/base/clock.h"
 
-namespace ctsync::node::test {
+namespace ctsync::test {
 
 class ManualClock final : public Clock {
  public:
@@ -16,4 +16,4 @@ class ManualClock final : public Clock {
   TimePoint now_{std::chrono::seconds(1000)};
 };
 
-}  // namespace ctsync::node::test
+}  // namespace ctsync::test

@@ -21,21 +21,14 @@
 #include <string>
 #include <vector>
 
+#include "fake_clock.h"
+
 namespace ctsync {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-class ManualClock final : public Clock {
- public:
-  TimePoint now() const override { return now_; }
-  std::int64_t wall_seconds() const override { return 0; }
-  void advance(Duration d) { now_ += d; }
-
- private:
-  TimePoint now_{seconds(100)};
-};
+using test::ManualClock;
 
 struct Pair {
   Pair() {

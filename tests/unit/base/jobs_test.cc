@@ -8,21 +8,14 @@
 #include <memory>
 #include <vector>
 
+#include "fake_clock.h"
+
 namespace ctsync {
 namespace {
 
 using std::chrono::microseconds;
 using std::chrono::seconds;
-
-class ManualClock final : public Clock {
- public:
-  TimePoint now() const override { return now_; }
-  std::int64_t wall_seconds() const override { return 0; }
-  void advance(Duration d) { now_ += d; }
-
- private:
-  TimePoint now_{seconds(100)};
-};
+using test::ManualClock;
 
 class JobsTest : public testing::Test {
  protected:

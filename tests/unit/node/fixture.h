@@ -13,6 +13,8 @@
 
 namespace ctsync::node::test {
 
+using ctsync::test::ManualClock;
+
 // TCP 10.77.1.2:n -> 10.77.2.2:80, established, as the kernel tells it; id 1000 + n.
 inline FlowRecord kernel_flow(std::uint16_t n) {
   FlowRecord r;
