@@ -21,28 +21,19 @@ text::RenderOptions options_of(bool xml, std::uint32_t now_seconds, std::uint32_
 }  // namespace
 
 DumpJob::DumpJob(const Clock& clock, Client client, std::uint32_t end)
-    : clock_(clock), client_(std::move(client)), end_(end) {
-  client_.set_waiter(this);
-}
-
-DumpJob::~DumpJob() {
-  client_.set_waiter(nullptr);
-  client_.finish();
-}
+    : ListJob(std::move(client)), clock_(clock), end_(end) {}
 
 Job::State DumpJob::step(TimePoint budget_end) {
   while (next_ < end_) {
-    if (!client_.connected()) return State::done;
-    if (client_.full()) return State::waiting;
+    if (const auto state = held_up()) return *state;
     const auto now = clock_.now();
     if (now >= budget_end) return State::more;
-    text_.clear();
     // The table may have shrunk since the start.
     const auto end = std::min(end_, table_end());
     const auto stop = std::min(end, next_ + kIdsAtOnce);
     for (; next_ < stop; ++next_) render(next_, seconds_of(now), text_);
     if (next_ >= end) next_ = end_;
-    client_.write(text_);
+    write_text();
   }
   return State::done;
 }

@@ -10,22 +10,17 @@
 #include <string>
 
 #include "ctsync/base/clock.h"
-#include "ctsync/base/jobs.h"
-#include "ctsync/node/client.h"
 #include "ctsync/table/expectation_table.h"
 #include "ctsync/table/flow_table.h"
 #include "ctsync/text/render_expectation.h"
 #include "ctsync/text/render_flow.h"
+#include "list_job.h"
 
 namespace ctsync::node {
 
 // What the dumps of all tables have in common.
-class DumpJob : public Job {
+class DumpJob : public ListJob {
  public:
-  ~DumpJob() override;
-  DumpJob(const DumpJob&) = delete;
-  DumpJob& operator=(const DumpJob&) = delete;
-
   State step(TimePoint budget_end) final;
 
  protected:
@@ -38,8 +33,6 @@ class DumpJob : public Job {
 
  private:
   const Clock& clock_;
-  Client client_;
-  std::string text_;  // of the current slice
   std::uint32_t next_ = 0;
   std::uint32_t end_;
 };

@@ -6,12 +6,15 @@
 
 namespace ctsync::node {
 
-using table::FlowState;
 using wire::MsgType;
 
 ExternalCache::ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, Picture picture,
                              std::optional<Duration> cache_timeout, const Clock& clock)
-    : flows_(flows), expectations_(expectations), picture_(picture), clock_(clock) {
+    : flows_(flows),
+      expectations_(expectations),
+      picture_(picture),
+      clock_(clock),
+      generations_(flows, expectations, clock) {
   if (!cache_timeout) return;
   flow_expiry_.emplace(*cache_timeout, clock.now());
   if (expectations_ != nullptr) expect_expiry_.emplace(*cache_timeout, clock.now());
@@ -19,7 +22,7 @@ ExternalCache::ExternalCache(table::FlowTable& flows, table::ExpectationTable* e
 
 void ExternalCache::take(MsgType type, const FlowRecord& record) {
   auto id = flows_.find(record.flow.orig);
-  const bool stays = type == MsgType::flow_update && id != table::kNoFlow && !is_flushed(flows_.slot(id));
+  const bool stays = type == MsgType::flow_update && id != table::kNoFlow && !generations_.is_flushed(flows_.slot(id));
   if (id != table::kNoFlow && !stays) {
     release(id);
     id = table::kNoFlow;
@@ -40,7 +43,7 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id) {
   } else {
     flows_.update(id, record, now);
   }
-  flows_.slot(id).generation = generation_;
+  generations_.stamp(flows_.slot(id));
   if (flow_expiry_) flow_expiry_->touched(id, now);
 }
 
@@ -48,7 +51,8 @@ void ExternalCache::take(MsgType type, const Expectation& e) {
   if (expectations_ == nullptr) return;
   const auto now = clock_.now();
   auto id = expectations_->find(e);
-  const bool stays = type == MsgType::expect_update && id != table::kNoExpect && !is_flushed(expectations_->slot(id));
+  const bool stays =
+      type == MsgType::expect_update && id != table::kNoExpect && !generations_.is_flushed(expectations_->slot(id));
   if (id != table::kNoExpect && !stays) {
     release_expectation(id);
     id = table::kNoExpect;
@@ -60,7 +64,7 @@ void ExternalCache::take(MsgType type, const Expectation& e) {
   } else {
     expectations_->update(id, e, now);
   }
-  expectations_->slot(id).generation = generation_;
+  generations_.stamp(expectations_->slot(id));
   if (expect_expiry_) expect_expiry_->touched(id, now);
 }
 
@@ -74,31 +78,15 @@ void ExternalCache::release_expectation(table::ExpectId id) {
   expectations_->release(id);
 }
 
-void ExternalCache::begin_flush(Scope scope) {
-  if (++generation_ == 0) ++generation_;  // 0 is that of a fresh slot
-  flushing_ = {.flows = scope.flows, .expectations = scope.expectations && expectations_ != nullptr};
-}
-
 bool ExternalCache::flush(Walk& walk, TimePoint budget_end) {
-  const auto there = [](const auto& slot) { return slot.state != FlowState::free; };
-  while (flushing_.flows && walk.flow < flows_.end_id()) {
-    const auto id = walk.flow++;
-    if (const auto& slot = flows_.slot(id); there(slot) && is_flushed(slot)) release(id);
-    if (walk.flow % 64 == 0 && clock_.now() >= budget_end) return false;
-  }
-  while (flushing_.expectations && walk.expectation < expectations_->end_id()) {
-    const auto id = walk.expectation++;
-    if (const auto& slot = expectations_->slot(id); there(slot) && is_flushed(slot)) release_expectation(id);
-    if (walk.expectation % 64 == 0 && clock_.now() >= budget_end) return false;
-  }
-  flushing_ = {.flows = false, .expectations = false};
-  return true;
+  return generations_.flush(
+      walk, budget_end, [this](table::FlowId id) { release(id); },
+      [this](table::ExpectId id) { release_expectation(id); });
 }
 
 std::optional<TimePoint> ExternalCache::next_deadline() const {
-  auto first = flow_expiry_ ? flow_expiry_->next_deadline() : std::nullopt;
-  const auto second = expect_expiry_ ? expect_expiry_->next_deadline() : std::nullopt;
-  return !first || (second && *second < *first) ? second : first;
+  return earlier(flow_expiry_ ? flow_expiry_->next_deadline() : std::nullopt,
+                 expect_expiry_ ? expect_expiry_->next_deadline() : std::nullopt);
 }
 
 // When a peer has died, all that it told expires within a moment: a part of it now, the rest in the next turns.

@@ -7,6 +7,7 @@
 
 #include "ctsync/replication/expiry.h"
 #include "external_store.h"
+#include "generations.h"
 
 namespace ctsync::node {
 
@@ -27,7 +28,7 @@ class ExternalCache final : public ExternalStore {
   std::optional<TimePoint> next_deadline() const override;
   void on_timer() override;
 
-  void begin_flush(Scope scope) override;
+  void begin_flush(Scope scope) override { generations_.begin_flush(scope); }
   bool flush(Walk& walk, TimePoint budget_end) override;
   std::unique_ptr<Job> dump(const Command& command, const Client& client) override;
   text::StoreNumbers flow_numbers() const override;
@@ -36,12 +37,10 @@ class ExternalCache final : public ExternalStore {
   // To walk over; what shows() denies is about to be flushed.
   const table::FlowTable& flows() const { return flows_; }
   const table::ExpectationTable* expectations() const { return expectations_; }
-  bool shows(const table::FlowSlot& s) const { return is_live(s.state) && !is_flushed(s); }
-  bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !is_flushed(s); }
+  bool shows(const table::FlowSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
+  bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
 
  private:
-  bool is_flushed(const table::FlowSlot& s) const { return flushing_.flows && s.generation != generation_; }
-  bool is_flushed(const table::ExpectSlot& s) const { return flushing_.expectations && s.generation != generation_; }
   void put(const FlowRecord& record, table::FlowId id);
   void release(table::FlowId id);
   void release_expectation(table::ExpectId id);
@@ -53,8 +52,7 @@ class ExternalCache final : public ExternalStore {
   const Clock& clock_;
   std::optional<replication::Expiry> flow_expiry_;
   std::optional<replication::Expiry> expect_expiry_;
-  std::uint16_t generation_ = 1;  // stamped on what comes in; a flush releases what has an older one
-  Scope flushing_{.flows = false, .expectations = false};
+  Generations generations_;
 };
 
 }  // namespace ctsync::node

@@ -2,7 +2,6 @@
 #include "internal_cache.h"
 
 #include <cstring>
-#include <string_view>
 #include <utility>
 
 #include "dump_job.h"
@@ -13,7 +12,6 @@ namespace {
 using kernel::EventType;
 using kernel::Origin;
 using replication::Announce;
-using table::FlowState;
 
 Announce announce_of(Origin o) { return o == Origin::foreign ? Announce::yes : Announce::no; }
 
@@ -44,24 +42,26 @@ bool differs(const Flow& cached, const FlowExtra* cached_extra, const FlowRecord
 
 }  // namespace
 
-std::size_t InternalCache::HashTuple::operator()(const Tuple& t) const {
-  return std::hash<std::string_view>()({reinterpret_cast<const char*>(&t), sizeof t});
-}
-
 InternalCache::InternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, const Clock& clock)
-    : flows_(flows), expectations_(expectations), clock_(clock) {}
+    : flows_(flows),
+      expectations_(expectations),
+      clock_(clock),
+      generations_(flows, expectations, clock),
+      ended_(0, flows.hash()),
+      told_(0, flows.hash()),
+      died_expected_(0, flows.hash()) {}
 
 // What a flush has yet to take away is not found: it goes now.
 table::FlowId InternalCache::find(const Tuple& orig) {
   const auto id = flows_.find(orig);
-  if (id == table::kNoFlow || !is_flushed(flows_.slot(id))) return id;
+  if (id == table::kNoFlow || !generations_.is_flushed(flows_.slot(id))) return id;
   release(id);
   return table::kNoFlow;
 }
 
 table::ExpectId InternalCache::find(const Expectation& e) {
   const auto id = expectations_->find(e);
-  if (id == table::kNoExpect || !is_flushed(expectations_->slot(id))) return id;
+  if (id == table::kNoExpect || !generations_.is_flushed(expectations_->slot(id))) return id;
   release_expectation(id);
   return table::kNoExpect;
 }
@@ -104,7 +104,7 @@ void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
   } else {
     const auto now = clock_.now();
     flows_.update(id, record, now);
-    flows_.slot(id).generation = generation_;
+    generations_.stamp(flows_.slot(id));
     flow_changed(id, announce, now);
   }
 }
@@ -114,7 +114,7 @@ void InternalCache::insert(const FlowRecord& record, Announce announce) {
   if (flows_.total() >= flows_.limit()) make_room();
   const auto id = flows_.insert(record, now);
   if (id == table::kNoFlow) return;
-  flows_.slot(id).generation = generation_;
+  generations_.stamp(flows_.slot(id));
   flow_changed(id, announce, now);
 }
 
@@ -135,7 +135,7 @@ void InternalCache::count_traffic(const FlowRecord& record) {
 }
 
 void InternalCache::caught_up() {
-  if (loads_ == 0 && !ended_.empty()) ended_ = {};
+  if (loads_ == 0 && !ended_.empty()) ended_ = decltype(ended_)(0, flows_.hash());  // memory and all
 }
 
 // Whether `f` was told of before the flow ended. A later flow with its tuple has another id.
@@ -182,7 +182,7 @@ void InternalCache::on_expectation(EventType type, const Expectation& e, Origin 
   if (live && type != EventType::new_) {
     const auto now = clock_.now();
     expectations_->update(id, e, now);
-    expectations_->slot(id).generation = generation_;
+    generations_.stamp(expectations_->slot(id));
     expectation_changed(id, announce_of(origin), now);
     return;
   }
@@ -194,7 +194,7 @@ void InternalCache::insert_expectation(const Expectation& e, Announce announce) 
   const auto now = clock_.now();
   const auto id = expectations_->insert(e, now);
   if (id == table::kNoExpect) return;
-  expectations_->slot(id).generation = generation_;
+  generations_.stamp(expectations_->slot(id));
   expectation_changed(id, announce, now);
 }
 
@@ -210,13 +210,9 @@ void InternalCache::release_expectation(table::ExpectId id) {
 
 // --- Dumps of the kernel ---
 
-void InternalCache::next_generation() {
-  if (++generation_ == 0) ++generation_;  // 0 is that of a fresh slot
-}
-
 void InternalCache::begin_load(Load load) {
   ++loads_;
-  if (sweeps(load)) next_generation();
+  if (sweeps(load)) generations_.next();
 }
 
 void InternalCache::load_flow(FlowRecord& record, Load load) {
@@ -251,7 +247,7 @@ void InternalCache::load_expectation(Expectation& e, Load load) {
   if (id != table::kNoExpect && is_live(expectations_->slot(id).state)) {
     const auto now = clock_.now();
     expectations_->update(id, e, now);
-    expectations_->slot(id).generation = generation_;
+    generations_.stamp(expectations_->slot(id));
     expectation_changed(id, load == Load::repeat ? Announce::yes : Announce::no, now);
     return;
   }
@@ -262,48 +258,26 @@ void InternalCache::load_expectation(Expectation& e, Load load) {
 void InternalCache::end_load() {
   if (--loads_ != 0) return;
   died_expected_.clear();
-  told_ = {};
+  told_ = decltype(told_)(0, flows_.hash());
 }
 
 // Entries that came after the dump began carry its number as well, so what has another one was not in the kernel.
 bool InternalCache::sweep(Walk& walk, Scope scope, TimePoint budget_end) {
-  const auto old = [this](const auto& slot) { return is_live(slot.state) && slot.generation != generation_; };
-  while (scope.flows && walk.flow < flows_.end_id()) {
-    const auto id = walk.flow++;
-    if (old(flows_.slot(id))) {
-      flows_.copy_to(id, scratch_);
-      flow_ended(scratch_);
-      bury(id, Announce::yes);
-    }
-    if (walk.flow % 64 == 0 && clock_.now() >= budget_end) return false;
-  }
-  while (scope.expectations && expectations_ != nullptr && walk.expectation < expectations_->end_id()) {
-    const auto id = walk.expectation++;
-    if (old(expectations_->slot(id))) bury_expectation(id, Announce::yes);
-    if (walk.expectation % 64 == 0 && clock_.now() >= budget_end) return false;
-  }
-  return true;
-}
-
-void InternalCache::begin_flush(Scope scope) {
-  next_generation();
-  flushing_ = {.flows = scope.flows, .expectations = scope.expectations && expectations_ != nullptr};
+  const auto gone = [this](const auto& slot) { return is_live(slot.state) && generations_.is_old(slot); };
+  return generations_.each(
+      walk, scope, budget_end, gone,
+      [this](table::FlowId id) {
+        flows_.copy_to(id, scratch_);
+        flow_ended(scratch_);
+        bury(id, Announce::yes);
+      },
+      [this](table::ExpectId id) { bury_expectation(id, Announce::yes); });
 }
 
 bool InternalCache::flush(Walk& walk, TimePoint budget_end) {
-  const auto there = [](const auto& slot) { return slot.state != FlowState::free; };
-  while (flushing_.flows && walk.flow < flows_.end_id()) {
-    const auto id = walk.flow++;
-    if (const auto& slot = flows_.slot(id); there(slot) && is_flushed(slot)) release(id);
-    if (walk.flow % 64 == 0 && clock_.now() >= budget_end) return false;
-  }
-  while (flushing_.expectations && walk.expectation < expectations_->end_id()) {
-    const auto id = walk.expectation++;
-    if (const auto& slot = expectations_->slot(id); there(slot) && is_flushed(slot)) release_expectation(id);
-    if (walk.expectation % 64 == 0 && clock_.now() >= budget_end) return false;
-  }
-  flushing_ = {.flows = false, .expectations = false};
-  return true;
+  return generations_.flush(
+      walk, budget_end, [this](table::FlowId id) { release(id); },
+      [this](table::ExpectId id) { release_expectation(id); });
 }
 
 // --- For people ---

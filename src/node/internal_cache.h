@@ -8,7 +8,9 @@
 #include <unordered_set>
 
 #include "ctsync/flow/flow.h"
+#include "ctsync/flow/tuple_hash.h"
 #include "ctsync/replication/engine.h"
+#include "generations.h"
 #include "internal_store.h"
 
 namespace ctsync::node {
@@ -48,7 +50,7 @@ class InternalCache : public InternalStore {
   void load_expectation(Expectation& e, Load load) override;
   void end_load() override;
   bool sweep(Walk& walk, Scope scope, TimePoint budget_end) override;
-  void begin_flush(Scope scope) override;
+  void begin_flush(Scope scope) override { generations_.begin_flush(scope); }
   bool flush(Walk& walk, TimePoint budget_end) override;
 
   std::unique_ptr<Job> dump(const Command& command, const Client& client) override;
@@ -76,15 +78,8 @@ class InternalCache : public InternalStore {
   const Clock& clock_;
 
  private:
-  struct HashTuple {
-    std::size_t operator()(const Tuple& t) const;
-  };
-
   table::FlowId find(const Tuple& orig);
   table::ExpectId find(const Expectation& e);
-  bool is_flushed(const table::FlowSlot& s) const { return flushing_.flows && s.generation != generation_; }
-  bool is_flushed(const table::ExpectSlot& s) const { return flushing_.expectations && s.generation != generation_; }
-  void next_generation();
 
   void keep(FlowRecord& record, bool replace, Announce announce);
   void insert(const FlowRecord& record, Announce announce);
@@ -96,17 +91,15 @@ class InternalCache : public InternalStore {
   void count_traffic(const FlowRecord& record);
   bool has_ended(const Flow& f);
 
-  // Stamped on every entry that is inserted or seen. A sweep buries, and a flush releases, what has an older one.
-  std::uint16_t generation_ = 1;
+  Generations generations_;
   unsigned loads_ = 0;  // dumps under way
-  Scope flushing_{.flows = false, .expectations = false};
   // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older
   // events still wait. Until caught_up().
-  std::unordered_map<Tuple, std::uint32_t, HashTuple> ended_;
+  std::unordered_map<Tuple, std::uint32_t, TupleHash> ended_;
   // What events have told of flows while a dump is under way (bits of `has`): newer than what the dump says of the
   // same.
-  std::unordered_map<Tuple, std::uint32_t, HashTuple> told_;
-  std::unordered_set<Tuple, HashTuple> died_expected_;  // expected tuples
+  std::unordered_map<Tuple, std::uint32_t, TupleHash> told_;
+  std::unordered_set<Tuple, TupleHash> died_expected_;  // expected tuples
   text::TrafficNumbers traffic_;
   FlowRecord scratch_;
 };

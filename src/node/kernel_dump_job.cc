@@ -4,18 +4,10 @@
 namespace ctsync::node {
 
 KernelDumpJob::KernelDumpJob(kernel::KernelTable& kernel, const FlowFilter& filter, Log& log, Client client)
-    : kernel_(kernel), filter_(filter), log_(log), client_(std::move(client)) {
-  client_.set_waiter(this);
-}
-
-KernelDumpJob::~KernelDumpJob() {
-  client_.set_waiter(nullptr);
-  client_.finish();
-}
+    : ListJob(std::move(client)), kernel_(kernel), filter_(filter), log_(log) {}
 
 Job::State KernelDumpJob::step(TimePoint) {
-  if (!client_.connected()) return State::done;
-  if (client_.full()) return State::waiting;
+  if (const auto state = held_up()) return *state;
   if (!dump_) {
     auto dump = kernel_.dump(kernel::DumpWhat::flows, {.decode = {.use = true, .counters = true}, .repeatable = false});
     if (!dump) return fail_with(dump.error());
@@ -23,8 +15,7 @@ Job::State KernelDumpJob::step(TimePoint) {
   }
   // One read of the kernel a turn: what it brings is at most 32 KB, its text a few times that.
   const auto state = dump_->step(*this, TimePoint::min());
-  client_.write(text_);
-  text_.clear();
+  write_text();
   switch (state) {
     case kernel::DumpState::failed:
       return fail_with(dump_->error());
@@ -40,7 +31,8 @@ Job::State KernelDumpJob::step(TimePoint) {
 
 Job::State KernelDumpJob::fail_with(const Error& error) {
   log_.error("{}: the list is not complete", error.text);
-  client_.write(fmt::format("the list is not complete: {}\n", error.text));
+  text_ = fmt::format("the list is not complete: {}\n", error.text);
+  write_text();
   return State::done;
 }
 

@@ -5,23 +5,18 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
-#include "ctsync/base/jobs.h"
 #include "ctsync/base/log.h"
 #include "ctsync/flow/flow_filter.h"
 #include "ctsync/kernel/kernel_table.h"
-#include "ctsync/node/client.h"
 #include "ctsync/text/render_flow.h"
+#include "list_job.h"
 
 namespace ctsync::node {
 
-class KernelDumpJob final : public Job, private kernel::DumpHandler {
+class KernelDumpJob final : public ListJob, private kernel::DumpHandler {
  public:
   KernelDumpJob(kernel::KernelTable& kernel, const FlowFilter& filter, Log& log, Client client);
-  ~KernelDumpJob() override;
-  KernelDumpJob(const KernelDumpJob&) = delete;
-  KernelDumpJob& operator=(const KernelDumpJob&) = delete;
 
   State step(TimePoint budget_end) override;
 
@@ -32,10 +27,8 @@ class KernelDumpJob final : public Job, private kernel::DumpHandler {
   kernel::KernelTable& kernel_;
   const FlowFilter& filter_;
   Log& log_;
-  Client client_;
   std::unique_ptr<kernel::Dump> dump_;
   text::FlowRenderer renderer_;
-  std::string text_;
 };
 
 }  // namespace ctsync::node

@@ -19,7 +19,7 @@ bool HelperFilter::accepts(const Expectation& e) const {
 }
 
 KernelFollower::KernelFollower(const Context& context)
-    : c_(context), masters_(0, Hash{TupleHash(context.seed)}), waiting_(0, Hash{TupleHash(context.seed)}) {}
+    : c_(context), masters_(0, TupleHash(context.seed)), waiting_(0, TupleHash(context.seed)) {}
 
 void KernelFollower::on_flow(EventType type, FlowRecord& record, Origin origin) {
   if (origin == Origin::inject) return;

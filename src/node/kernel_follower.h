@@ -90,12 +90,8 @@ class KernelFollower final : public kernel::EventHandler {
   Stats stats_;
   RateLimit overrun_limit_{std::chrono::seconds(60)};
   RateLimit bad_event_limit_{std::chrono::seconds(10)};
-  struct Hash {
-    TupleHash hash;
-    std::size_t operator()(const Tuple& t) const { return hash(t); }
-  };
-  std::unordered_set<Tuple, Hash> masters_;
-  std::unordered_multimap<Tuple, Waiting, Hash> waiting_;  // for their master; by expected tuple
+  std::unordered_set<Tuple, TupleHash> masters_;
+  std::unordered_multimap<Tuple, Waiting, TupleHash> waiting_;  // for their master; by expected tuple
   FlowRecord scratch_;
 };
 

@@ -112,9 +112,7 @@ Node::Read KernelSide::read_events() {
 
 std::optional<TimePoint> KernelSide::next_deadline() const {
   std::optional<TimePoint> first;
-  for (const auto& at : {resync_at_, poll_at_, catch_up_at_, purge_at_}) {
-    if (at && (!first || *at < *first)) first = at;
-  }
+  for (const auto& at : {resync_at_, poll_at_, catch_up_at_, purge_at_}) first = earlier(first, at);
   return first;
 }
 

@@ -12,13 +12,6 @@
 #include "peer_side.h"
 
 namespace ctsync::node {
-namespace {
-
-std::optional<TimePoint> earlier(std::optional<TimePoint> a, std::optional<TimePoint> b) {
-  return !a || (b && *b < *a) ? b : a;
-}
-
-}  // namespace
 
 Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& clock, Log& log, Jobs& jobs,
            NodeOptions options)

@@ -121,9 +121,7 @@ void PeerSide::take(const wire::Message& m) {
 }
 
 std::optional<TimePoint> PeerSide::next_deadline() const {
-  const auto engine = engine_->next_deadline();
-  const auto store = store_->next_deadline();
-  return !engine || (store && *store < *engine) ? store : engine;
+  return earlier(engine_->next_deadline(), store_->next_deadline());
 }
 
 void PeerSide::on_timer() {
@@ -146,59 +144,65 @@ std::string PeerSide::name_of(replication::PeerId peer) const {
   return "?";
 }
 
-void PeerSide::tell(RateLimit& limit, Level level, const std::string& text) {
+// `text`: makes it, if it is to be told. What a stranger can cause as often as it likes must cost next to nothing.
+template <typename Text>
+void PeerSide::tell(RateLimit& limit, Level level, Text&& text) {
   if (!limit.allow(c_.clock.now())) return;
-  c_.log.write(level, text);
+  c_.log.write(level, text());
   if (const auto n = limit.held_back(); n != 0)
     c_.log.write(level, fmt::format("{} more such messages were held back", n));
 }
 
 void PeerSide::resync_requested(replication::PeerId) {
-  tell(resync_limit_, Level::notice, "resync requested by other node");
+  tell(resync_limit_, Level::notice, [] { return "resync requested by other node"; });
 }
 
 // Comes once a second at most, but for an operator's -B.
 void PeerSide::bulk_started() { c_.log.notice("sending bulk update"); }
 
 void PeerSide::peer_restarted(replication::PeerId peer) {
-  tell(restart_limit_, Level::info, fmt::format("peer {} has restarted", name_of(peer)));
+  tell(restart_limit_, Level::info, [&] { return fmt::format("peer {} has restarted", name_of(peer)); });
 }
 
 void PeerSide::gap_seen(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
-  tell(gap_limit_, Level::info, fmt::format("{} messages of peer {} were lost", to - from + 1, name_of(peer)));
+  tell(gap_limit_, Level::info,
+       [&] { return fmt::format("{} messages of peer {} were lost", to - from + 1, name_of(peer)); });
 }
 
 void PeerSide::resend_queue_overflow() {
   tell(overflow_limit_, Level::warning,
-       "resend queue is full, the oldest unacknowledged messages are given up (see ResendQueueSize)");
+       [] { return "resend queue is full, the oldest unacknowledged messages are given up (see ResendQueueSize)"; });
 }
 
 void PeerSide::cannot_repeat(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
-  tell(repeat_limit_, Level::warning,
-       fmt::format("peer {} asks for messages {} to {}, of which some were given up; it may lack flows until the next "
-                   "bulk",
-                   name_of(peer), from, to));
+  tell(repeat_limit_, Level::warning, [&] {
+    return fmt::format(
+        "peer {} asks for messages {} to {}, of which some were given up; it may lack flows until the next bulk",
+        name_of(peer), from, to);
+  });
 }
 
 void PeerSide::freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
-  tell(freed_limit_, Level::warning,
-       fmt::format(
-           "peer {} asks for messages {} to {}, which another peer has acknowledged; it may lack flows until the "
-           "next bulk",
-           name_of(peer), from, to));
+  tell(freed_limit_, Level::warning, [&] {
+    return fmt::format(
+        "peer {} asks for messages {} to {}, which another peer has acknowledged; it may lack flows until the next "
+        "bulk",
+        name_of(peer), from, to);
+  });
 }
 
 void PeerSide::freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) {
-  tell(
-      freed_limit_, Level::warning,
-      fmt::format("peer {} has started anew; if messages {} to {} did not reach peer {}, it lacks flows until the next "
-                  "bulk",
-                  name_of(by), from, to, name_of(other)));
+  tell(freed_limit_, Level::warning, [&] {
+    return fmt::format(
+        "peer {} has started anew; if messages {} to {} did not reach peer {}, it lacks flows until the next bulk",
+        name_of(by), from, to, name_of(other));
+  });
 }
 
 void PeerSide::peer_asks_too_much(replication::PeerId peer) {
-  tell(too_much_limit_, Level::warning,
-       fmt::format("peer {} asks for more than can be answered at once, the rest is dropped", name_of(peer)));
+  tell(too_much_limit_, Level::warning, [&] {
+    return fmt::format("peer {} asks for more than can be answered at once, the rest is dropped", name_of(peer));
+  });
 }
 
 // --- For people ---

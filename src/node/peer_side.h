@@ -84,7 +84,8 @@ class PeerSide final : private replication::Events {
   std::unique_ptr<ExternalStore> make_store();
   void take(const wire::Message& m);
   std::string name_of(replication::PeerId peer) const;
-  void tell(RateLimit& limit, Level level, const std::string& text);
+  template <typename Text>
+  void tell(RateLimit& limit, Level level, Text&& text);
 
   Context c_;
   wire::ReceiveStats received_;

@@ -9,21 +9,14 @@
 namespace ctsync::node {
 
 ResendQueueJob::ResendQueueJob(replication::FtFw& engine, const Clock& clock, Client client)
-    : engine_(engine), clock_(clock), client_(std::move(client)), left_(engine.resend_length()) {
-  client_.set_waiter(this);
+    : ListJob(std::move(client)), engine_(engine), clock_(clock), left_(engine.resend_length()) {
   text::append_resend_queue_head(text_, left_);
-}
-
-ResendQueueJob::~ResendQueueJob() {
-  client_.set_waiter(nullptr);
-  client_.finish();
 }
 
 Job::State ResendQueueJob::step(TimePoint budget_end) {
   constexpr std::uint32_t kAtOnce = 128;  // between two looks at the clock and at the client's buffer
   for (;;) {
-    if (!client_.connected()) return State::done;
-    if (client_.full()) return State::waiting;
+    if (const auto state = held_up()) return *state;
     const auto listed = engine_.list_unacknowledged(next_, std::min(left_, kAtOnce),
                                                     [this](bool is_control, std::uint32_t seq, std::uint8_t flags) {
                                                       if (is_control) {
@@ -32,8 +25,7 @@ Job::State ResendQueueJob::step(TimePoint budget_end) {
                                                         text::append_resend_object(text_, seq);
                                                       }
                                                     });
-    client_.write(text_);
-    text_.clear();
+    write_text();
     left_ -= listed;
     if (listed == 0 || left_ == 0) return State::done;
     if (clock_.now() >= budget_end) return State::more;

@@ -5,31 +5,24 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "ctsync/base/clock.h"
-#include "ctsync/base/jobs.h"
-#include "ctsync/node/client.h"
 #include "ctsync/replication/ftfw.h"
+#include "list_job.h"
 
 namespace ctsync::node {
 
-class ResendQueueJob final : public Job {
+class ResendQueueJob final : public ListJob {
  public:
   ResendQueueJob(replication::FtFw& engine, const Clock& clock, Client client);
-  ~ResendQueueJob() override;
-  ResendQueueJob(const ResendQueueJob&) = delete;
-  ResendQueueJob& operator=(const ResendQueueJob&) = delete;
 
   State step(TimePoint budget_end) override;
 
  private:
   replication::FtFw& engine_;
   const Clock& clock_;
-  Client client_;
   std::optional<std::uint32_t> next_;  // number to go on from; empty: from the first
   std::uint32_t left_;                 // messages of the list, as its head says
-  std::string text_;
 };
 
 }  // namespace ctsync::node

@@ -80,6 +80,8 @@ class FlowTable {
   std::size_t memory_bytes() const;  // slab, side records and index
 
   const CacheStats& stats() const { return stats_; }
+  // The table's keyed hash, for who keeps tuples of its flows elsewhere.
+  const TupleHash& hash() const { return hash_; }
 
  private:
   bool attach_extra(FlowSlot& s);
