@@ -296,6 +296,31 @@ class Node(Net):
         self.daemon.send_signal(number)
         return self.daemon.wait(timeout=timeout)
 
+    @contextlib.contextmanager
+    def stopped(self):
+        """The daemon does not run for the length of the block."""
+        os.kill(self.daemon.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.daemon.pid, signal.SIGCONT)
+
+    def dev_log(self):
+        """The socket of a syslog daemon for start_with_dev_log(); who reads from it is up to the caller."""
+        os.mkdir(f"{self.dir}/dev")
+        with open(f"{self.dir}/dev/null", "wb"):
+            pass
+        log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        log.bind(f"{self.dir}/dev/log")
+        return log
+
+    def start_with_dev_log(self):
+        """Starts the daemon in a mount namespace of its own, where /dev holds that socket and null."""
+        dev = f"{self.dir}/dev"
+        script = f"mount --bind /dev/null {dev}/null && mount --rbind {dev} /dev && exec {self.binary} -C {self.config_path}"
+        with open(f"{self.dir}/console", "a", encoding="utf-8") as console:
+            self.daemon = self.popen("unshare", "-m", "sh", "-c", script, stdout=console, stderr=console)
+
     # Its client
 
     def client(self, *args, check=True, timeout=30, binary=None):

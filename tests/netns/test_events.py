@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kernel events: the filter in user space and in the kernel, polling, reliable delivery, lost events and what mends them."""
-import contextlib
 import ctypes
 import os
 import platform
 import re
-import signal
 import socket
 import struct
 import time
@@ -227,16 +225,6 @@ def flowgen(node, *words):
     node.run(lab.FLOWGEN, *words)
 
 
-@contextlib.contextmanager
-def stopped(node):
-    """The daemon does not run for the length of the block."""
-    os.kill(node.daemon.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(node.daemon.pid, signal.SIGCONT)
-
-
 def test_overrun_is_mended(pair):
     """After a burst that overran the event buffer both caches become equal to the kernel's table, and only what changed is
     sent again (by ours; stock sends everything)."""
@@ -249,7 +237,7 @@ def test_overrun_is_mended(pair):
     before = runtime(active)
     time.sleep(1.5)
     updated = backup.stats()["external"]["updated"]
-    with stopped(active):
+    with active.stopped():
         flowgen(active, "delete", 400)
         flowgen(active, "create", 2000, "--first", 5000)
         flowgen(active, "delete", 100, "--first", 6900)
@@ -272,7 +260,7 @@ def test_overrun_is_mended(pair):
 def test_overrun_without_resync(our_pair):
     configure(our_pair, "\tNetlinkOverrunResync off\n").start()
     active = our_pair.active
-    with stopped(active):
+    with active.stopped():
         flowgen(active, "create", 3000)
     lab.wait_for(lambda: runtime(active)["netlink overrun"] > 0, 3, "the overrun")
     time.sleep(2.5)
@@ -297,7 +285,7 @@ def test_reliable_delivery_keeps_the_ends_of_flows(our_pair):
     active.start()
     assert "reliable ctnetlink event delivery is ENABLED." in active.log()
     assert active.stats()["internal"]["active"] == 3000
-    with stopped(active):
+    with active.stopped():
         flowgen(active, "delete", 3000)
     lab.wait_for(lambda: active.stats()["internal"]["active"] == 0, 15,
                  lambda: f"{active.stats()['internal']['active']} flows to end")

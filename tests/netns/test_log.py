@@ -144,20 +144,13 @@ def test_log_file_that_is_a_pipe_without_reader(node, how):
 
 def with_syslog(node):
     """Starts the daemon with a /dev/log of its own, whose daemon does not read; returns the socket."""
-    dev = f"{node.dir}/dev"
-    os.mkdir(dev)
-    with open(f"{dev}/null", "wb"):
-        pass
-    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    log.bind(f"{dev}/log")
+    log = node.dev_log()
     room = True
     while room:  # one sender alone may not fill the queue
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
-            filler.connect(f"{dev}/log")
+            filler.connect(log.getsockname())
             room = fill(filler.fileno(), b"filling")
-    script = f"mount --bind /dev/null {dev}/null && mount --rbind {dev} /dev && exec {node.binary} -C {node.config_path}"
-    with open(f"{node.dir}/console", "a", encoding="utf-8") as console:
-        node.daemon = node.popen("unshare", "-m", "sh", "-c", script, stdout=console, stderr=console)
+    node.start_with_dev_log()
     answers(node)
     return log
 

@@ -8,7 +8,6 @@ import errno
 import os
 import re
 import select
-import signal
 import socket
 import statistics
 import subprocess
@@ -177,15 +176,6 @@ def test_200_silent_clients_keep_nobody_out(node):
 # Bulks of the kernel's table
 
 
-@contextlib.contextmanager
-def stopped(node):
-    os.kill(node.daemon.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(node.daemon.pid, signal.SIGCONT)
-
-
 def bulk_pair(pair, transport, count):
     """The active node has no internal cache, and `count` flows that the backup has not heard of."""
     pair.configure(transport=transport, mode_block=BARE)
@@ -202,7 +192,7 @@ def test_peer_that_stops_for_four_seconds_gets_the_whole_bulk(our_pair, asked_by
     if asked_by == "-n":
         pair.backup.request(REQUEST_RESYNC)
         time.sleep(0.02)
-    with stopped(pair.backup):
+    with pair.backup.stopped():
         if asked_by == "-B":
             pair.active.request(BULK)
         time.sleep(4)

@@ -17,7 +17,7 @@ import guest
 import kinds
 import lab
 import text
-from test_events import flowgen, runtime, stopped
+from test_events import flowgen, runtime
 
 DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
 
@@ -221,7 +221,7 @@ def test_ends_lost_in_an_overrun_are_logged(host):
     flowgen(host, "create", total)
     node.start()
     assert count(node) == total
-    with stopped(node):
+    with node.stopped():
         flowgen(host, "delete", total)
         flowgen(host, "create", 5)  # the tuples of the first ones again
     lab.wait_for(lambda: len(lines(node.stats_log_path)) == total, 5, lambda: f"{len(lines(node.stats_log_path))} lines")
@@ -250,16 +250,9 @@ def syslog_daemon(host, general, stats, general_file, stats_file):
     with open(node.config_path, encoding="utf-8") as file:
         config = file.read()
     node.write_config(config.replace("LogFile {}", f"LogFile {node.stats_log_path}"))
-    dev = f"{node.dir}/dev"
-    os.mkdir(dev)
-    with open(f"{dev}/null", "wb"):
-        pass
-    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    log.bind(f"{dev}/log")
+    log = node.dev_log()
     log.settimeout(0.3)
-    script = f"mount --bind /dev/null {dev}/null && mount --rbind {dev} /dev && exec {node.binary} -C {node.config_path}"
-    with open(f"{node.dir}/console", "a", encoding="utf-8") as console:
-        node.daemon = node.popen("unshare", "-m", "sh", "-c", script, stdout=console, stderr=console)
+    node.start_with_dev_log()
     return node, log
 
 
