@@ -26,7 +26,7 @@ Bytes message(std::uint16_t type, std::uint16_t flags, std::span<const std::uint
   w.host16(type);
   w.host16(flags | NLM_F_MULTI);
   w.zeros(8);
-  w.copy(body.data(), body.size());
+  if (!body.empty()) w.copy(body.data(), body.size());
   return bytes;
 }
 
