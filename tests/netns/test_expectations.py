@@ -355,6 +355,7 @@ def test_bulk_without_internal_cache_has_expectations(our_pair, injecting):
     """-B reads the kernel: expectations come after their masters."""
     mode = "\tMode NOTRACK {\n\t\tDisableInternalCache On\n%s\t}\n" % ("\t\tDisableExternalCache On\n" * injecting)
     our_pair.configure(mode_block=mode, options="\t\tExpectationSync { ftp }")
+    our_pair.active.sysctl("net.netfilter.nf_conntrack_events", 1)  # also of masters that begin while nobody listens
     make(our_pair.active, *MASTERS)
     our_pair.start()
     assert not shown(our_pair.backup, "-e") and not expectations(our_pair.backup)
