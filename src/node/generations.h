@@ -39,7 +39,9 @@ class Generations {
   // Calls release_flow(id) and release_expectation(id) for that, until `budget_end`. True when it is through.
   template <typename F, typename E>
   bool flush(Walk& walk, TimePoint budget_end, F&& release_flow, E&& release_expectation) {
-    const auto goes = [this](const auto& slot) { return slot.state != table::FlowState::free && this->is_flushed(slot); };
+    const auto goes = [this](const auto& slot) {
+      return slot.state != table::FlowState::free && this->is_flushed(slot);
+    };
     if (!each(walk, flushing_, budget_end, goes, release_flow, release_expectation)) return false;
     flushing_ = {.flows = false, .expectations = false};
     return true;
