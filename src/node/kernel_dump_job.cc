@@ -21,6 +21,8 @@ Job::State KernelDumpJob::step(TimePoint) {
       return fail_with(dump_->error());
     case kernel::DumpState::interrupted:
       log_.warning("the kernel's table changed too much while it was listed: entries may be missing or listed twice");
+      text_ = "the list may not be complete: the kernel's table changed too much while it was listed\n";
+      write_text();
       return State::done;
     case kernel::DumpState::done:
       return State::done;

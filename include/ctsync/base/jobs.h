@@ -57,7 +57,7 @@ class Jobs {
   bool empty() const { return jobs_.empty(); }
   // Whether one of them wants a step.
   bool ready() const;
-  // One turn: steps those that are ready, once each, as far as the budget goes; at least one.
+  // One turn: steps those that are ready, once each, as far as the budget goes.
   void step();
   // How long to leave the processor to others before the next turn.
   Duration rest() const { return rest_; }

@@ -34,6 +34,7 @@ class CommitTest : public testing::Test {
                    [this](EventType type, FlowRecord& r) {
                      told_.push_back(fmt::format("{} {}", static_cast<int>(type), r.flow.orig.src_port));
                      EXPECT_TRUE(r.flow.knows(has::kReply));
+                     EXPECT_EQ(r.flow.status & status::kLocal, 0U);
                    },
                    [this](EventType type, Expectation& e) {
                      told_.push_back(fmt::format("e{} {}", static_cast<int>(type), e.expected.dst_port));
@@ -118,6 +119,16 @@ TEST_F(CommitTest, ScopeIsKept) {
 }
 
 // Lines and their order as in the recorded run of conntrackd; there the master was gone.
+// conntrackd sends the bits of a flow table; the flow is in none of this node's.
+TEST_F(CommitTest, WhatAPeerHadOffloadedIsNotSoHere) {
+  auto r = wire_flow(1);
+  r.flow.present |= has::kStatus;
+  r.flow.status |= status::kOffload | status::kHwOffload;
+  peer_has(r);
+  commit();
+  EXPECT_EQ(told_, (std::vector<std::string>{"0 1"}));
+}
+
 TEST_F(CommitTest, FailureIsReportedAsConntrackdDoes) {
   auto r = wire_flow(60858);
   r.flow.orig.dst_port = 41739;
