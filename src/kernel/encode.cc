@@ -178,9 +178,7 @@ std::size_t encode_create(std::span<std::uint8_t> room, std::uint32_t seq, const
   put_tuple(w, CTA_TUPLE_ORIG, f.orig);
   put_tuple(w, CTA_TUPLE_REPLY, inverse(f.orig));
   if (f.knows(has::kMaster)) put_tuple(w, CTA_TUPLE_MASTER, r.extra.master);
-  if (f.knows(has::kStatus)) {
-    w.be32(CTA_STATUS, (f.status & ~(status::kExpected | status::kDying | status::kLocal)) | status::kConfirmed);
-  }
+  if (f.knows(has::kStatus)) w.be32(CTA_STATUS, status::of_new_entry(f.status));
   put_nats(w, f);
   if (f.knows(has::kHelper)) {
     const Nest help(w, CTA_HELP);

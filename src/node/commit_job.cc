@@ -39,7 +39,7 @@ void make_kernel_flow(FlowRecord& out, const FlowRecord& record) {
   f.reply_src_port = ports && from.knows(has::kDnatPort) ? from.reply_src_port : plain.src_port;
   f.reply_dst_port = ports && from.knows(has::kSnatPort) ? from.reply_dst_port : plain.dst_port;
   f.present = (from.present & ~has::kNat) | has::kReply | has::kStatus;
-  f.status = (f.status & ~(status::kExpected | status::kDying | status::kLocal)) | status::kConfirmed;
+  f.status = status::of_new_entry(from.status);
   copy_extra(out.extra, record.extra, from.present);
 }
 

@@ -21,7 +21,7 @@ void complete(FlowRecord& r) {
     if (!f.knows(has::kSnatPort)) f.reply_dst_port = plain.dst_port;
   }
   f.present = (f.present & ~has::kNat) | has::kReply | has::kStatus | has::kId;
-  f.status = (f.status & ~(status::kExpected | status::kDying)) | status::kConfirmed;
+  f.status = status::of_new_entry(f.status);
 }
 
 }  // namespace

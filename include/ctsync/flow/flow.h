@@ -69,6 +69,10 @@ inline constexpr std::uint32_t kOffload = 1U << 14;    // forwarded by a flow ta
 inline constexpr std::uint32_t kHwOffload = 1U << 15;  // the same, in hardware
 // What holds for one kernel alone: neither told to peers nor written to a kernel.
 inline constexpr std::uint32_t kLocal = kOffload | kHwOffload;
+// What a kernel's entry is created with, of what a peer told.
+constexpr std::uint32_t of_new_entry(std::uint32_t told) {
+  return (told & ~(kExpected | kDying | kLocal)) | kConfirmed;
+}
 }  // namespace status
 
 // Presence bits of Flow::present.
