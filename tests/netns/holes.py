@@ -52,8 +52,8 @@ while ready.get_map() and (not seconds or time.monotonic() < end):
         if seconds:
             ask(key.data)
 """
-# Seconds, then requests: -i, -e, -s; -R. The kernel may take real-time priority from who is busy
-# for longer than 0.95 s in a second (kernel.sched_rt_runtime_us): hence a short row and a long one.
+# Seconds, then requests: -i, -e, -s; -R. The kernel may take real-time priority from who is busy for longer than 0.95 s
+# in a second (kernel.sched_rt_runtime_us): hence a short row and a long one.
 CLIENT_ROWS = {"64 clients, 0.5 s": (0.5, 16, 17, 21), "64 clients, 4 s": (4, 16, 17, 21), "64 times -R": (0, 44)}
 
 

@@ -118,7 +118,6 @@ TEST_F(CommitTest, ScopeIsKept) {
   EXPECT_EQ(log_.lines.front(), "[notice] Committed 1 new expectations");
 }
 
-// Lines and their order as in the recorded run of conntrackd; there the master was gone.
 // conntrackd sends the bits of a flow table; the flow is in none of this node's.
 TEST_F(CommitTest, WhatAPeerHadOffloadedIsNotSoHere) {
   auto r = wire_flow(1);
@@ -129,6 +128,7 @@ TEST_F(CommitTest, WhatAPeerHadOffloadedIsNotSoHere) {
   EXPECT_EQ(told_, (std::vector<std::string>{"0 1"}));
 }
 
+// Lines and their order as in the recorded run of conntrackd; there the master was gone.
 TEST_F(CommitTest, FailureIsReportedAsConntrackdDoes) {
   auto r = wire_flow(60858);
   r.flow.orig.dst_port = 41739;
