@@ -146,7 +146,7 @@ struct Entry {
   FlowRecord record;
 };
 
-struct Request {
+struct Sent {
   std::uint32_t entry = 0;
   bool destroy = false;
   bool answered = false;
@@ -179,10 +179,10 @@ class Injector::Batch {
   void add_request(std::uint32_t entry, bool destroy);
   void exchange();
   bool collect(std::uint32_t base);
-  int transact(std::uint32_t seq, std::size_t offset, std::size_t size, Request* request = nullptr);
+  int transact(std::uint32_t seq, std::size_t offset, std::size_t size, Sent* request = nullptr);
   void request_acknowledgement(std::size_t offset);
-  void store_answer(Request& r, int error);
-  void store_entry(const Request& r, std::span<const std::uint8_t> body);
+  void store_answer(Sent& r, int error);
+  void store_entry(const Sent& r, std::span<const std::uint8_t> body);
 
   const bool be_liberal_;
   const TupleHash hash_;
@@ -193,7 +193,7 @@ class Injector::Batch {
   std::array<std::uint16_t, kMaxBatch * 4> slots_{};  // open addressing by tuple: index of the entry + 1, 0 = free
   std::vector<std::uint8_t> bytes_;                   // the requests of the step, one after the other
   std::size_t used_ = 0;
-  std::array<Request, kMaxMessages> requests_;
+  std::array<Sent, kMaxMessages> requests_;
   std::uint32_t request_count_ = 0;
   AnswerReader answers_;
   FlowRecord there_;  // scratch: the kernel's entry
@@ -326,7 +326,7 @@ bool Injector::Batch::collect(std::uint32_t base) {
 }
 
 // One request on its own, with acknowledgement. 0 or errno.
-int Injector::Batch::transact(std::uint32_t seq, std::size_t offset, std::size_t size, Request* request) {
+int Injector::Batch::transact(std::uint32_t seq, std::size_t offset, std::size_t size, Sent* request) {
   if (const int code = socket_.send(std::span(bytes_).subspan(offset, size)); code != 0) return code;
   for (;;) {
     const int got = answers_.receive(socket_.fd());
@@ -347,13 +347,13 @@ void Injector::Batch::request_acknowledgement(std::size_t offset) {
   ByteWriter(field).host16(flags | NLM_F_ACK);
 }
 
-void Injector::Batch::store_answer(Request& r, int error) {
+void Injector::Batch::store_answer(Sent& r, int error) {
   auto& answers = entries_[r.entry].answers;
   (r.destroy ? answers.destroy : answers.write) = error;
   r.answered = true;
 }
 
-void Injector::Batch::store_entry(const Request& r, std::span<const std::uint8_t> body) {
+void Injector::Batch::store_entry(const Sent& r, std::span<const std::uint8_t> body) {
   auto& e = entries_[r.entry];
   if (decode_flow(body, {}, there_) != DecodeStatus::ok) return;
   e.answers.verdict = judge(there_, e.record);

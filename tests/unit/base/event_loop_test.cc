@@ -22,12 +22,14 @@
 #include <vector>
 
 #include "fake_clock.h"
+#include "function_job.h"
 
 namespace ctsync {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using test::FunctionJob;
 using test::ManualClock;
 
 struct Pair {
@@ -205,15 +207,6 @@ TEST_F(EventLoopTest, CancelledTimerDoesNotFire) {
   turn();
   EXPECT_EQ(calls, 0);
 }
-
-class FunctionJob final : public Job {
- public:
-  explicit FunctionJob(std::function<State(FunctionJob&)> f) : f_(std::move(f)) {}
-  State step(TimePoint) override { return f_(*this); }
-
- private:
-  std::function<State(FunctionJob&)> f_;
-};
 
 TEST_F(EventLoopTest, OrderOfATurnIsDescriptorsTimersJobsHooks) {
   std::string order;

@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "fake_clock.h"
+#include "function_job.h"
 
 namespace ctsync {
 namespace {
 
 using std::chrono::microseconds;
 using std::chrono::seconds;
+using test::FunctionJob;
 using test::ManualClock;
 
 class JobsTest : public testing::Test {
@@ -78,15 +80,6 @@ TEST_F(JobsTest, WaitingJobIsSteppedAfterItsWake) {
   EXPECT_EQ(steps, 2);
   EXPECT_TRUE(gone);
 }
-
-class FunctionJob final : public Job {
- public:
-  explicit FunctionJob(std::function<State(FunctionJob&)> f) : f_(std::move(f)) {}
-  State step(TimePoint) override { return f_(*this); }
-
- private:
-  std::function<State(FunctionJob&)> f_;
-};
 
 // What a job waits for may have come while it was still deciding to wait.
 TEST_F(JobsTest, WakeDuringTheStepIsNotLost) {
