@@ -341,10 +341,15 @@ TEST_F(DatagramLinkTest, a_stuck_device_costs_no_time_and_what_does_not_fit_wait
   ASSERT_TRUE(a->open(slow));
   const auto& s = a->links->statistics(0);
   const auto waiting = [&] { return a->links->error_queue().length; };
-  for (int i = 0; i < 100; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    a->send({message(1, 1400)});
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(4));
+  // The quickest of several in a row: a busy machine may hold up any, a wait for the device holds up all.
+  for (int i = 0; i < 10; ++i) {
+    auto quickest = Duration::max();
+    for (int j = 0; j < 10; ++j) {
+      const auto start = std::chrono::steady_clock::now();
+      a->send({message(1, 1400)});
+      quickest = std::min<Duration>(quickest, std::chrono::steady_clock::now() - start);
+    }
+    EXPECT_LT(quickest, std::chrono::milliseconds(4));
   }
   EXPECT_TRUE(a->links->congested());
   EXPECT_EQ(s.send_errors, 0U);
