@@ -3,6 +3,7 @@
 // put straight into the kernel (5.5). The mirror of InternalStore.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -16,6 +17,9 @@ namespace ctsync::node {
 class ExternalStore {
  public:
   virtual ~ExternalStore() = default;
+
+  // Called when something was not taken because there is no room for it.
+  std::function<void()> full;
 
   // A message of a peer. `type` tells what has happened to it there.
   virtual void take(wire::MsgType type, const FlowRecord& record) = 0;

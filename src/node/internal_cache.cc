@@ -15,6 +15,9 @@ using replication::Announce;
 
 Announce announce_of(Origin o) { return o == Origin::foreign ? Announce::yes : Announce::no; }
 
+// Of something new in the kernel under whose key nothing was known.
+Announce as_first(Announce a) { return a == Announce::yes ? Announce::first : a; }
+
 // Two flows with the same tuple, one after the other.
 bool is_other(const Flow& cached, const Flow& now) {
   return now.knows(has::kId) && cached.knows(has::kId) && now.id != cached.id;
@@ -92,7 +95,7 @@ void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
   record.flow.present &= ~has::kCounters;  // they would cost every flow a side record, and nobody asks for them
   const auto id = find(record.flow.orig);
   if (id == table::kNoFlow) {
-    insert(record, announce);
+    insert(record, replace ? as_first(announce) : announce);
   } else if (replace || !is_live(flows_.slot(id).state) || is_other(flows_.slot(id).flow, record.flow)) {
     const auto& slot = flows_.slot(id);
     if (is_live(slot.state) && is_other(slot.flow, record.flow)) {  // its end was missed
@@ -113,9 +116,15 @@ void InternalCache::insert(const FlowRecord& record, Announce announce) {
   const auto now = clock_.now();
   if (flows_.total() >= flows_.limit()) make_room();
   const auto id = flows_.insert(record, now);
-  if (id == table::kNoFlow) return;
+  if (id == table::kNoFlow) return refused();
   generations_.stamp(flows_.slot(id));
   flow_changed(id, announce, now);
+}
+
+// A sixteenth of it is free: else a table that is full all the time would be mended all the time.
+bool InternalCache::has_room() const {
+  const auto has_some = [](const auto& table) { return table.total() < table.limit() - table.limit() / 16; };
+  return has_some(flows_) && (expectations_ == nullptr || has_some(*expectations_));
 }
 
 void InternalCache::bury(table::FlowId id, Announce announce) {
@@ -186,14 +195,15 @@ void InternalCache::on_expectation(EventType type, const Expectation& e, Origin 
     expectation_changed(id, announce_of(origin), now);
     return;
   }
+  const bool first = id == table::kNoExpect && type == EventType::new_;
   if (id != table::kNoExpect) release_expectation(id);
-  insert_expectation(e, announce_of(origin));
+  insert_expectation(e, first ? as_first(announce_of(origin)) : announce_of(origin));
 }
 
 void InternalCache::insert_expectation(const Expectation& e, Announce announce) {
   const auto now = clock_.now();
   const auto id = expectations_->insert(e, now);
-  if (id == table::kNoExpect) return;
+  if (id == table::kNoExpect) return refused();
   generations_.stamp(expectations_->slot(id));
   expectation_changed(id, announce, now);
 }

@@ -43,6 +43,7 @@ class InternalCache : public InternalStore {
   bool has_flow(const Tuple& orig) override;
   bool may_be_adjusted(const Tuple& orig) const override;
 
+  bool has_room() const override;
   bool keeps_flows() const override { return true; }
   bool keeps_expectations() const override { return expectations_ != nullptr; }
   void begin_load(Load load) override;
@@ -83,6 +84,9 @@ class InternalCache : public InternalStore {
 
   void keep(FlowRecord& record, bool replace, Announce announce);
   void insert(const FlowRecord& record, Announce announce);
+  void refused() const {
+    if (full) full();
+  }
   void bury(table::FlowId id, Announce announce);
   void release(table::FlowId id);
   void insert_expectation(const Expectation& e, Announce announce);

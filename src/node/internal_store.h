@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "ctsync/base/clock.h"
@@ -42,6 +43,11 @@ struct Walk {
 class InternalStore {
  public:
   virtual ~InternalStore() = default;
+
+  // Called when something was not taken because there is no room for it.
+  std::function<void()> full;
+  // Whether there is room for a good many more.
+  virtual bool has_room() const { return true; }
 
   // --- Events. Of our own writers (`origin`) peers are told nothing. ---
   virtual void on_flow(kernel::EventType type, FlowRecord& record, kernel::Origin origin) = 0;

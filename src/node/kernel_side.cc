@@ -24,6 +24,8 @@ class CatchUpJob final : public Job {
   bool& running_;
 };
 
+constexpr Duration kLookForRoom = std::chrono::seconds(5);
+
 // Takes `at` if it has come.
 bool is_due(std::optional<TimePoint>& at, TimePoint now) {
   if (!at || *at > now) return false;
@@ -39,6 +41,7 @@ KernelSide::KernelSide(const Context& context)
       follower_({c_.clock, c_.log, c_.kernel, filter(), helpers_, c_.store, context.options.seed}),
       flusher_(c_.jobs, c_.store) {
   follower_.overrun = [this] { after_overrun(); };
+  c_.store.full = [this] { after_full(); };
   if (c_.options.mode == Mode::statistics) return;
   follower_.later = [this] {
     constexpr Duration kMoment = std::chrono::milliseconds(20);
@@ -112,7 +115,7 @@ Node::Read KernelSide::read_events() {
 
 std::optional<TimePoint> KernelSide::next_deadline() const {
   std::optional<TimePoint> first;
-  for (const auto& at : {resync_at_, poll_at_, catch_up_at_, purge_at_}) first = earlier(first, at);
+  for (const auto& at : {resync_at_, poll_at_, catch_up_at_, purge_at_, room_at_}) first = earlier(first, at);
   return first;
 }
 
@@ -122,11 +125,31 @@ void KernelSide::on_timer() {
   if (is_due(poll_at_, now)) poll();
   if (is_due(catch_up_at_, now)) catch_up();
   if (is_due(purge_at_, now)) purge();
+  if (is_due(room_at_, now)) look_for_room();
 }
 
 void KernelSide::after_overrun() {
   if (merged_) tell_all_ = true;
   if (c_.store.keeps_flows() && c_.options.overrun_resync) resync_at_ = c_.clock.now() + *c_.options.overrun_resync;
+}
+
+// What is refused now may send no further event.
+void KernelSide::after_full() {
+  const auto now = c_.clock.now();
+  if (!room_at_) room_at_ = now + kLookForRoom;
+  if (!full_limit_.allow(now)) return;
+  c_.log.warning("the internal cache is full, what is new in the kernel is not taken (see HashLimit)");
+  if (const auto n = full_limit_.held_back(); n != 0) {
+    c_.log.warning("{} more entries were not taken since the last warning", n);
+  }
+}
+
+void KernelSide::look_for_room() {
+  if (c_.store.has_room()) {
+    mend_soon();
+  } else {
+    room_at_ = c_.clock.now() + kLookForRoom;
+  }
 }
 
 void KernelSide::mend(Load load) {

@@ -3,12 +3,14 @@
 // the commands that concern the kernel's table and the internal store.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <vector>
 
 #include "ctsync/base/jobs.h"
+#include "ctsync/base/log.h"
 #include "ctsync/node/node.h"
 #include "ctsync/node/options.h"
 #include "flush_cache_job.h"
@@ -74,6 +76,8 @@ class KernelSide {
   Result<> open_events();
   Result<> first_load();
   void after_overrun();
+  void after_full();
+  void look_for_room();
   void mend(Load load);
   void mend_soon() { resync_at_ = c_.clock.now(); }
   void poll();
@@ -91,6 +95,7 @@ class KernelSide {
   std::optional<TimePoint> poll_at_;
   std::optional<TimePoint> catch_up_at_;
   std::optional<TimePoint> purge_at_;
+  std::optional<TimePoint> room_at_;  // something was refused: when to look for room again
   bool own_events_hidden_ = false;
   bool polled_ = false;
   bool catching_up_ = false;
@@ -102,6 +107,7 @@ class KernelSide {
   Job* flush_ = nullptr;
   std::vector<Waiter> flush_for_;    // whom the flush under way is for
   std::vector<Waiter> flush_after_;  // whom the next one is for
+  RateLimit full_limit_{std::chrono::seconds(60)};
   std::uint64_t flushes_ = 0;
   std::uint64_t resyncs_ = 0;
 };

@@ -15,6 +15,7 @@ PeerSide::PeerSide(Context context)
       packer_(c_.options.buffer_size, c_.options.encode, c_.sink),
       store_(make_store()),
       flusher_(c_.jobs, *store_) {
+  store_->full = [this] { external_full(); };
   make_engine();
 }
 
@@ -203,6 +204,18 @@ void PeerSide::peer_asks_too_much(replication::PeerId peer) {
   tell(too_much_limit_, Level::warning, [&] {
     return fmt::format("peer {} asks for more than can be answered at once, the rest is dropped", name_of(peer));
   });
+}
+
+void PeerSide::end_given_up() {
+  tell(end_limit_, Level::warning, [] {
+    return "the internal cache is full, ends of connections that wait to be sent are given up (see HashLimit); peers "
+           "may keep these connections";
+  });
+}
+
+void PeerSide::external_full() {
+  tell(full_limit_, Level::warning,
+       [] { return "the external cache is full, what is new at the peers is not taken (see HashLimit)"; });
 }
 
 // --- For people ---

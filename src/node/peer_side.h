@@ -79,6 +79,8 @@ class PeerSide final : private replication::Events {
   void freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
   void freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) override;
   void peer_asks_too_much(replication::PeerId peer) override;
+  void end_given_up() override;
+  void external_full();
 
   void make_engine();
   std::unique_ptr<ExternalStore> make_store();
@@ -106,6 +108,8 @@ class PeerSide final : private replication::Events {
   RateLimit repeat_limit_{std::chrono::seconds(10)};
   RateLimit freed_limit_{std::chrono::seconds(10)};
   RateLimit too_much_limit_{std::chrono::seconds(10)};
+  RateLimit end_limit_{std::chrono::seconds(60)};
+  RateLimit full_limit_{std::chrono::seconds(60)};
 };
 
 }  // namespace ctsync::node

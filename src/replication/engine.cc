@@ -13,6 +13,8 @@ wire::MsgType type_of(table::FlowState state, wire::MsgType base) {
   return static_cast<wire::MsgType>(static_cast<int>(base) + step);
 }
 
+bool waits(table::Queue q) { return q == table::Queue::transmit || q == table::Queue::untold; }
+
 std::uint32_t age(std::uint32_t updated, TimePoint now) {
   const std::uint32_t t = seconds_of(now);
   return t > updated ? t - updated : 0;
@@ -44,16 +46,18 @@ void Engine::expectation_leaving(table::ExpectId id) { leaving({Kind::expectatio
 
 void Engine::changed(NodeRef n, Announce announce, TimePoint now) {
   object_changed(n, now);
-  if (announce == Announce::yes) queue_object(n);
+  if (announce != Announce::no) queue_object(n);
+  if (announce == Announce::first) nodes_.queue(n) = table::Queue::untold;
 }
 
 void Engine::dead(NodeRef n, Announce announce) {
   object_gone(n);
-  if (announce == Announce::yes) {
+  if (nodes_.queue(n) == table::Queue::untold) {
+    unlink(n);
+  } else if (announce != Announce::no) {
     queue_object(n);
-  } else if (nodes_.queue(n) == table::Queue::none) {
-    done_with(n);
   }
+  if (nodes_.queue(n) == table::Queue::none) done_with(n);
 }
 
 void Engine::leaving(NodeRef n) {
@@ -67,10 +71,26 @@ bool Engine::is_dead(NodeRef n) const {
   return false;
 }
 
+// What was sent already may have arrived, so FtFw looks there first. The slots are looked at in turns, not the queue:
+// before a dead flow there may be any number of live ones.
+bool Engine::release_one_dead() {
+  auto& flows = *context_.flows;
+  for (; dead_scan_left_ != 0 && flows.total() != flows.live(); --dead_scan_left_) {
+    if (dead_scan_ >= flows.end_id()) dead_scan_ = 0;
+    const NodeRef n{Kind::flow, dead_scan_++};
+    if (!is_dead(n) || nodes_.queue(n) != table::Queue::transmit) continue;
+    unlink(n);
+    done_with(n);
+    context_.events.end_given_up();
+    return true;
+  }
+  return false;
+}
+
 // --- Queues ---
 
 void Engine::unlink(NodeRef n) {
-  if (nodes_.queue(n) != table::Queue::transmit) return;
+  if (!waits(nodes_.queue(n))) return;
   (n.kind() == Kind::control ? control_ : transmit_).remove(n);
 }
 
@@ -79,7 +99,7 @@ void Engine::queue_control(std::uint8_t flags, std::uint32_t from, std::uint32_t
 }
 
 void Engine::queue_object(NodeRef n) {
-  if (nodes_.queue(n) == table::Queue::transmit) return;
+  if (waits(nodes_.queue(n))) return;
   unlink(n);
   transmit_.push_back(n);
 }
@@ -143,7 +163,7 @@ NodeRef Engine::next_of_bulk(std::uint32_t& scanned) {
   // Dead objects in no queue are gone from the table, so a dead one found here waits for its acknowledgement, or to be
   // released.
   const auto goes = [this](NodeRef n, table::FlowState state, table::Queue queue) {
-    if (state == table::FlowState::free || queue == table::Queue::transmit) return false;
+    if (state == table::FlowState::free || waits(queue)) return false;
     return state != table::FlowState::dead || !is_settled(n);
   };
   while (bulk_.flow < bulk_.flow_end) {
@@ -216,6 +236,7 @@ bool Engine::send_data(wire::Packer& packer, TimePoint now) {
 
 void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   bool any = false;
+  dead_scan_left_ = kDeadScanLimit;
   work_on(now);
   ask_if_due(now);
   for (; !control_.empty(); any = true) send_control(packer, now);

@@ -396,7 +396,7 @@ bool FtFw::release_one_dead() {
   } else if (!resend_.empty()) {  // from the front again
     dead_from_ = resend_.seq(resend_.front());
   }
-  return false;
+  return Engine::release_one_dead();
 }
 
 void FtFw::unlink(NodeRef n) {

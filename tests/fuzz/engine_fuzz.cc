@@ -191,13 +191,15 @@ class World final : public Events {
       flows_.release(id);
       id = table::kNoFlow;
     }
+    auto how = announce();
     if (id != table::kNoFlow) {
       flows_.update(id, r, now_);
     } else {
       if (flows_.total() == flows_.limit()) engine_->release_one_dead();
       id = flows_.insert(r, now_);
+      if (how == Announce::yes && in_.yes()) how = Announce::first;
     }
-    if (id != table::kNoFlow) engine_->flow_changed(id, announce(), now_);
+    if (id != table::kNoFlow) engine_->flow_changed(id, how, now_);
   }
 
   void destroy_flow() { destroy(in_.below(kFlows), announce()); }

@@ -39,7 +39,11 @@ enum class Verdict : std::uint8_t {
 };
 // The link a message came over becomes the current one after accept_data and consumed, not after the others (spec 3.6).
 
-enum class Announce : bool { no, yes };  // yes: somebody else caused the change (spec 4.4), so the peers are told
+enum class Announce : std::uint8_t {
+  no,
+  yes,    // somebody else caused the change (spec 4.4), so the peers are told
+  first,  // as yes, of an object that has only now come to be: no peer can know of it
+};
 
 struct EngineOptions {
   std::uint32_t first_sequence = 0;          // Unix time in seconds at start
@@ -74,16 +78,16 @@ class Engine {
   void flow_changed(table::FlowId id, Announce announce, TimePoint now);
   void expectation_changed(table::ExpectId id, Announce announce, TimePoint now);
   // Destroyed and marked dead in the table. From here on the engine owns the dead object: it releases it from the table
-  // when no queue refers to it any more, which may be before this returns.
+  // when no queue refers to it any more, which may be before this returns: nobody needs the end of what was never told.
   void flow_dead(table::FlowId id, Announce announce);
   void expectation_dead(table::ExpectId id, Announce announce);
   // About to be released by the owner of the table (replacement by a new flow, flush), dead or alive: forget it, an
   // unsent or unacknowledged message included.
   void flow_leaving(table::FlowId id);
   void expectation_leaving(table::ExpectId id);
-  // The flow table is full: give up the oldest unacknowledged messages until a dead flow was released. False if there
-  // is none.
-  virtual bool release_one_dead() { return false; }
+  // The flow table is full: give up the message of a dead flow and release it. False if there is none, or none was found
+  // in what a turn may look at.
+  virtual bool release_one_dead();
 
   // --- Commands ---
   // Ask the peers for everything (-n, StartupResync). If no peer was heard lately the request is repeated as
@@ -168,7 +172,8 @@ class Engine {
   // Until a congested link is looked at again, if it does not wake the loop by itself; may last as long as a peer is
   // away.
   static constexpr Duration kCongestedPause = std::chrono::milliseconds(10);
-  static constexpr std::uint32_t kScanLimit = 8192;  // slots looked at in one drain
+  static constexpr std::uint32_t kScanLimit = 8192;      // slots looked at in one drain
+  static constexpr std::uint32_t kDeadScanLimit = 2000;  // slots looked at for dead flows between two drains
 
   // A walk over the tables by id that can stop anywhere. It ends where the tables ended when it began: what came later
   // announces itself.
@@ -197,6 +202,8 @@ class Engine {
   TimePoint slice_start_;
   std::optional<TimePoint> congested_at_;
   std::uint32_t slice_left_ = 0;
+  table::FlowId dead_scan_ = 0;  // where release_one_dead() goes on
+  std::uint32_t dead_scan_left_ = kDeadScanLimit;
 };
 
 }  // namespace ctsync::replication

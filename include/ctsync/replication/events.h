@@ -28,6 +28,8 @@ class Events {
   // given up while nobody is there, or after all have acknowledged it, or is a control message, is no loss and not
   // told. Comes once until the queue has shrunk to half.
   virtual void resend_queue_overflow() {}
+  // The flow table was full, and the end of a flow was given up before it was sent: peers keep that flow.
+  virtual void end_given_up() {}
   // FT-FW: the peer asks for numbers, or has shown that it lacks them, of which some were given up earlier: it has lost
   // state until the next bulk.
   virtual void cannot_repeat(PeerId, std::uint32_t /*from*/, std::uint32_t /*to*/) {}

@@ -18,6 +18,11 @@ struct QueueLink {
   std::uint32_t prev = 0;
   std::uint32_t seq = 0;
 };
-enum class Queue : std::uint8_t { none, transmit, resend };
+enum class Queue : std::uint8_t {
+  none,
+  transmit,
+  untold,  // as transmit, and no peer knows of it yet
+  resend,
+};
 
 }  // namespace ctsync::table

@@ -56,6 +56,7 @@ TEST_F(FollowerTest, NewOfALiveFlowReplaces) {
 
 TEST_F(FollowerTest, DestroyOfALiveFlowIsKeptUntilItIsAcknowledged) {
   event(EventType::new_, kernel_flow(1));
+  sent();
   event(EventType::destroy, kernel_flow(1));
   EXPECT_EQ(state_of(1), FlowState::dead);
   EXPECT_EQ(sent(), Lines{"DEL 1"});
@@ -75,6 +76,7 @@ TEST_F(FollowerTest, DestroyOfAnUnknownFlowIsIgnored) {
 TEST_F(FollowerTest, EventOfADeadFlowBeginsAnother) {
   for (const auto type : {EventType::new_, EventType::update}) {
     event(EventType::new_, kernel_flow(1));
+    sent();
     event(EventType::destroy, kernel_flow(1));
     EXPECT_EQ(sent(), Lines{"DEL 1"});
     event(type, with_id(kernel_flow(1), 5));
@@ -251,6 +253,7 @@ TEST_F(FollowerTest, FirstDumpFillsTheCacheAndTellsNobody) {
 
 TEST_F(FollowerTest, DumpEntryFromBeforeTheEndDoesNotBringAFlowBack) {
   event(EventType::new_, kernel_flow(1));
+  sent();
   store_->begin_load(Load::mend);
   event(EventType::destroy, kernel_flow(1));
   event(EventType::destroy, kernel_flow(2));  // never cached, but in the dump

@@ -19,7 +19,9 @@ using std::chrono::seconds;
 class Sink final : public wire::DatagramSink {
  public:
   void send(std::span<const std::span<const std::uint8_t>> datagrams) override { count += datagrams.size(); }
+  bool congested() const override { return is_congested; }
   std::size_t count = 0;
+  bool is_congested = false;
 };
 
 // A client that reads what it is told to.
@@ -38,6 +40,26 @@ class FakeChannel final : public ClientChannel {
   Job* waiter = nullptr;
 };
 using Channel = std::shared_ptr<FakeChannel>;
+
+// With an event socket.
+class EventKernel final : public FakeKernel {
+ public:
+  bool overrun = false;
+  std::vector<std::pair<kernel::EventType, FlowRecord>> events;  // that wait
+
+  void create(const FlowRecord& r) { events.emplace_back(kernel::EventType::new_, put(r)); }
+  void end(const FlowRecord& r) {
+    flows.erase(r.flow.orig);
+    events.emplace_back(kernel::EventType::destroy, r);
+  }
+  void read_events(std::uint32_t limit, kernel::EventHandler& handler) override {
+    if (std::exchange(overrun, false)) handler.on_overrun(kernel::BufferGrowth::refused, 0);
+    const auto n = std::min<std::size_t>(limit, events.size());
+    for (std::size_t i = 0; i < n; ++i) handler.on_flow(events[i].first, events[i].second, kernel::Origin::foreign);
+    events.erase(events.begin(), events.begin() + static_cast<std::ptrdiff_t>(n));
+    stats_.received += n;
+  }
+};
 
 class NodeTest : public testing::Test {
  protected:
@@ -58,6 +80,7 @@ class NodeTest : public testing::Test {
   }
   void turn(Duration d = milliseconds(1)) {
     clock_.advance(d);
+    while (!kernel_.events.empty() || kernel_.overrun) node_->on_kernel_event();
     if (const auto at = node_->next_deadline(); at && *at <= clock_.now()) node_->on_timer();
     jobs_.step();
     node_->end_turn();
@@ -81,9 +104,17 @@ class NodeTest : public testing::Test {
     return node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, host}}}, w.written());
   }
 
+  // A new flow.
+  void hear_flow(std::uint16_t n, std::uint8_t host = 2) {
+    std::array<std::uint8_t, 512> room;
+    ByteWriter w(room);
+    wire::encode_flow(w, wire::MsgType::flow_new, 0, n, wire_flow(n).flow, nullptr, 0, {});
+    node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, host}}}, w.written());
+  }
+
   ManualClock clock_;
   RecordingLog log_;
-  FakeKernel kernel_;
+  EventKernel kernel_;
   Sink sink_;
   Jobs jobs_{clock_};
   NodeOptions options_;
@@ -257,18 +288,10 @@ TEST_F(NodeTest, ResendQueueIsListedInSlices) {
 
 // --- Lost events ---
 
-class OverrunKernel final : public FakeKernel {
- public:
-  bool overrun = false;
-  void read_events(std::uint32_t, kernel::EventHandler& handler) override {
-    if (std::exchange(overrun, false)) handler.on_overrun(kernel::BufferGrowth::refused, 0);
-  }
-};
-
 // What -R found first, no mending found any more, and the peers were never told.
 TEST_F(NodeTest, ResyncByHandDoesNotHideWhatWasLostFromThePeers) {
   for (const bool resync : {false, true}) {
-    OverrunKernel kernel;
+    EventKernel kernel;
     options_.overrun_resync = seconds(1);
     Node node(kernel, sink_, clock_, log_, jobs_, options_);
     const auto turns_of = [&](int n) {
@@ -292,6 +315,77 @@ TEST_F(NodeTest, ResyncByHandDoesNotHideWhatWasLostFromThePeers) {
     EXPECT_EQ(node.internal_flows().live(), 1U);
     EXPECT_EQ(node.unacknowledged(), controls + 1) << "resync " << resync;
   }
+}
+
+// --- A full cache ---
+
+class FullCacheTest : public NodeTest {
+ protected:
+  FullCacheTest() { options_.table_limit = 100; }
+
+  bool has(std::uint16_t n) const { return node_->internal_flows().find(kernel_flow(n).flow.orig) != table::kNoFlow; }
+};
+
+// While the link took nothing, dead flows filled the cache, and live ones were refused.
+TEST_F(FullCacheTest, ShortFlowsWhileTheLinkIsCongestedKeepNoLiveOneOut) {
+  for (const auto mode : {Mode::ftfw, Mode::alarm, Mode::notrack}) {
+    options_.mode = mode;
+    start();
+    sink_.is_congested = true;
+    for (std::uint16_t n = 1; n <= 1000; ++n) {
+      kernel_.create(kernel_flow(n));
+      if (n % 2 != 0) turn();
+      kernel_.end(kernel_flow(n));
+      turn();
+    }
+    EXPECT_LT(node_->internal_flows().total(), 100U);
+    kernel_.create(kernel_flow(2000));
+    turn();
+    EXPECT_TRUE(has(2000));
+    EXPECT_EQ(log_lines("full"), 0);
+    const auto sent = sink_.count;
+    sink_.is_congested = false;
+    turns(5);
+    EXPECT_GT(sink_.count, sent);
+    node_.reset();
+    kernel_.flows.clear();
+  }
+}
+
+TEST_F(FullCacheTest, EndsThatThePeersWaitForMakeRoomAndThatIsTold) {
+  for (std::uint16_t n = 1; n <= 100; ++n) kernel_.put(kernel_flow(n));
+  start();
+  sink_.is_congested = true;
+  for (std::uint16_t n = 1; n <= 50; ++n) kernel_.end(kernel_flow(n));
+  turn();
+  EXPECT_EQ(node_->internal_flows().total(), 100U) << "the ends wait";
+  for (std::uint16_t n = 201; n <= 250; ++n) kernel_.create(kernel_flow(n));
+  turn();
+  EXPECT_EQ(node_->internal_flows().live(), 100U);
+  EXPECT_EQ(log_lines("ends of connections that wait to be sent are given up (see HashLimit)"), 1);
+}
+
+TEST_F(FullCacheTest, IsToldOnceAndWhatItRefusedIsTakenLater) {
+  for (std::uint16_t n = 1; n <= 100; ++n) kernel_.put(kernel_flow(n));
+  start();
+  for (std::uint16_t n = 101; n <= 120; ++n) kernel_.create(kernel_flow(n));
+  turns(20, seconds(1));
+  EXPECT_FALSE(has(101));
+  EXPECT_EQ(log_lines("the internal cache is full, what is new in the kernel is not taken (see HashLimit)"), 1);
+  EXPECT_EQ(node_->snapshot().runtime.kernel_resyncs, 0U) << "there is no room yet";
+  for (std::uint16_t n = 1; n <= 30; ++n) kernel_.end(kernel_flow(n));
+  turn();
+  hear(wire::flag::kAlive | wire::flag::kHello, 1);  // a peer that has just begun needs none of the ends
+  turns(10, seconds(1));
+  for (std::uint16_t n = 101; n <= 120; ++n) EXPECT_TRUE(has(n));
+  EXPECT_EQ(node_->snapshot().runtime.kernel_resyncs, 1U);
+}
+
+TEST_F(FullCacheTest, OfThePeersFlowsIsTold) {
+  start();
+  for (std::uint16_t n = 1; n <= 110; ++n) hear_flow(n);
+  EXPECT_EQ(node_->external_flows().live(), 100U);
+  EXPECT_EQ(log_lines("the external cache is full, what is new at the peers is not taken (see HashLimit)"), 1);
 }
 
 // --- A node that goes ---

@@ -6,6 +6,7 @@
 
 #include "ctsync/replication/alarm.h"
 #include "ctsync/replication/expiry.h"
+#include "ctsync/replication/ftfw.h"
 #include "ctsync/replication/notrack.h"
 #include "driver.h"
 
@@ -230,6 +231,48 @@ TEST(Alarm, AnotherSeedRepeatsAtOtherTimes) {
   };
   EXPECT_EQ(times(1), times(1));
   EXPECT_NE(times(1), times(2));
+}
+
+// A table full of dead flows that wait for a congested link took no live one.
+template <typename Engine>
+class FullTable : public testing::Test {
+ protected:
+  Driver<Engine> node_{EngineOptions{}, true, 10};
+};
+using AllEngines = testing::Types<FtFw, Alarm, Notrack>;
+TYPED_TEST_SUITE(FullTable, AllEngines);
+
+TYPED_TEST(FullTable, WhatNoPeerKnowsOfIsGoneWhenItEnds) {
+  auto& n = this->node_;
+  n.event(1, Announce::first);
+  n.event(2, Announce::first);
+  n.event(2);
+  n.destroy(1);
+  n.destroy(2);
+  EXPECT_EQ(n.flows.total(), 0U);
+  n.event(3, Announce::first);
+  n.event(4);  // of which a peer may know from before
+  n.drain();
+  n.destroy(3);
+  n.destroy(4);
+  EXPECT_EQ(n.flows.total(), 2U);
+  n.drain();
+  EXPECT_EQ(n.last_port, 4) << "their ends are told";
+}
+
+TYPED_TEST(FullTable, GivesUpEndsThatWaitForTheLink) {
+  auto& n = this->node_;
+  for (std::uint32_t i = 1; i <= 10; ++i) n.event(i, Announce::no);
+  EXPECT_FALSE(n.engine.release_one_dead());
+  n.event(1);
+  n.destroy(9);
+  n.destroy(10);
+  n.drain(true);
+  EXPECT_TRUE(n.engine.release_one_dead());
+  EXPECT_TRUE(n.engine.release_one_dead());
+  EXPECT_FALSE(n.engine.release_one_dead());
+  EXPECT_EQ(n.flows.total(), 8U);
+  EXPECT_EQ(n.ends_given_up, 2);
 }
 
 TEST(Alarm, AnInitialLoadIsAnnouncedByTheRefresh) {
