@@ -121,7 +121,7 @@ std::optional<TimePoint> KernelSide::next_deadline() const {
 
 void KernelSide::on_timer() {
   const auto now = c_.clock.now();
-  if (is_due(resync_at_, now)) mend(Load::mend);
+  if (is_due(resync_at_, now) && mend(Load::mend)) ++resyncs_;
   if (is_due(poll_at_, now)) poll();
   if (is_due(catch_up_at_, now)) catch_up();
   if (is_due(purge_at_, now)) purge();
@@ -152,20 +152,31 @@ void KernelSide::look_for_room() {
   }
 }
 
-void KernelSide::mend(Load load) {
+bool KernelSide::mend(Load load) {
   if (mending_ != nullptr || flusher_.running()) {
+    if (load == Load::repeat) tell_all_ = true;
     mend_again_ = true;
-    return;
+    return false;
   }
-  ++resyncs_;
   if (std::exchange(tell_all_, false)) load = Load::repeat;
   const Scope scope{.flows = true, .expectations = c_.store.keeps_expectations()};
-  mending_ =
-      c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope, [this](const Error* error) {
-        log_error(error);
-        mending_ = nullptr;
-        if (std::exchange(mend_again_, false)) mend_soon();
-      }));
+  mending_ = c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope,
+                                                   [this, load](const Error* error) { mended(load, error); }));
+  return true;
+}
+
+void KernelSide::mended(Load load, const Error* error) {
+  mending_ = nullptr;
+  const bool again = std::exchange(mend_again_, false);
+  if (error == nullptr) {
+    mend_pause_ = kFirstPause;
+    if (again) mend_soon();
+    return;
+  }
+  c_.log.error("{}: the internal cache may lack flows or have too many, until this is tried again", error->text);
+  if (load == Load::repeat) tell_all_ = true;
+  resync_at_ = earlier(resync_at_, c_.clock.now() + mend_pause_);
+  mend_pause_ = std::min(2 * mend_pause_, kLastPause);
 }
 
 void KernelSide::poll() {
@@ -173,8 +184,7 @@ void KernelSide::poll() {
   if (!c_.store.keeps_flows() || mending_ != nullptr) return;
   // Peers know nothing of the flows that the first dump found. In NOTRACK mode nothing else makes up for lost messages.
   const bool all = !std::exchange(polled_, true) || c_.options.mode == Mode::notrack;
-  mend(all ? Load::repeat : Load::mend);
-  --resyncs_;  // that counter is of resyncs asked for or caused by lost events
+  mend(all ? Load::repeat : Load::mend);  // not counted: no resync that was asked for or caused by lost events
 }
 
 void KernelSide::catch_up() {

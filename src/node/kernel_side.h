@@ -73,12 +73,18 @@ class KernelSide {
     std::function<void()> on_done;
   };
 
+  // Between a mending that fails and the next one: doubled each time, up to the last.
+  static constexpr Duration kFirstPause = std::chrono::seconds(1);
+  static constexpr Duration kLastPause = std::chrono::seconds(30);
+
   Result<> open_events();
   Result<> first_load();
   void after_overrun();
   void after_full();
   void look_for_room();
-  void mend(Load load);
+  // False: not now, but as soon as what is in its way has ended.
+  bool mend(Load load);
+  void mended(Load load, const Error* error);
   void mend_soon() { resync_at_ = c_.clock.now(); }
   void poll();
   void purge();
@@ -101,9 +107,10 @@ class KernelSide {
   bool catching_up_ = false;
   Job* mending_ = nullptr;
   bool mend_again_ = false;
-  unsigned merging_ = 0;   // -R under way
-  bool merged_ = false;    // a -R has read the kernel since it was last known that no event was lost
-  bool tell_all_ = false;  // by the next mending
+  Duration mend_pause_ = kFirstPause;  // after the next failure
+  unsigned merging_ = 0;               // -R under way
+  bool merged_ = false;                // a -R has read the kernel since it was last known that no event was lost
+  bool tell_all_ = false;              // by the next mending
   Job* flush_ = nullptr;
   std::vector<Waiter> flush_for_;    // whom the flush under way is for
   std::vector<Waiter> flush_after_;  // whom the next one is for

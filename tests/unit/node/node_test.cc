@@ -317,6 +317,50 @@ TEST_F(NodeTest, ResyncByHandDoesNotHideWhatWasLostFromThePeers) {
   }
 }
 
+// The load that loses events also makes the dump fail: then ghosts stayed until the next overrun.
+TEST_F(NodeTest, AMendingThatFailsIsTriedAgain) {
+  options_.overrun_resync = seconds(1);
+  kernel_.put(kernel_flow(1));
+  kernel_.put(kernel_flow(2));
+  start();
+  kernel_.flows.erase(kernel_flow(1).flow.orig);  // nobody hears of it
+  kernel_.overrun = true;
+  kernel_.dump_error = ENOBUFS;
+  kernel_.dump_errors_left = 4;
+  turns(35, milliseconds(100));
+  EXPECT_EQ(kernel_.dump_errors_left, 2) << "less and less often";
+  turns(20, seconds(1));
+  EXPECT_EQ(log_lines("can't get kernel conntrack table"), 4);
+  EXPECT_EQ(node_->internal_flows().live(), 1U);
+  EXPECT_EQ(node_->snapshot().runtime.kernel_resyncs, 5U);
+}
+
+TEST_F(NodeTest, WhatAFailedMendingWasToTellTheNextOneTells) {
+  options_.overrun_resync = seconds(1);
+  start();
+  kernel_.put(kernel_flow(1));
+  kernel_.overrun = true;
+  turn();
+  ask({.verb = Verb::resync_kernel, .what = What::flows});
+  turns(5);
+  const auto before = node_->unacknowledged();
+  kernel_.dump_error = ENOBUFS;
+  kernel_.dump_errors_left = 1;
+  turns(8, milliseconds(500));
+  EXPECT_EQ(node_->unacknowledged(), before + 1);
+}
+
+// The counter went below zero.
+TEST_F(NodeTest, APollDuringAFlushIsNoResync) {
+  options_.poll = seconds(1);
+  start();
+  turn(milliseconds(999));
+  ask({.verb = Verb::flush_caches, .what = What::flows, .side = Side::internal});
+  clock_.advance(milliseconds(10));
+  node_->on_timer();
+  EXPECT_EQ(node_->snapshot().runtime.kernel_resyncs, 0U);
+}
+
 // --- A full cache ---
 
 class FullCacheTest : public NodeTest {
