@@ -130,7 +130,9 @@ void KernelSide::on_timer() {
 
 void KernelSide::after_overrun() {
   if (merged_) tell_all_ = true;
-  if (c_.store.keeps_flows() && c_.options.overrun_resync) resync_at_ = c_.clock.now() + *c_.options.overrun_resync;
+  if (!c_.store.keeps_flows() || !c_.options.overrun_resync) return;
+  // The first one counts: put off by each, the mending of a node that goes on losing events would never come.
+  resync_at_ = earlier(resync_at_, c_.clock.now() + *c_.options.overrun_resync);
 }
 
 // What is refused now may send no further event.

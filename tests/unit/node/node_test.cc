@@ -317,6 +317,17 @@ TEST_F(NodeTest, ResyncByHandDoesNotHideWhatWasLostFromThePeers) {
   }
 }
 
+TEST_F(NodeTest, EventsThatGoOnBeingLostDoNotPutTheMendingOff) {
+  options_.overrun_resync = seconds(3);
+  start();
+  kernel_.put(kernel_flow(1));
+  for (int i = 0; i < 5; ++i) {
+    kernel_.overrun = true;
+    turn(seconds(1));
+  }
+  EXPECT_EQ(node_->internal_flows().live(), 1U);
+}
+
 // The load that loses events also makes the dump fail: then ghosts stayed until the next overrun.
 TEST_F(NodeTest, AMendingThatFailsIsTriedAgain) {
   options_.overrun_resync = seconds(1);
