@@ -268,6 +268,7 @@ bool KernelSide::stop_purge() {
   const bool running = std::erase_if(flush_for_, is_purge) != 0;
   if (running && flush_for_.empty()) {
     c_.jobs.cancel(std::exchange(flush_, nullptr));
+    if (c_.store.keeps_flows()) mend_soon();  // it is empty already, the kernel is not
     run_flush();
   }
   return waited || running;

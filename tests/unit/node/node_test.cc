@@ -179,6 +179,7 @@ TEST_F(FlushTest, ACommitStopsThePurgeButNoFlush) {
   EXPECT_GT(left, 20U);
   turns(100);
   EXPECT_EQ(kernel_.flows.size(), left);
+  EXPECT_EQ(node_->internal_flows().live(), left) << "the cache has again what the kernel has still";
   EXPECT_EQ(log_lines("the scheduled flush of the kernel conntrack table is stopped"), 1);
 
   const auto client = ask(flush_);
