@@ -98,15 +98,16 @@ Origin EventSource::origin_of(std::uint32_t port_id) const {
   return Origin::foreign;
 }
 
-void EventSource::read(std::uint32_t limit, EventHandler& handler) {
+bool EventSource::read(std::uint32_t limit, EventHandler& handler) {
   std::uint32_t handled = 0;
   do {
     const auto most = std::clamp<std::size_t>(limit - handled, 1, Buffers::kCount);
     const int got = buffers_->receive(socket_.fd(), most);
     if (got < 0) {
-      if (got == -EAGAIN || got == -EINTR) return;
+      if (got == -EAGAIN) return false;
+      if (got == -EINTR) return true;
       ++stats_.catch_failed;
-      if (got != -ENOBUFS) return;
+      if (got != -ENOBUFS) return false;  // the next call tells
       handle_overrun(handler);
       continue;  // what is still in the buffer is good
     }
@@ -120,8 +121,11 @@ void EventSource::read(std::uint32_t limit, EventHandler& handler) {
       }
     }
     handled += static_cast<std::uint32_t>(got);
-    if (static_cast<std::size_t>(got) < most) return;  // drained, or an error waits for the next call
+    // Drained; or an overrun waits for the next call, and the mending that follows it puts everything right. To make
+    // sure would cost every wake-up a system call.
+    if (static_cast<std::size_t>(got) < most) return false;
   } while (handled < limit);
+  return true;
 }
 
 void EventSource::handle_overrun(EventHandler& handler) {

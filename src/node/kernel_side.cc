@@ -101,9 +101,8 @@ Result<> KernelSide::first_load() {
 
 Node::Read KernelSide::read_events() {
   const auto before = c_.kernel.event_stats().received;
-  c_.kernel.read_events(c_.options.event_limit, follower_);
-  const Node::Read read{.events = c_.kernel.event_stats().received - before,
-                        .more = c_.kernel.event_stats().received - before >= c_.options.event_limit};
+  const bool more = c_.kernel.read_events(c_.options.event_limit, follower_);
+  const Node::Read read{.events = c_.kernel.event_stats().received - before, .more = more};
   if (!read.more) {
     c_.store.caught_up();
     merged_ = merging_ != 0;

@@ -156,7 +156,7 @@ Result<> Kernel::set_event_filter(const FlowFilter&, bool hide_own) {
   return {};
 }
 
-void Kernel::read_events(std::uint32_t limit, kernel::EventHandler& handler) {
+bool Kernel::read_events(std::uint32_t limit, kernel::EventHandler& handler) {
   if (std::exchange(overrun_, false)) {
     ++stats_.overruns;
     ++stats_.catch_failed;
@@ -168,6 +168,7 @@ void Kernel::read_events(std::uint32_t limit, kernel::EventHandler& handler) {
     ++stats_.received;
     handler.on_flow(e.type, e.record, e.origin);
   }
+  return !events_.empty();
 }
 
 }  // namespace ctsync::sim

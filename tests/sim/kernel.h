@@ -45,7 +45,7 @@ class Kernel final : public node::test::FakeKernel {
   void close();  // the reader dies
   Result<> open_events(const kernel::EventOptions& options) override;
   Result<> set_event_filter(const FlowFilter& filter, bool hide_own) override;
-  void read_events(std::uint32_t limit, kernel::EventHandler& handler) override;
+  bool read_events(std::uint32_t limit, kernel::EventHandler& handler) override;
 
  private:
   struct Event {

@@ -46,7 +46,7 @@ class FakeKernel : public kernel::KernelTable {
   // --- kernel::KernelTable ---
   Result<> open_events(const kernel::EventOptions&) override { return {}; }
   Result<> set_event_filter(const FlowFilter&, bool) override { return {}; }
-  void read_events(std::uint32_t, kernel::EventHandler&) override {}
+  bool read_events(std::uint32_t, kernel::EventHandler&) override { return false; }
   const kernel::EventStats& event_stats() const override { return stats_; }
   using KernelTable::dump;
   Result<std::unique_ptr<kernel::Dump>> dump(kernel::DumpWhat what, const kernel::DumpOptions&) override {

@@ -41,7 +41,8 @@ class EventSource {
   void register_port(std::uint32_t port_id, Origin origin);
 
   // Hands waiting events to `handler`: about `limit` of them, at least one system call's worth; never blocks.
-  void read(std::uint32_t limit, EventHandler& handler);
+  // True if more may wait.
+  bool read(std::uint32_t limit, EventHandler& handler);
 
   const EventStats& stats() const { return stats_; }
 

@@ -171,7 +171,8 @@ class KernelTable {
   // After open_events(): lets the kernel drop what `filter` refuses, as far as it can (what comes has still to be filtered),
   // and with `hide_own` the events that our own writers cause. An error changes nothing.
   virtual Result<> set_event_filter(const FlowFilter& filter, bool hide_own) = 0;
-  virtual void read_events(std::uint32_t limit, EventHandler& handler) = 0;
+  // Hands over what waits, about `limit` messages of the kernel at most. True if more may wait.
+  virtual bool read_events(std::uint32_t limit, EventHandler& handler) = 0;
   virtual const EventStats& event_stats() const = 0;
 
   virtual Result<std::unique_ptr<Dump>> dump(DumpWhat what, const DumpOptions& options) = 0;

@@ -24,7 +24,7 @@ class NetlinkTable final : public KernelTable {
     return events_.set_filter(filter, hide_own);
   }
   int events_fd() const { return events_.fd(); }  // to watch for EPOLLIN; -1 while not open
-  void read_events(std::uint32_t limit, EventHandler& handler) override { events_.read(limit, handler); }
+  bool read_events(std::uint32_t limit, EventHandler& handler) override { return events_.read(limit, handler); }
   const EventStats& event_stats() const override { return events_.stats(); }
   using KernelTable::dump;
   Result<std::unique_ptr<Dump>> dump(DumpWhat what, const DumpOptions& options) override;

@@ -46,18 +46,20 @@ class EventKernel final : public FakeKernel {
  public:
   bool overrun = false;
   std::vector<std::pair<kernel::EventType, FlowRecord>> events;  // that wait
+  unsigned unknown = 0;  // how many of those that are read next are nothing that counts
 
   void create(const FlowRecord& r) { events.emplace_back(kernel::EventType::new_, put(r)); }
   void end(const FlowRecord& r) {
     flows.erase(r.flow.orig);
     events.emplace_back(kernel::EventType::destroy, r);
   }
-  void read_events(std::uint32_t limit, kernel::EventHandler& handler) override {
+  bool read_events(std::uint32_t limit, kernel::EventHandler& handler) override {
     if (std::exchange(overrun, false)) handler.on_overrun(kernel::BufferGrowth::refused, 0);
     const auto n = std::min<std::size_t>(limit, events.size());
     for (std::size_t i = 0; i < n; ++i) handler.on_flow(events[i].first, events[i].second, kernel::Origin::foreign);
     events.erase(events.begin(), events.begin() + static_cast<std::ptrdiff_t>(n));
-    stats_.received += n;
+    stats_.received += n - std::exchange(unknown, 0);
+    return !events.empty();
   }
 };
 
@@ -285,6 +287,26 @@ TEST_F(NodeTest, ResendQueueIsListedInSlices) {
   EXPECT_TRUE(client->finished);
   EXPECT_TRUE(client->text.starts_with("resent queue (len=1"));
   EXPECT_EQ(std::ranges::count(client->text, '\n'), 1 + std::stoi(client->text.substr(18)));
+}
+
+// --- Events ---
+
+// When not all that was read was of a known type, the node took it that no more waited, and an older event brought back
+// a flow that -F had deleted.
+TEST_F(NodeTest, AnOlderEventBringsNoFlowBackThatWasFlushed) {
+  options_.event_limit = 2;
+  start();
+  const auto gone = kernel_flow(1);
+  kernel_.create(gone);
+  turn();
+  for (std::uint16_t n = 2; n <= 3; ++n) kernel_.events.emplace_back(kernel::EventType::new_, kernel_flow(n));
+  kernel_.events.emplace_back(kernel::EventType::update, gone);
+  kernel_.unknown = 1;
+  ask({.verb = Verb::flush_kernel, .what = What::flows});
+  for (int i = 0; i < 5; ++i) jobs_.step();
+  ASSERT_TRUE(kernel_.flows.empty());
+  turns(3);
+  EXPECT_EQ(node_->internal_flows().live(), 2U);
 }
 
 // --- Lost events ---
