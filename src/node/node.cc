@@ -184,7 +184,7 @@ void Node::commit(const Command& command, const Client& client) {
     return client.finish();
   }
   committing_ = true;
-  kernel_side_->when_flushed([this, scope, client] {
+  kernel_side_->when_flushed([this, scope, answer = std::make_shared<Answer>(client)] {
     const CommitJob::Context context{internal_,
                                      *peer_side_->cache(),
                                      kernel_.writer(kernel::Origin::commit),
@@ -193,10 +193,7 @@ void Node::commit(const Command& command, const Client& client) {
                                      options_.commit_timeout,
                                      kernel_side_->written(kernel::Origin::commit),
                                      kernel_side_->expectation_written(kernel::Origin::commit)};
-    jobs_.add(std::make_unique<CommitJob>(context, scope, [this, client] {
-      committing_ = false;
-      client.finish();
-    }));
+    jobs_.add(std::make_unique<CommitJob>(context, scope, [this, answer] { committing_ = false; }));
   });
 }
 
@@ -226,7 +223,7 @@ void Node::flush_kernel(const Command& command, const Client& client) {
     if (auto ok = kernel_side_->flush_kernel_expectations(); !ok) log_.error("{}", ok.error().text);
   }
   if (!command.flows()) return client.finish();
-  kernel_side_->flush_kernel(KernelSide::Purpose::command, [client] { client.finish(); });
+  kernel_side_->flush_kernel(KernelSide::Purpose::command, [answer = std::make_shared<Answer>(client)] {});
 }
 
 void Node::resync_kernel(const Command& command, const Client& client) {
@@ -241,7 +238,7 @@ void Node::resync_kernel(const Command& command, const Client& client) {
   if (scope.flows) log_.notice("resync with master conntrack table");
   if (scope.expectations) log_.notice("resync with master expect table");
   kernel_side_->resync({.flows = scope.flows, .expectations = scope.expectations && options_.expectations},
-                       [client] { client.finish(); });
+                       [answer = std::make_shared<Answer>(client)] {});
 }
 
 void Node::dump(const Command& command, const Client& client) {

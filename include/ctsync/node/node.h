@@ -80,7 +80,7 @@ class Node {
   std::uint32_t unacknowledged() const;
 
  private:
-  // Finishes a client when the last of several things that it waits for is done.
+  // Finishes a client when the last of the things that it waits for is done, or goes with the node.
   struct Answer {
     explicit Answer(Client c) : client(std::move(c)) {}
     ~Answer() { client.finish(); }

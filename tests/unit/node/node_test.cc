@@ -479,9 +479,11 @@ TEST_F(NodeTest, CanBeTakenDownAtAnyMomentAndBuiltAgain) {
     ask({.verb = Verb::dump, .what = What::flows, .side = Side::internal})->room = 1;
     ask({.verb = Verb::flush_caches, .what = What::all, .side = Side::both});
     ask({.verb = Verb::list_resend_queue});
+    if (rest % 2 != 0) ask({.verb = Verb::resync_kernel, .what = What::flows});  // waits for the first one
     turns(rest);
     node_.reset();
     EXPECT_TRUE(jobs_.empty());
+    for (const auto& c : channels_) EXPECT_TRUE(c->finished) << "it would wait for ever";
   }
 }
 
