@@ -105,7 +105,7 @@ Node::Read KernelSide::read_events() {
   const Node::Read read{.events = c_.kernel.event_stats().received - before, .more = more};
   if (!read.more) {
     c_.store.caught_up();
-    merged_ = merging_ != 0;
+    merged_ = merging_;
   }
   return read;
 }
@@ -197,16 +197,29 @@ void KernelSide::catch_up() {
 // It tells the peers nothing. Whatever it finds that no event told, the next mending would take for known to them.
 void KernelSide::resync(Scope scope, std::function<void()> on_done) {
   ++resyncs_;
-  ++merging_;
+  merge_after_.push_back(std::move(on_done));
+  merge_scope_.flows |= scope.flows;
+  merge_scope_.expectations |= scope.expectations;
+  if (!merging_) run_merge();
+}
+
+void KernelSide::run_merge() {
+  if (merge_after_.empty()) return;
+  merge_for_ = std::exchange(merge_after_, {});
+  merging_ = true;
   merged_ = true;
   if (resync_at_ || mending_ != nullptr || c_.options.poll) tell_all_ = true;
   if (mending_ != nullptr) mend_again_ = true;
+  const Scope scope = std::exchange(merge_scope_, {.flows = false, .expectations = false});
   c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, Load::merge, scope,
-                                        [this, on_done = std::move(on_done)](const Error* error) {
-                                          --merging_;
-                                          log_error(error);
-                                          on_done();
-                                        }));
+                                        [this](const Error* error) { merge_done(error); }));
+}
+
+void KernelSide::merge_done(const Error* error) {
+  log_error(error);
+  merging_ = false;
+  for (const auto& on_done : std::exchange(merge_for_, {})) on_done();
+  if (!merging_) run_merge();
 }
 
 // A dump for mending and a flush would take each other's entries for old ones: the dump is begun anew afterwards.

@@ -40,7 +40,8 @@ class KernelSide {
   std::optional<TimePoint> next_deadline() const;
   void on_timer();
 
-  // -R
+  // -R. One at a time: who asks during one gets one more, together with all who ask meanwhile, and is answered when that
+  // is through.
   void resync(Scope scope, std::function<void()> on_done);
   // -f of the store.
   void flush_store(Scope scope, std::function<void()> on_done);
@@ -89,6 +90,8 @@ class KernelSide {
   void poll();
   void purge();
   void catch_up();
+  void run_merge();
+  void merge_done(const Error* error);
   void run_flush();
   void flush_done(const Error* error);
   void log_error(const Error* error);
@@ -107,10 +110,13 @@ class KernelSide {
   bool catching_up_ = false;
   Job* mending_ = nullptr;
   bool mend_again_ = false;
-  Duration mend_pause_ = kFirstPause;  // after the next failure
-  unsigned merging_ = 0;               // -R under way
-  bool merged_ = false;                // a -R has read the kernel since it was last known that no event was lost
-  bool tell_all_ = false;              // by the next mending
+  Duration mend_pause_ = kFirstPause;                         // after the next failure
+  bool merging_ = false;                                      // -R under way
+  std::vector<std::function<void()>> merge_for_;              // whom it is for
+  std::vector<std::function<void()>> merge_after_;            // whom the next one is for
+  Scope merge_scope_{.flows = false, .expectations = false};  // of the next one
+  bool merged_ = false;    // a -R has read the kernel since it was last known that no event was lost
+  bool tell_all_ = false;  // by the next mending
   Job* flush_ = nullptr;
   std::vector<Waiter> flush_for_;    // whom the flush under way is for
   std::vector<Waiter> flush_after_;  // whom the next one is for

@@ -38,6 +38,7 @@ class FakeKernel : public kernel::KernelTable {
   std::size_t dump_part = 1000;                                 // entries a step of a dump
   int dump_error = 0;                                           // errno at the end of a dump
   int dump_errors_left = 1;                                     // of how many dumps
+  int dumps = 0;
   int queries = 0;
 
   FlowRecord& put(const FlowRecord& r) { return flows.insert_or_assign(r.flow.orig, r).first->second; }
@@ -50,6 +51,7 @@ class FakeKernel : public kernel::KernelTable {
   const kernel::EventStats& event_stats() const override { return stats_; }
   using KernelTable::dump;
   Result<std::unique_ptr<kernel::Dump>> dump(kernel::DumpWhat what, const kernel::DumpOptions&) override {
+    ++dumps;
     return std::make_unique<FakeDump>(*this, what);
   }
   Result<bool> get(const Tuple& orig, FlowRecord& out) override {

@@ -228,6 +228,28 @@ TEST_F(FlushTest, TwoFlushesOfACacheAtOnce) {
   EXPECT_EQ(node_->internal_flows().total(), 0U);
 }
 
+// --- Resyncs ---
+
+// Each was a dump of its own, of clients that had left long ago, too.
+TEST_F(NodeTest, ManyResyncsAtOnceAreTwo) {
+  for (std::uint16_t n = 1; n <= 20; ++n) kernel_.put(kernel_flow(n));
+  start();
+  kernel_.put(kernel_flow(100));
+  kernel_.dump_part = 1;
+  const auto dumps = kernel_.dumps;
+  const auto first = ask({.verb = Verb::resync_kernel, .what = What::flows});
+  turns(3);
+  std::vector<Channel> later;
+  for (int i = 0; i < 50; ++i) later.push_back(ask({.verb = Verb::resync_kernel, .what = What::flows}));
+  turns(25);
+  EXPECT_TRUE(first->finished);
+  EXPECT_FALSE(later[0]->finished) << "what it is about may have come after that";
+  turns(25);
+  for (const auto& c : later) EXPECT_TRUE(c->finished);
+  EXPECT_EQ(kernel_.dumps, dumps + 2);
+  EXPECT_EQ(node_->internal_flows().live(), 21U);
+}
+
 // --- Lists ---
 
 class KernelListTest : public NodeTest {
