@@ -87,7 +87,10 @@ Result<> Server::bind_and_listen(const std::string& path) {
 void Server::close() {
   stop_listening();
   timer_.cancel();
-  for (const auto& c : connections_) c->close();
+  for (const auto& c : connections_) {
+    c->flush();
+    c->close();
+  }
   connections_.clear();
 }
 
@@ -112,6 +115,7 @@ void Server::accept_clients() {
     }
     UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (fd) {
+      if (victim && victim->has_request()) handler_.on_client_dropped();
       if (victim) drop(victim);
       add_client(std::move(fd));
       continue;

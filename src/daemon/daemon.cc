@@ -59,6 +59,7 @@ class Process final : private control::CommandHandler {
   Result<> serve();
   void stop();
   void on_command(const node::Command& command, const node::Client& client) override;
+  void on_client_dropped() override;
   void on_signal(int signal);
   text::Snapshot snapshot() const;
 
@@ -80,6 +81,7 @@ class Process final : private control::CommandHandler {
                        if (log_.pending() && !log_timer_.deadline()) flush_log();
                      }};
   std::string status_;  // told last
+  RateLimit dropped_limit_{std::chrono::seconds(10)};
   TimePoint started_at_;
 
   void feed_watchdog() {
@@ -205,6 +207,12 @@ void Process::on_command(const node::Command& command, const node::Client& clien
     default:
       return node_ ? node_->on_command(command, client) : client.finish();
   }
+}
+
+void Process::on_client_dropped() {
+  if (!dropped_limit_.allow(clock_.now())) return;
+  log_.warning("a client that does not read its answer made room for another one: its answer is not complete");
+  if (const auto n = dropped_limit_.held_back(); n != 0) log_.warning("{} more such clients", n);
 }
 
 text::Snapshot Process::snapshot() const {

@@ -48,6 +48,11 @@ CommitJob::CommitJob(const Context& context, Scope scope, std::function<void()> 
   if (!scope_.flows) phase_ = Phase::expectations;
 }
 
+CommitJob::~CommitJob() {
+  if (phase_ != Phase::done) c_.log.warning("the commit is cut short after {} entries: the daemon stops", committed_);
+  on_done_();
+}
+
 Job::State CommitJob::step(TimePoint budget_end) {
   const bool finished = phase_ == Phase::expectations ? step_expectations(budget_end)
                         : phase_ == Phase::orphans    ? step_orphans(budget_end)

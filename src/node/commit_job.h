@@ -2,7 +2,7 @@
 // `-c`: writes the external cache into the kernel (spec replication.md 5.1 to 5.4), flows without master first, then
 // related ones, then again those whose master was not there yet (a master may be a related flow itself), then
 // expectations. Works in slices between events; the caches may change meanwhile. The answer to the client comes at the
-// end, so that the command blocks until all is done.
+// end, so that the command blocks until all is done. A commit that is cut short says so in the log.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   };
 
   CommitJob(const Context& context, Scope scope, std::function<void()> on_done);
-  ~CommitJob() override { on_done_(); }
+  ~CommitJob() override;
   CommitJob(const CommitJob&) = delete;
   CommitJob& operator=(const CommitJob&) = delete;
 

@@ -23,7 +23,7 @@ text::RenderOptions options_of(bool xml, std::uint32_t now_seconds, std::uint32_
 DumpJob::DumpJob(const Clock& clock, Client client, std::uint32_t end)
     : ListJob(std::move(client)), clock_(clock), end_(end) {}
 
-Job::State DumpJob::step(TimePoint budget_end) {
+Job::State DumpJob::list(TimePoint budget_end) {
   while (next_ < end_) {
     if (const auto state = held_up()) return *state;
     const auto now = clock_.now();

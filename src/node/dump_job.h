@@ -20,9 +20,6 @@ namespace ctsync::node {
 
 // What the dumps of all tables have in common.
 class DumpJob : public ListJob {
- public:
-  State step(TimePoint budget_end) final;
-
  protected:
   // `end`: ids run up to it. As of the start, so that a growing table does not prolong the dump.
   DumpJob(const Clock& clock, Client client, std::uint32_t end);
@@ -32,6 +29,8 @@ class DumpJob : public ListJob {
   virtual void render(std::uint32_t id, std::uint32_t now_seconds, std::string& out) = 0;
 
  private:
+  State list(TimePoint budget_end) final;
+
   const Clock& clock_;
   std::uint32_t next_ = 0;
   std::uint32_t end_;

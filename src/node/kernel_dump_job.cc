@@ -6,7 +6,7 @@ namespace ctsync::node {
 KernelDumpJob::KernelDumpJob(kernel::KernelTable& kernel, const FlowFilter& filter, Log& log, Client client)
     : ListJob(std::move(client)), kernel_(kernel), filter_(filter), log_(log) {}
 
-Job::State KernelDumpJob::step(TimePoint) {
+Job::State KernelDumpJob::list(TimePoint) {
   if (const auto state = held_up()) return *state;
   if (!dump_) {
     auto dump = kernel_.dump(kernel::DumpWhat::flows, {.decode = {.use = true, .counters = true}, .repeatable = false});

@@ -18,9 +18,8 @@ class KernelDumpJob final : public ListJob, private kernel::DumpHandler {
  public:
   KernelDumpJob(kernel::KernelTable& kernel, const FlowFilter& filter, Log& log, Client client);
 
-  State step(TimePoint budget_end) override;
-
  private:
+  State list(TimePoint budget_end) override;
   void on_flow(FlowRecord& record) override;
   State fail_with(const Error& error);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A job that lists something to a client, as fast as that reads, and stops when it has gone. Finishes the client when
-// it goes.
+// it goes. If that is before its end, its last line says so.
 #pragma once
 
 #include <optional>
@@ -17,12 +17,21 @@ class ListJob : public Job {
   explicit ListJob(Client client) : client_(std::move(client)) { client_.set_waiter(this); }
   ~ListJob() override {
     client_.set_waiter(nullptr);
+    if (!ended_) client_.write("the list is not complete: the daemon stops\n");
     client_.finish();
   }
   ListJob(const ListJob&) = delete;
   ListJob& operator=(const ListJob&) = delete;
 
+  State step(TimePoint budget_end) final {
+    const auto state = list(budget_end);
+    ended_ = state == State::done;
+    return state;
+  }
+
  protected:
+  // A step.
+  virtual State list(TimePoint budget_end) = 0;
   // Nothing while the client takes more; else how the step ends.
   std::optional<State> held_up() const {
     if (!client_.connected()) return State::done;
@@ -39,6 +48,7 @@ class ListJob : public Job {
 
  private:
   Client client_;
+  bool ended_ = false;
 };
 
 }  // namespace ctsync::node

@@ -64,7 +64,10 @@ void Node::make_peer_side() {
 }
 
 // The jobs work on what goes next.
-Node::~Node() { jobs_.cancel_all(); }
+Node::~Node() {
+  jobs_.cancel_all();
+  if (committing_) log_.warning("the commit did not begin: the daemon stops");  // it waits for a flush
+}
 
 Result<> Node::start() { return kernel_side_->start(); }
 

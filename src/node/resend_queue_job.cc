@@ -13,7 +13,7 @@ ResendQueueJob::ResendQueueJob(replication::FtFw& engine, const Clock& clock, Cl
   text::append_resend_queue_head(text_, left_);
 }
 
-Job::State ResendQueueJob::step(TimePoint budget_end) {
+Job::State ResendQueueJob::list(TimePoint budget_end) {
   constexpr std::uint32_t kAtOnce = 128;  // between two looks at the clock and at the client's buffer
   for (;;) {
     if (const auto state = held_up()) return *state;

@@ -16,9 +16,9 @@ class ResendQueueJob final : public ListJob {
  public:
   ResendQueueJob(replication::FtFw& engine, const Clock& clock, Client client);
 
-  State step(TimePoint budget_end) override;
-
  private:
+  State list(TimePoint budget_end) override;
+
   replication::FtFw& engine_;
   const Clock& clock_;
   std::optional<std::uint32_t> next_;  // number to go on from; empty: from the first

@@ -40,6 +40,25 @@ def test_stop_during_long_work_is_clean(node, how):
     assert not os.path.exists(node.lock_path) and not os.path.exists(node.control_path)
 
 
+def test_list_that_the_end_cuts_says_so(node, tmp_path):
+    """It looked whole, and so did the status of the client."""
+    node.start()
+    node.run(lab.FLOWGEN, "create", FLOWS)
+    path = tmp_path / "list"
+    for _ in range(10):
+        with open(path, "wb") as output:
+            client = node.popen(node.binary, "-C", node.config_path, "-i", stdout=output)
+        lab.wait_for(lambda: path.stat().st_size != 0, 5, "the list to begin", 0.0005)
+        assert node.kill(signal.SIGTERM) == 0
+        client.wait(timeout=5)
+        lines = path.read_text().splitlines()
+        if len(lines) < FLOWS:
+            assert lines[-1] == "the list is not complete: the daemon stops"
+            return
+        node.start()  # too late
+    pytest.fail("no list was cut")
+
+
 @pytest.mark.parametrize("option", [[], ["-d"]], ids=["console", "background"])
 def test_start_without_standard_descriptors(node, option):
     """What the daemon opens must not get the numbers 0 to 2: log lines would be written into a netlink socket, and closing

@@ -28,6 +28,8 @@ class CommandHandler {
   virtual ~CommandHandler() = default;
   // Answers with client.write(), and client.finish() now or later; the handle may be copied and kept.
   virtual void on_command(const node::Command& command, const node::Client& client) = 0;
+  // One that did not read its answer made room for another client: what it was told is not all.
+  virtual void on_client_dropped() {}
 };
 
 struct ServerStats {
@@ -54,7 +56,7 @@ class Server {
   Result<> open(const std::string& path);  // absolute: the daemon changes its directory
   // No more clients: closes the listener and removes the socket if the one at the path is still ours.
   void stop_listening();
-  // As well closes all clients (what the kernel has accepted for them still arrives).
+  // As well closes all clients. Gives them what their sockets take; what these have taken still arrives.
   void close();
 
   const ServerStats& stats() const { return stats_; }

@@ -54,6 +54,7 @@ class ServerTest : public testing::Test, protected CommandHandler {
   ~ServerTest() override;
 
   void on_command(const node::Command& command, const node::Client& client) override { answer(command, client); }
+  void on_client_dropped() override { ++dropped; }
   void turns(int n = 5);
   // Turns until the peer has seen the end, or long enough.
   void run_to_end(TestPeer& peer);
@@ -63,6 +64,7 @@ class ServerTest : public testing::Test, protected CommandHandler {
   TestClock clock_;
   EventLoop loop_{clock_};
   Server server_{loop_, *this};
+  int dropped = 0;
   std::function<void(const node::Command&, node::Client)> answer = [](const node::Command&, node::Client c) {
     c.finish();
   };

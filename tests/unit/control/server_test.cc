@@ -311,9 +311,30 @@ TEST_F(ServerTest, ClientsThatDoNotReadMakeRoom) {
   turns();
   EXPECT_TRUE(peer.read());
   clock_.advance(Server::kMaxStall + std::chrono::seconds(1));
+  EXPECT_EQ(dropped, 0);
   run_to_end(peer);
   EXPECT_EQ(peer.text(), "text");
   EXPECT_EQ(server_.clients(), Server::kMaxClients - 1);
+  EXPECT_EQ(dropped, 1);
+}
+
+// What was written last, that the answer is not complete, was never sent.
+TEST_F(ServerTest, AtItsEndGivesClientsWhatTheyTake) {
+  ASSERT_TRUE(server_.open(path_));
+  Client client;
+  answer = [&](const Command&, Client c) { client = c; };
+  TestPeer peer(path_);
+  peer.send(16);
+  turns();
+  std::size_t written = 0;
+  for (const std::string text(1000, 'x'); !client.full(); written += text.size()) client.write(text);
+  peer.read();
+  client.write("the last line");
+  server_.close();
+  while (peer.read()) {
+  }
+  EXPECT_EQ(peer.text().size(), written + 13);
+  EXPECT_TRUE(peer.text().ends_with("the last line"));
 }
 
 TEST_F(ServerTest, NoDescriptorLeft) {

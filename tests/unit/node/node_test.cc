@@ -288,6 +288,40 @@ TEST_F(KernelListTest, ThatWasCutSaysSo) {
   EXPECT_EQ(log_lines("the list is not complete"), 1);
 }
 
+// They looked whole.
+TEST_F(NodeTest, ListsAndCommitsThatTheEndCutsSaySo) {
+  for (std::uint16_t n = 1; n <= 100; ++n) kernel_.put(kernel_flow(n));
+  start();
+  for (std::uint16_t n = 1; n <= 50; ++n) hear_flow(n);
+  const Command list{.verb = Verb::dump, .what = What::flows, .side = Side::internal};
+  const auto whole = ask(list);
+  turns(20);
+  EXPECT_EQ(std::ranges::count(whole->text, '\n'), 100);
+  const auto cut = ask(list);
+  cut->room = 10;
+  const auto resend_queue = ask({.verb = Verb::list_resend_queue});
+  turns(2);
+  const auto commit = ask({.verb = Verb::commit, .what = What::flows});
+  node_.reset();
+  constexpr std::string_view kLine = "the list is not complete: the daemon stops\n";
+  EXPECT_TRUE(cut->text.ends_with(kLine)) << cut->text;
+  EXPECT_FALSE(whole->text.ends_with(kLine));
+  EXPECT_TRUE(resend_queue->finished);
+  EXPECT_FALSE(resend_queue->text.ends_with(kLine)) << "it was through";
+  EXPECT_TRUE(commit->finished);
+  EXPECT_EQ(log_lines("the commit is cut short after 0 entries: the daemon stops"), 1);
+}
+
+TEST_F(NodeTest, ACommitThatWaitsAtTheEndIsToldInTheLog) {
+  kernel_.put(kernel_flow(1));
+  start();
+  ask({.verb = Verb::flush_kernel, .what = What::flows});
+  const auto commit = ask({.verb = Verb::commit, .what = What::flows});
+  node_.reset();
+  EXPECT_TRUE(commit->finished);
+  EXPECT_EQ(log_lines("the commit did not begin: the daemon stops"), 1);
+}
+
 TEST_F(NodeTest, ResendQueueIsListedInSlices) {
   options_.resend_queue_size = 5000;
   start();
