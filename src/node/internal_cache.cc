@@ -50,9 +50,9 @@ InternalCache::InternalCache(table::FlowTable& flows, table::ExpectationTable* e
       expectations_(expectations),
       clock_(clock),
       generations_(flows, expectations, clock),
-      ended_(0, flows.hash()),
-      told_(0, flows.hash()),
-      died_expected_(0, flows.hash()) {}
+      ended_(flows.hash()),
+      told_(flows.hash()),
+      died_expected_(flows.hash()) {}
 
 // What a flush has yet to take away is not found: it goes now.
 table::FlowId InternalCache::find(const Tuple& orig) {
@@ -144,16 +144,16 @@ void InternalCache::count_traffic(const FlowRecord& record) {
 }
 
 void InternalCache::caught_up() {
-  if (loads_ == 0 && !ended_.empty()) ended_ = decltype(ended_)(0, flows_.hash());  // memory and all
+  if (loads_ == 0 && !ended_.empty()) ended_.clear();
 }
 
 // Whether `f` was told of before the flow ended. A later flow with its tuple has another id.
 bool InternalCache::has_ended(const Flow& f) {
   if (ended_.empty()) return false;
-  const auto it = ended_.find(f.orig);
-  if (it == ended_.end()) return false;
-  if (f.knows(has::kId) && it->second == f.id) return true;
-  ended_.erase(it);
+  const auto* id = ended_.find(f.orig);
+  if (id == nullptr) return false;
+  if (f.knows(has::kId) && *id == f.id) return true;
+  ended_.erase(f.orig);
   return false;
 }
 
@@ -180,7 +180,7 @@ bool InternalCache::may_be_adjusted(const Tuple& orig) const {
 void InternalCache::on_expectation(EventType type, const Expectation& e, Origin origin) {
   if (expectations_ == nullptr) return;
   const bool destroyed = type == EventType::destroy;
-  if (loads_ != 0 && destroyed) died_expected_.insert(e.expected);
+  if (loads_ != 0 && destroyed) died_expected_[e.expected] = 1;
   if (loads_ != 0 && !destroyed) died_expected_.erase(e.expected);
   const auto id = find(e);
   const bool live = id != table::kNoExpect && is_live(expectations_->slot(id).state);
@@ -239,9 +239,9 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
       record.extra.labels = {};
       record.flow.present |= has::kLabels;
     }
-    if (const auto told = told_.find(record.flow.orig); told != told_.end()) {
+    if (const auto* told = told_.find(record.flow.orig); told != nullptr) {
       if (other) return;  // an earlier flow with this tuple
-      record.flow.present &= ~told->second;
+      record.flow.present &= ~*told;
     }
     const bool tell = load == Load::repeat || other || differs(slot.flow, flows_.extra(id), record);
     if (sweeps(load) && tell) announce = Announce::yes;
@@ -252,7 +252,7 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
 }
 
 void InternalCache::load_expectation(Expectation& e, Load load) {
-  if (expectations_ == nullptr || died_expected_.contains(e.expected)) return;
+  if (expectations_ == nullptr || died_expected_.find(e.expected) != nullptr) return;
   const auto id = find(e);
   if (id != table::kNoExpect && is_live(expectations_->slot(id).state)) {
     const auto now = clock_.now();
@@ -267,8 +267,22 @@ void InternalCache::load_expectation(Expectation& e, Load load) {
 
 void InternalCache::end_load() {
   if (--loads_ != 0) return;
-  died_expected_.clear();
-  told_ = decltype(told_)(0, flows_.hash());
+  if (!died_expected_.empty()) died_expected_.clear();
+  if (!told_.empty()) told_.clear();
+}
+
+bool InternalCache::has_leftovers() const {
+  return ended_.has_leftovers() || told_.has_leftovers() || died_expected_.has_leftovers();
+}
+
+bool InternalCache::free_leftovers(TimePoint budget_end) {
+  for (auto* map : {&ended_, &told_, &died_expected_}) {
+    while (map->has_leftovers()) {
+      map->free_some();
+      if (clock_.now() >= budget_end) return !has_leftovers();
+    }
+  }
+  return true;
 }
 
 // Entries that came after the dump began carry its number as well, so what has another one was not in the kernel.

@@ -4,14 +4,12 @@
 #pragma once
 
 #include <functional>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "ctsync/flow/flow.h"
-#include "ctsync/flow/tuple_hash.h"
 #include "ctsync/replication/engine.h"
 #include "generations.h"
 #include "internal_store.h"
+#include "tuple_map.h"
 
 namespace ctsync::node {
 
@@ -50,6 +48,8 @@ class InternalCache : public InternalStore {
   void load_flow(FlowRecord& record, Load load) override;
   void load_expectation(Expectation& e, Load load) override;
   void end_load() override;
+  bool has_leftovers() const override;
+  bool free_leftovers(TimePoint budget_end) override;
   bool sweep(Walk& walk, Scope scope, TimePoint budget_end) override;
   void begin_flush(Scope scope) override { generations_.begin_flush(scope); }
   bool flush(Walk& walk, TimePoint budget_end) override;
@@ -99,11 +99,11 @@ class InternalCache : public InternalStore {
   unsigned loads_ = 0;  // dumps under way
   // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older
   // events still wait. Until caught_up().
-  std::unordered_map<Tuple, std::uint32_t, TupleHash> ended_;
+  TupleMap ended_;
   // What events have told of flows while a dump is under way (bits of `has`): newer than what the dump says of the
   // same.
-  std::unordered_map<Tuple, std::uint32_t, TupleHash> told_;
-  std::unordered_set<Tuple, TupleHash> died_expected_;  // expected tuples
+  TupleMap told_;
+  TupleMap died_expected_;  // expected tuples
   text::TrafficNumbers traffic_;
   FlowRecord scratch_;
 };

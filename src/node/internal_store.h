@@ -72,6 +72,10 @@ class InternalStore {
   virtual void load_flow(FlowRecord&, Load) {}
   virtual void load_expectation(Expectation&, Load) {}
   virtual void end_load() {}
+  // What was remembered for them, and for our own flushes, is needed no more but not freed yet; this frees it. True when
+  // it is through.
+  virtual bool has_leftovers() const { return false; }
+  virtual bool free_leftovers(TimePoint /*budget_end*/) { return true; }
   // After a complete dump for mending: buries what was not in it. True when it is through.
   virtual bool sweep(Walk&, Scope, TimePoint /*budget_end*/) { return true; }
 

@@ -10,17 +10,19 @@
 namespace ctsync::node {
 namespace {
 
-// Questions to the kernel about what came later than its event.
-class CatchUpJob final : public Job {
+// Work of which a call does a part; true when it is through.
+class SlicedJob final : public Job {
  public:
-  CatchUpJob(KernelFollower& follower, bool& running) : follower_(follower), running_(running) { running_ = true; }
-  ~CatchUpJob() override { running_ = false; }
-  CatchUpJob(const CatchUpJob&) = delete;
-  CatchUpJob& operator=(const CatchUpJob&) = delete;
-  State step(TimePoint budget_end) override { return follower_.catch_up(budget_end) ? State::done : State::more; }
+  SlicedJob(std::function<bool(TimePoint)> work, bool& running) : work_(std::move(work)), running_(running) {
+    running_ = true;
+  }
+  ~SlicedJob() override { running_ = false; }
+  SlicedJob(const SlicedJob&) = delete;
+  SlicedJob& operator=(const SlicedJob&) = delete;
+  State step(TimePoint budget_end) override { return work_(budget_end) ? State::done : State::more; }
 
  private:
-  KernelFollower& follower_;
+  std::function<bool(TimePoint)> work_;
   bool& running_;
 };
 
@@ -107,6 +109,9 @@ Node::Read KernelSide::read_events() {
     c_.store.caught_up();
     merged_ = merging_;
   }
+  if (!freeing_ && c_.store.has_leftovers()) {
+    c_.jobs.add(std::make_unique<SlicedJob>([this](TimePoint end) { return c_.store.free_leftovers(end); }, freeing_));
+  }
   return read;
 }
 
@@ -189,7 +194,8 @@ void KernelSide::poll() {
 }
 
 void KernelSide::catch_up() {
-  if (!catching_up_) c_.jobs.add(std::make_unique<CatchUpJob>(follower_, catching_up_));
+  if (catching_up_) return;
+  c_.jobs.add(std::make_unique<SlicedJob>([this](TimePoint end) { return follower_.catch_up(end); }, catching_up_));
 }
 
 // --- Commands ---

@@ -108,6 +108,7 @@ class KernelSide {
   bool own_events_hidden_ = false;
   bool polled_ = false;
   bool catching_up_ = false;
+  bool freeing_ = false;
   Job* mending_ = nullptr;
   bool mend_again_ = false;
   Duration mend_pause_ = kFirstPause;                         // after the next failure

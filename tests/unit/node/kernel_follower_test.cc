@@ -272,6 +272,24 @@ TEST_F(FollowerTest, DumpEntryFromBeforeTheEndDoesNotBringAFlowBack) {
   EXPECT_EQ(sent(), (Lines{"DEL 1", "NEW 2"}));
 }
 
+// It was freed at once: tens of milliseconds for a million flows.
+TEST_F(FollowerTest, WhatADumpMadeItRememberIsFreedInSlices) {
+  store_->begin_load(Load::merge);
+  for (std::uint16_t n = 1; n <= 20000; ++n) event(EventType::destroy, kernel_flow(n));
+  event(EventType::update, kernel_flow(20001));
+  store_->end_load();
+  EXPECT_FALSE(store_->has_leftovers()) << "still needed, or not worth it";
+  event(EventType::update, kernel_flow(20000));
+  EXPECT_FALSE(is_cached(20000)) << "older than its end";
+  store_->caught_up();
+  event(EventType::update, kernel_flow(20000));
+  EXPECT_TRUE(is_cached(20000));
+  int slices = 1;
+  while (!store_->free_leftovers(TimePoint::min())) ++slices;
+  EXPECT_GT(slices, 100);
+  EXPECT_FALSE(store_->has_leftovers());
+}
+
 TEST_F(FollowerTest, SweepEndsWhatTheDumpDidNotShow) {
   for (const auto n : Numbers{1, 2, 3}) event(EventType::new_, kernel_flow(n));
   sent();
