@@ -12,6 +12,9 @@ namespace {
 // Failures told one by one; the rest is only counted, so that a table full of bad entries cannot flood the log.
 constexpr std::uint64_t kDetailedFailures = 20;
 constexpr std::uint32_t kLeastTimeout = 60;  // seconds, for entries whose time has run out
+// Rounds for flows whose master was missing. A peer chooses how many wait and in which order, so that each round might
+// write one alone. Real chains are two or three deep, and each round is good for one step at the least.
+constexpr int kOrphanRounds = 8;
 
 // What a write has done to the kernel's entry; nothing if it failed and left all as it was.
 std::optional<kernel::EventType> change_of(const kernel::WriteResult& r) {
@@ -82,7 +85,7 @@ bool CommitJob::step_orphans(TimePoint budget_end) {
   }
   c_.writer.finish(*this);
   next_ = 0;
-  last_round_ = last_round_ || orphans_.size() == retried_.size();
+  last_round_ = last_round_ || orphans_.size() == retried_.size() || ++rounds_ == kOrphanRounds - 1;
   retried_ = std::exchange(orphans_, {});
   return retried_.empty();
 }

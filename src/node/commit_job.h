@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `-c`: writes the external cache into the kernel (spec replication.md 5.1 to 5.4), flows without master first, then
-// related ones, then again those whose master was not there yet (a master may be a related flow itself), then
-// expectations. Works in slices between events; the caches may change meanwhile. The answer to the client comes at the
-// end, so that the command blocks until all is done. A commit that is cut short says so in the log.
+// related ones, then again those whose master was not there yet (a master may be a related flow itself; a few rounds at
+// most), then expectations. Works in slices between events; the caches may change meanwhile. The answer to the client
+// comes at the end, so that the command blocks until all is done. A commit that is cut short says so in the log.
 #pragma once
 
 #include <cstdint>
@@ -70,6 +70,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   std::uint32_t next_ = 0;
   std::vector<table::FlowId> orphans_;  // the kernel did not find their master
   std::vector<table::FlowId> retried_;  // orphans of the round before
+  int rounds_ = 0;                      // for orphans, so far
   bool last_round_ = false;             // who does not find its master now has failed
   std::uint64_t committed_ = 0;
   std::uint64_t failed_ = 0;

@@ -92,6 +92,19 @@ TEST_F(CommitTest, MastersFirstThenRelatedThenExpectations) {
   EXPECT_EQ(done_, 1);
 }
 
+// A peer sent each flow before its master: every round could write only the last of them.
+TEST_F(CommitTest, AChainInTheWorstOrderDoesNotMakeTheCommitEndless) {
+  constexpr std::uint16_t kFlows = 500;
+  for (std::uint16_t n = 1; n < kFlows; ++n) peer_has(related(wire_flow(n), wire_flow(n + 1)));
+  peer_has(wire_flow(kFlows));
+  commit();
+  EXPECT_LT(kernel_.written.size(), 10U * kFlows);
+  EXPECT_GE(kernel_.flows.size(), 8U) << "as deep as chains really are";
+  EXPECT_EQ(log_.lines[log_.lines.size() - 3], fmt::format("[notice] Committed {} new entries", kernel_.flows.size()));
+  EXPECT_EQ(log_.lines[log_.lines.size() - 2],
+            fmt::format("[notice] {} entries can't be committed", kFlows - kernel_.flows.size()));
+}
+
 // Done, not failed, and nothing has changed: no event is made up, nothing is logged but the count.
 TEST_F(CommitTest, EntryThatIsFurtherOnInTheKernelIsLeftAlone) {
   auto live = kernel_flow(1);
