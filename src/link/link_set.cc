@@ -19,7 +19,8 @@ namespace {
 
 constexpr Duration kRetryInterval = std::chrono::seconds(1);
 // An interface that was just set up is not running yet: the kernel takes up to a second to see the carrier. Judged at
-// once, a node would leave its default link at every boot, for good.
+// once, a node would leave its default link at every boot, for good. Nor do the events and outages of that time count:
+// they are what a link looks like that comes up.
 constexpr Duration kSettleTime = std::chrono::seconds(2);
 // While an outage is new it is looked at more often: a route that comes back at once is none of anybody's business.
 constexpr Duration kFirstLooks = std::chrono::milliseconds(100);
@@ -112,6 +113,7 @@ Result<> LinkSet::open(LinkHandlers handlers) {
                  to_string(slot.options.destination));
   }
   slots_[current_].link->set_current(true);
+  settled_ = stands(slots_[current_]);
   settle_timer_.arm_in(kSettleTime);
   return {};
 }
@@ -134,6 +136,7 @@ Result<> LinkSet::check_port(const Slot& slot) {
 }
 
 void LinkSet::settle() {
+  settled_ = true;
   for (auto& slot : slots_) update(slot);
   handlers_.on_buffer_size();
   leave_dead_link();
@@ -209,6 +212,7 @@ std::size_t LinkSet::buffer_size() const {
 
 void LinkSet::make_current(std::size_t link) {
   overtaken_.reset();
+  settled_ = true;
   slots_[current_].link->set_current(false);
   current_ = link;
   slots_[current_].link->set_current(true);
@@ -253,6 +257,8 @@ LinkSet::Slot* LinkSet::heir(bool (*fit)(const Slot&)) {
 
 void LinkSet::leave_dead_link() {
   const auto& used = slots_[current_];
+  settled_ = settled_ || stands(used);
+  if (!settled_) return;
   const auto* better = heir(works);
   if (!stands(used)) {
     if (better == nullptr) better = heir(stands);

@@ -119,6 +119,7 @@ class LinkSet final : public wire::DatagramSink {
   std::unique_ptr<ErrorQueue> error_queue_;
   std::vector<Slot> slots_;
   std::size_t current_ = 0;
+  bool settled_ = false;  // the current link has stood, or has had the time to
   bool no_link_reported_ = false;
   std::optional<TimePoint> overtaken_;  // since when another link works and the current one cannot send
   Timer retry_timer_;

@@ -112,6 +112,38 @@ TEST_F(LinkSetTest, stays_on_the_default_link_when_its_carrier_comes_a_moment_la
   EXPECT_TRUE(a->log.lines.empty());
 }
 
+// As it is at every boot. The events that tell of the carrier made the node leave its default link, and so did the
+// outage of a TCP link that has no connection yet, each for good.
+TEST_F(LinkSetTest, events_while_the_carrier_comes_do_not_make_it_leave_the_default_link) {
+  for (const auto kind : {LinkKind::udp, LinkKind::tcp}) {
+    a->pretended.clear();
+    a->ip("link set sync0 down");
+    ASSERT_TRUE(a->open(links_of(kind, true)));
+    ASSERT_TRUE(b->open(links_of(kind, false)));
+    a->ip("link set sync0 up");
+    tell(*a, "sync0", true, false);
+    tell(*a, "sync1", true, true);
+    run_for(1000ms);
+    EXPECT_EQ(a->links->current(), 0U);
+    tell(*a, "sync0", true, true);
+    run_for(2500ms);
+    EXPECT_EQ(a->links->current(), 0U);
+    EXPECT_TRUE(a->log.lines.empty()) << a->log.lines[0].second;
+    tell(*a, "sync0", true, false);
+    EXPECT_EQ(a->links->current(), 1U) << "it has stood";
+    a->log.lines.clear();
+    b->links.reset();
+  }
+}
+
+TEST_F(LinkSetTest, a_link_that_has_stood_is_left_at_once_however_short_it_stood) {
+  a->ip("link set sync0 down");
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  tell(*a, "sync0", true, true);
+  tell(*a, "sync0", true, false);
+  EXPECT_EQ(a->links->current(), 1U);
+}
+
 TEST_F(LinkSetTest, an_interface_that_comes_back_under_another_index_is_opened_again) {
   for (const auto kind : {LinkKind::multicast, LinkKind::udp}) {
     LinkOptions at_a = unicast(kind, "10.9.0.1", "10.9.0.2");
