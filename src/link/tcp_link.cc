@@ -26,6 +26,11 @@ void supervise(int fd) {
   set(IPPROTO_TCP, TCP_NODELAY, 1);            // the packer has packed already
 }
 
+std::size_t bytes_waiting(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, SIOCINQ, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
 bool would_block(int code) { return code == EAGAIN || code == EWOULDBLOCK || code == EINTR; }
 
 }  // namespace
@@ -79,10 +84,11 @@ ConnectionState TcpLink::connection() const {
   return {.server = static_cast<bool>(server_), .client = client_state_ == ClientState::connected};
 }
 
-// One a turn; the descriptor stays readable while others wait.
+// One a turn; the descriptor stays readable while others wait. First what the peer sent before it came back is read, but
+// no more than was there when the new connection was seen: a connection that is kept full would never be replaced.
 void TcpLink::accept_connection() {
-  if (server_ && !read_stream()) return;  // first what the peer sent before it came back
-  if (!listener_) return;                 // closed by the handler
+  if (server_ && !left_of_old_) left_of_old_ = bytes_waiting(server_.get());
+  if (left_of_old_.value_or(0) > 0) return;
   sockaddr_storage from{};
   socklen_t length = sizeof from;
   UniqueFd fd(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&from), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
@@ -96,44 +102,56 @@ void TcpLink::accept_connection() {
   accept_timer_.arm_in(kRetry);
 }
 
+// Nobody but the peer takes the place of the peer, but for one that has gone without a word and comes back from another
+// of its addresses: connections of a peer are not bound to any.
+bool TcpLink::may_replace(const IpAddress& from) const {
+  const auto peer = peer_address(options_);
+  return !server_ || from == peer || server_peer_ != peer || c_.loop.now() - heard_ >= kSilence;
+}
+
 void TcpLink::adopt(UniqueFd fd, const sockaddr_storage& from) {
+  left_of_old_.reset();
+  const auto address = ip_address_of(from);
+  if (!may_replace(address)) return;
   close_server();
   supervise(fd.get());
   server_ = std::move(fd);
-  server_peer_ = ip_address_of(from);
+  server_peer_ = address;
+  heard_ = c_.loop.now();
   c_.loop.watch(server_.get(), EPOLLIN, [this](std::uint32_t) { read_stream(); });
 }
 
 void TcpLink::close_server() {
   if (server_) c_.loop.unwatch(server_.get());
   server_.reset();
+  left_of_old_.reset();
   stream_.clear();
 }
 
-// Reads what has arrived, as much as fits into a turn. False if more waits.
-bool TcpLink::read_stream() {
+// Reads what has arrived, as much as fits into a turn.
+void TcpLink::read_stream() {
   std::size_t budget = kTurnBytes;
   for (std::size_t i = 0; i < c_.receive_limit && budget > 0; ++i) {
     auto room = stream_.room();
     room = room.first(std::min(room.size(), budget));
     const auto n = ::recv(server_.get(), room.data(), room.size(), 0);
-    if (n < 0 && would_block(errno)) return true;
+    if (n < 0 && would_block(errno)) return;
     if (n <= 0) {
       if (n < 0) {
         ++statistics_.receive_errors;
         c_.handlers.on_error(number_, "receive", errno);
       }
-      close_server();
-      return true;
+      return close_server();
     }
     const auto count = static_cast<std::size_t>(n);
+    heard_ = c_.loop.now();
+    if (left_of_old_) *left_of_old_ -= std::min(*left_of_old_, count);
     ++statistics_.packets_received;
     statistics_.bytes_received += count;
     budget -= count;
-    if (!take(count) || count < room.size()) return true;
+    if (!take(count) || count < room.size()) return;
   }
   c_.loop.hurry();
-  return false;
 }
 
 // Hands over the whole messages that these bytes complete. False if the connection is closed.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // TCP (spec replication.md 1.7): two connections, each of one direction. We connect to the peer's listener and only
-// send there; we only receive on what our listener accepted, and the newest connection replaces the one before. Where
-// conntrackd fails (spec 9, 29) this does better: a connection has its own reassembly buffer, a stream that is out of
+// send there; we only receive on what our listener accepted, and the newest connection replaces the one before, but
+// that of the configured peer only if it comes from there too. Where conntrackd fails (spec 9, 29) this does better: a connection has its own reassembly buffer, a stream that is out of
 // step is closed, a peer that closed is noticed at once and a short write goes on where it stopped.
 #pragma once
 
@@ -39,9 +39,10 @@ class TcpLink final : public Link {
 
  private:
   enum class ClientState : std::uint8_t { disconnected, connecting, connected };
-  static constexpr std::size_t kBatch = 64;                          // buffers in one system call
-  static constexpr std::size_t kTurnBytes = 128 << 10;               // read in a turn: about a millisecond of work
-  static constexpr Duration kRetry = std::chrono::seconds(1);        // between two attempts to connect
+  static constexpr std::size_t kBatch = 64;                      // buffers in one system call
+  static constexpr std::size_t kTurnBytes = 128 << 10;           // read in a turn: about a millisecond of work
+  static constexpr Duration kSilence = std::chrono::seconds(3);  // then the peer may be gone: FT-FW sends each second
+  static constexpr Duration kRetry = std::chrono::seconds(1);    // between two attempts to connect
   static constexpr Duration kConnectWait = std::chrono::seconds(3);  // for an answer to an attempt
 
   Result<> listen(std::uint32_t interface_index);
@@ -49,7 +50,8 @@ class TcpLink final : public Link {
   void accept_connection();
   void adopt(UniqueFd fd, const sockaddr_storage& from);
   void close_server();
-  bool read_stream();
+  bool may_replace(const IpAddress& from) const;
+  void read_stream();
   bool take(std::size_t bytes);
   // The sending side.
   void connect();
@@ -76,6 +78,8 @@ class TcpLink final : public Link {
   Timer accept_timer_;
   UniqueFd server_;
   IpAddress server_peer_;
+  TimePoint heard_{};                       // from server_, or when it was accepted
+  std::optional<std::size_t> left_of_old_;  // bytes of server_ to read before a connection that waits is accepted
   StreamReader stream_;
 
   SocketAddress destination_;

@@ -37,10 +37,12 @@ class TcpLinkTest : public TwoNodes {
   static LinkOptions link_a() { return unicast(LinkKind::tcp, "10.9.0.1", "10.9.0.2"); }
   static LinkOptions link_b() { return unicast(LinkKind::tcp, "10.9.0.2", "10.9.0.1"); }
 
-  // A connection of a bare client in a's namespace to b's listener.
-  UniqueFd connect_to_b() const {
+  // A connection of a bare client in a's namespace to b's listener, from the address of b's peer or another one.
+  UniqueFd connect_to_b(const char* from = "10.9.0.1") const {
     const Inside inside(a->ns());
     UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const auto local = ipv4(from, 0);
+    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&local), sizeof local), 0) << std::strerror(errno);
     const auto to = ipv4("10.9.0.2", 3780);
     EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0) << std::strerror(errno);
     return fd;
@@ -246,6 +248,63 @@ TEST_F(TcpLinkTest, what_the_old_connection_still_holds_is_read_before_it_is_rep
   write_all(new_client, message(2));
   EXPECT_TRUE(run([&] { return sequences(b->stream()).size() >= 2; }));
   EXPECT_EQ(sequences(b->stream()), (std::vector<std::uint32_t>{1, 2}));
+}
+
+// The real peer was locked out for as long as the stranger went on.
+TEST_F(TcpLinkTest, a_stranger_that_never_stops_sending_is_replaced) {
+  a->ip("addr add 10.9.0.77/24 dev sync0");
+  ASSERT_TRUE(b->open(link_b()));
+  const auto stranger = connect_to_b("10.9.0.77");
+  const Bytes flood = [] {
+    Bytes out;
+    for (std::uint32_t i = 0; i < 512; ++i) {
+      const auto m = message(i, 1024);
+      out.insert(out.end(), m.begin(), m.end());
+    }
+    return out;
+  }();
+  std::size_t at = 0;
+  const auto fill = [&] {
+    for (;;) {
+      const auto n = ::send(stranger.get(), flood.data() + at, flood.size() - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n <= 0) return;
+      at = (at + static_cast<std::size_t>(n)) % flood.size();
+    }
+  };
+  const auto turn = [&] {
+    fill();
+    b->turn();
+    b->received.resize(std::min<std::size_t>(b->received.size(), 1));
+  };
+  for (int i = 0; i < 20; ++i) turn();
+  const auto peer = connect_to_b();
+  for (int i = 0; i < 200 && !closed(stranger); ++i) turn();
+  EXPECT_TRUE(closed(stranger));
+  write_all(peer, message(4711));
+  b->received.clear();
+  EXPECT_TRUE(run([&] { return b->stream() == message(4711); }));
+}
+
+TEST_F(TcpLinkTest, a_stranger_does_not_replace_the_peer_unless_it_is_silent) {
+  a->ip("addr add 10.9.0.77/24 dev sync0");
+  ASSERT_TRUE(b->open(link_b()));
+  const auto stranger = connect_to_b("10.9.0.77");
+  EXPECT_TRUE(run([&] { return b->links->connection(0).server; }));
+  const auto another = connect_to_b("10.9.0.77");
+  EXPECT_TRUE(run([&] { return closed(stranger); })) << "of strangers the newest, as the peer may be one of them";
+  const auto peer = connect_to_b();
+  EXPECT_TRUE(run([&] { return closed(another); }));
+  run_for(2s);
+  write_all(peer, message(1));
+  EXPECT_TRUE(run([&] { return !b->received.empty(); }));
+  run_for(1500ms);
+  const auto too_early = connect_to_b("10.9.0.77");
+  EXPECT_TRUE(run([&] { return closed(too_early); }));
+  EXPECT_FALSE(closed(peer));
+  run_for(2s);
+  const auto moved = connect_to_b("10.9.0.77");
+  EXPECT_TRUE(run([&] { return closed(peer); }));
+  EXPECT_FALSE(closed(moved));
 }
 
 TEST_F(TcpLinkTest, short_writes_go_on_where_they_stopped) {
