@@ -205,11 +205,19 @@ def test_statistics_with_a_syslog_that_hangs():
 # The start
 
 
+def executes(process, binary):
+    """Whether the process has got as far as to run the program, be it that it has ended since: then it has no `exe'."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{process.pid}/exe")) == os.path.basename(binary)
+    except FileNotFoundError:
+        return True
+
+
 def stop_at(node, made, delay, *option):
     """Starts, sends SIGTERM `delay` seconds after the program was executed and `made` exists; returns the status."""
     with open(f"{node.dir}/console", "a", encoding="utf-8") as console:
         started = node.popen(node.binary, "-C", node.config_path, *option, stdout=console, stderr=console)
-    while os.path.basename(os.readlink(f"/proc/{started.pid}/exe")) != os.path.basename(node.binary):
+    while not executes(started, node.binary):
         time.sleep(0.0002)
     deadline = time.monotonic() + 10
     while not os.path.exists(made) and time.monotonic() < deadline:
