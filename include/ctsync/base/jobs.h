@@ -20,7 +20,9 @@ class Job {
     done,     // remove me
   };
   virtual ~Job() = default;
-  // Works until `budget_end`, at most a few tens of microseconds longer, and tells whether it wants another turn.
+  // Works until `budget_end` and tells whether it wants another turn. What it does at a stretch it may finish: a few
+  // tens of flows of a table, a batch of writes to the kernel, what one read of a dump brought. That is some hundred
+  // microseconds, and more only where the kernel itself has to search long, as NAT does for a free tuple.
   virtual State step(TimePoint budget_end) = 0;
   // After State::waiting: step again in the next turn. Counts too when called during the step that returns waiting.
   void wake() { waiting_ = false; }

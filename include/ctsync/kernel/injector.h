@@ -17,7 +17,9 @@ struct InjectorOptions {
   // Marks TCP flows "be liberal" in both directions, so the kernel does not check windows it knows nothing of. Off with
   // TCPWindowTracking On.
   bool be_liberal = true;
-  std::uint32_t batch = 256;    // entries a system call; 1 to 256
+  // Entries a system call; 1 to 256. The kernel is done with all of them before the loop goes on: four to ten
+  // microseconds for each, more where NAT has to look for a free tuple. Larger batches are no faster.
+  std::uint32_t batch = 64;
   std::uint64_t hash_seed = 0;  // random bits
 };
 
