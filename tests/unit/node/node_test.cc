@@ -46,12 +46,20 @@ class EventKernel final : public FakeKernel {
  public:
   bool overrun = false;
   std::vector<std::pair<kernel::EventType, FlowRecord>> events;  // that wait
+  int refused_dumps = 0;
   unsigned unknown = 0;  // how many of those that are read next are nothing that counts
 
   void create(const FlowRecord& r) { events.emplace_back(kernel::EventType::new_, put(r)); }
   void end(const FlowRecord& r) {
     flows.erase(r.flow.orig);
     events.emplace_back(kernel::EventType::destroy, r);
+  }
+  Result<std::unique_ptr<kernel::Dump>> dump(kernel::DumpWhat what, const kernel::DumpOptions& options) override {
+    if (refused_dumps > 0) {
+      --refused_dumps;
+      return fail("can't get kernel conntrack table", EMFILE);
+    }
+    return FakeKernel::dump(what, options);
   }
   bool read_events(std::uint32_t limit, kernel::EventHandler& handler) override {
     if (std::exchange(overrun, false)) handler.on_overrun(kernel::BufferGrowth::refused, 0);
@@ -434,8 +442,7 @@ TEST_F(NodeTest, WhatAFailedMendingWasToTellTheNextOneTells) {
   ask({.verb = Verb::resync_kernel, .what = What::flows});
   turns(5);
   const auto before = node_->unacknowledged();
-  kernel_.dump_error = ENOBUFS;
-  kernel_.dump_errors_left = 1;
+  kernel_.refused_dumps = 1;
   turns(8, milliseconds(500));
   EXPECT_EQ(node_->unacknowledged(), before + 1);
 }
