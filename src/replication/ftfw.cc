@@ -248,7 +248,7 @@ void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) 
   }
   settle();
   work();
-  if (overflow_told_ && resend_length() <= options_.resend_queue_size / 2) overflow_told_ = false;
+  if (resend_length() <= options_.resend_queue_size / 2) overflow_told_ = false;
 }
 
 void FtFw::on_nack(Peer& p, std::uint32_t from, std::uint32_t to) {
