@@ -15,7 +15,6 @@
 namespace ctsync::kernel {
 namespace {
 
-constexpr std::size_t kReadSize = 65536;
 constexpr int kAttempts = 5;  // to read all interfaces while they change
 
 std::unexpected<Error> cannot_read(int code) {
@@ -44,7 +43,7 @@ Result<> LinkWatcher::open() {
   if (!socket) return std::unexpected(socket.error());
   if (auto ok = socket->join(RTNLGRP_LINK); !ok) return ok;
   socket_ = std::move(*socket);
-  buffer_.resize(kReadSize);
+  buffer_.resize(NetlinkSocket::kReadSize);
   return read_all({});
 }
 
@@ -81,7 +80,7 @@ Result<> LinkWatcher::read_all(const OnChange& on_change) {
 Result<> LinkWatcher::read_once(const OnChange& on_change) {
   auto socket = request_links();
   if (!socket) return std::unexpected(socket.error());
-  std::vector<std::uint8_t> room(kReadSize);
+  std::vector<std::uint8_t> room(NetlinkSocket::kReadSize);
   std::set<std::uint32_t> seen;
   bool interrupted = false;
   for (;;) {

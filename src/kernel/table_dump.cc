@@ -10,8 +10,6 @@
 namespace ctsync::kernel {
 namespace {
 
-// The kernel fills at most 32 KB a read, and only if the reader offers that much.
-constexpr std::size_t kDumpReadSize = 65536;
 constexpr unsigned kMaxInterruptions = 5;
 
 const char* what_text(DumpWhat what) {
@@ -21,7 +19,7 @@ const char* what_text(DumpWhat what) {
 }  // namespace
 
 TableDump::TableDump(const Clock& clock, DumpWhat what, const DumpOptions& options)
-    : clock_(clock), what_(what), options_(options), buffer_(kDumpReadSize) {}
+    : clock_(clock), what_(what), options_(options), buffer_(NetlinkSocket::kReadSize) {}
 
 Result<> TableDump::start() {
   // A new socket each time: closing the old one is how a dump under way is ended.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // TCP (spec replication.md 1.7): two connections, each of one direction. We connect to the peer's listener and only
 // send there; we only receive on what our listener accepted, and the newest connection replaces the one before, but
-// that of the configured peer only if it comes from there too. Where conntrackd fails (spec 9, 29) this does better: a connection has its own reassembly buffer, a stream that is out of
-// step is closed, a peer that closed is noticed at once and a short write goes on where it stopped.
+// that of the configured peer only if it comes from there too. Where conntrackd fails (spec 9, 29) this does better: a
+// connection has its own reassembly buffer, a stream that is out of step is closed, a peer that closed is noticed at
+// once and a short write goes on where it stopped.
 #pragma once
 
 #include <sys/uio.h>

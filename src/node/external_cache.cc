@@ -35,7 +35,7 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id) {
   const auto now = clock_.now();
   if (id == table::kNoFlow) {
     id = flows_.insert(record, now);
-    if (id == table::kNoFlow) return refused();
+    if (id == table::kNoFlow) return full();
   } else if (picture_ == Picture::whole) {
     // An update may be of a later flow with this tuple whose beginning is told in no other message: the sender's queue
     // holds one message a flow. Nothing of the earlier flow, NAT and labels above all, may stay.
@@ -60,7 +60,7 @@ void ExternalCache::take(MsgType type, const Expectation& e) {
   if (type == MsgType::expect_delete) return;
   if (id == table::kNoExpect) {
     id = expectations_->insert(e, now);
-    if (id == table::kNoExpect) return refused();
+    if (id == table::kNoExpect) return full();
   } else {
     expectations_->update(id, e, now);
   }

@@ -42,9 +42,6 @@ class ExternalCache final : public ExternalStore {
 
  private:
   void put(const FlowRecord& record, table::FlowId id);
-  void refused() const {
-    if (full) full();
-  }
   void release(table::FlowId id);
   void release_expectation(table::ExpectId id);
   std::optional<std::uint32_t> expires_in(table::FlowId id) const;  // seconds; ALARM only

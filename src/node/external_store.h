@@ -19,7 +19,7 @@ class ExternalStore {
   virtual ~ExternalStore() = default;
 
   // Called when something was not taken because there is no room for it.
-  std::function<void()> full;
+  std::function<void()> full = [] {};
 
   // A message of a peer. `type` tells what has happened to it there.
   virtual void take(wire::MsgType type, const FlowRecord& record) = 0;

@@ -116,7 +116,7 @@ void InternalCache::insert(const FlowRecord& record, Announce announce) {
   const auto now = clock_.now();
   if (flows_.total() >= flows_.limit()) make_room();
   const auto id = flows_.insert(record, now);
-  if (id == table::kNoFlow) return refused();
+  if (id == table::kNoFlow) return full();
   generations_.stamp(flows_.slot(id));
   flow_changed(id, announce, now);
 }
@@ -144,7 +144,7 @@ void InternalCache::count_traffic(const FlowRecord& record) {
 }
 
 void InternalCache::caught_up() {
-  if (loads_ == 0 && !ended_.empty()) ended_.clear();
+  if (loads_ == 0) ended_.clear();
 }
 
 // Whether `f` was told of before the flow ended. A later flow with its tuple has another id.
@@ -203,7 +203,7 @@ void InternalCache::on_expectation(EventType type, const Expectation& e, Origin 
 void InternalCache::insert_expectation(const Expectation& e, Announce announce) {
   const auto now = clock_.now();
   const auto id = expectations_->insert(e, now);
-  if (id == table::kNoExpect) return refused();
+  if (id == table::kNoExpect) return full();
   generations_.stamp(expectations_->slot(id));
   expectation_changed(id, announce, now);
 }
@@ -267,8 +267,8 @@ void InternalCache::load_expectation(Expectation& e, Load load) {
 
 void InternalCache::end_load() {
   if (--loads_ != 0) return;
-  if (!died_expected_.empty()) died_expected_.clear();
-  if (!told_.empty()) told_.clear();
+  died_expected_.clear();
+  told_.clear();
 }
 
 bool InternalCache::has_leftovers() const {

@@ -84,9 +84,6 @@ class InternalCache : public InternalStore {
 
   void keep(FlowRecord& record, bool replace, Announce announce);
   void insert(const FlowRecord& record, Announce announce);
-  void refused() const {
-    if (full) full();
-  }
   void bury(table::FlowId id, Announce announce);
   void release(table::FlowId id);
   void insert_expectation(const Expectation& e, Announce announce);

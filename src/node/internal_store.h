@@ -45,7 +45,7 @@ class InternalStore {
   virtual ~InternalStore() = default;
 
   // Called when something was not taken because there is no room for it.
-  std::function<void()> full;
+  std::function<void()> full = [] {};
   // Whether there is room for a good many more.
   virtual bool has_room() const { return true; }
 

@@ -34,6 +34,7 @@ class TupleMap {
 
   // Forgets everything. If that is much, its memory is kept until free_some() is called.
   void clear() {
+    if (empty()) return;
     if (size_ > kFewEnough) {
       for (auto& part : parts_) gone_.push_back(std::exchange(part, Part(0, hash_)));
     } else {

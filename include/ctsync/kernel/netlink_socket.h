@@ -3,6 +3,7 @@
 // as libmnl does not tell who has sent a datagram.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,6 +16,9 @@ namespace ctsync::kernel {
 
 class NetlinkSocket {
  public:
+  // Room for what one read of a dump brings: the kernel fills at most 32 KB, and only if the reader offers that much.
+  static constexpr std::size_t kReadSize = 65536;
+
   // `protocol`: NETLINK_NETFILTER, NETLINK_ROUTE.
   static Result<NetlinkSocket> open(int protocol);
 
