@@ -72,16 +72,19 @@ table::ExpectId InternalCache::find(const Expectation& e) {
 // --- Events ---
 
 void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
+  if (origin != Origin::foreign && type != EventType::update) replaced(record.flow);
   if (type != EventType::destroy) {
     if (has_ended(record.flow)) return;
-    if (loads_ != 0) told_[record.flow.orig] |= record.flow.present;
+    if (loads_ != 0) told_[record.flow.orig] |= told_by(type, record.flow);
     return keep(record, type == EventType::new_, announce_of(origin));
   }
   const auto id = find(record.flow.orig);
   const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
+  const bool told = origin == Origin::foreign && has_ended(record.flow);
   if ((loads_ != 0 || origin != Origin::foreign) && record.flow.knows(has::kId)) {
     ended_[record.flow.orig] = record.flow.id;
   }
+  if (told) return;
   // The other flow: an earlier one with this tuple, whose end is told late (reliable events, or our own flush).
   if (!live || is_other(flows_.slot(id).flow, record.flow)) return;
   count_traffic(record);
@@ -147,12 +150,27 @@ void InternalCache::caught_up() {
   if (loads_ == 0) ended_.clear();
 }
 
+// Our own hand has ended, or made anew, the flow of this tuple. What it makes has no id until the kernel tells one: by
+// the id of the flow that was there, what events and dumps still tell of that one is known for old.
+void InternalCache::replaced(const Flow& f) {
+  if (f.knows(has::kId)) return;
+  const auto id = find(f.orig);
+  if (id == table::kNoFlow || !is_live(flows_.slot(id).state) || !flows_.slot(id).flow.knows(has::kId)) return;
+  ended_[f.orig] = flows_.slot(id).flow.id;
+}
+
+// What a dump under way cannot tell better. A flow that our own hand made is known whole, and the dump may still show
+// another one in its place, whose id the cached one must not get: its own end would be taken for that of a stranger.
+std::uint32_t InternalCache::told_by(EventType type, const Flow& f) {
+  return type == EventType::new_ && !f.knows(has::kId) ? ~0U : f.present;
+}
+
 // Whether `f` was told of before the flow ended. A later flow with its tuple has another id.
 bool InternalCache::has_ended(const Flow& f) {
-  if (ended_.empty()) return false;
+  if (ended_.empty() || !f.knows(has::kId)) return false;
   const auto* id = ended_.find(f.orig);
   if (id == nullptr) return false;
-  if (f.knows(has::kId) && *id == f.id) return true;
+  if (*id == f.id) return true;
   ended_.erase(f.orig);
   return false;
 }

@@ -90,6 +90,8 @@ class InternalCache : public InternalStore {
   void bury_expectation(table::ExpectId id, Announce announce);
   void release_expectation(table::ExpectId id);
   void count_traffic(const FlowRecord& record);
+  void replaced(const Flow& f);
+  static std::uint32_t told_by(kernel::EventType type, const Flow& f);
   bool has_ended(const Flow& f);
 
   Generations generations_;

@@ -21,6 +21,11 @@ FlowRecord with_id(FlowRecord r, std::uint32_t id) {
   return r;
 }
 
+FlowRecord without_id(FlowRecord r) {
+  r.flow.present &= ~has::kId;
+  return r;
+}
+
 // --- The event table of spec replication.md 4.3 ---
 
 TEST_F(FollowerTest, NewAndUpdateOfAnUnknownFlowInsert) {
@@ -233,14 +238,57 @@ TEST_F(FollowerTest, FlushTheKernelDidBeforeTheNextFlowDoesNotEndThatOne) {
 
 TEST_F(FollowerTest, CommittedFlowHasNoIdUntilTheKernelTellsIt) {
   event(EventType::new_, with_id(kernel_flow(1), 5));
-  auto committed = kernel_flow(1);
-  committed.flow.present &= ~has::kId;
-  event(EventType::new_, committed, Origin::commit);  // destroyed and created again
+  event(EventType::new_, without_id(kernel_flow(1)), Origin::commit);  // destroyed and created again
   event(EventType::destroy, with_id(kernel_flow(1), 6));
   EXPECT_FALSE(is_cached(1));
 }
 
+// Events of the flow that a commit replaced may still wait in the socket, its end among them.
+TEST_F(FollowerTest, EventsFromBeforeTheCommitAreNotOfTheFlowThatItMade) {
+  event(EventType::new_, with_id(kernel_flow(1), 5));
+  event(EventType::new_, without_id(kernel_flow(1)), Origin::commit);
+  auto late = with_id(kernel_flow(1), 5);
+  late.flow.mark = 7;
+  late.flow.present |= has::kMark;
+  event(EventType::update, late);
+  EXPECT_FALSE(cached(1).knows(has::kMark));
+  event(EventType::destroy, late);
+  EXPECT_TRUE(is_cached(1));
+  event(EventType::update, with_id(kernel_flow(1), 6));
+  event(EventType::destroy, with_id(kernel_flow(1), 6));
+  EXPECT_FALSE(is_cached(1));
+}
+
+TEST_F(FollowerTest, EventsFromBeforeACommitThatCouldNotCreateAgainBringNothingBack) {
+  event(EventType::new_, with_id(kernel_flow(1), 5));
+  event(EventType::destroy, without_id(kernel_flow(1)), Origin::commit);
+  event(EventType::update, with_id(kernel_flow(1), 5));
+  EXPECT_EQ(flows_.live(), 0U);
+}
+
 // --- Dumps ---
+
+// A part of a dump is older than what was committed since it was read. With the id of the flow that the commit replaced
+// the end of the committed one would be taken for that of another, and it would stay for ever.
+TEST_F(FollowerTest, DumpEntryFromBeforeTheCommitIsNotTheFlowThatItMade) {
+  for (const bool was_cached : {true, false}) {
+    for (const auto load : {Load::merge, Load::mend}) {
+      if (was_cached) event(EventType::new_, with_id(kernel_flow(1), 5));
+      store_->begin_load(load);
+      event(EventType::new_, without_id(kernel_flow(1)), Origin::commit);
+      auto old = with_id(kernel_flow(1), 5);
+      old.extra.labels = {1, 2, 3, 4};
+      old.flow.present |= has::kLabels;
+      follower_->load_flow(old, load);
+      EXPECT_TRUE(is_cached(1));
+      EXPECT_FALSE(cached(1).knows(has::kLabels));
+      store_->end_load();
+      event(EventType::destroy, with_id(kernel_flow(1), 6), Origin::flush);
+      EXPECT_FALSE(is_cached(1));
+      store_->caught_up();
+    }
+  }
+}
 
 TEST_F(FollowerTest, FirstDumpFillsTheCacheAndTellsNobody) {
   auto r = kernel_flow(1);
