@@ -29,12 +29,14 @@ void complete(FlowRecord& r) {
 Kernel::Kernel(std::size_t index, Random& random) : index_(index), random_(random) {
   remembers_writes = false;
   knows_its_flows = true;
-  fault = [this](Step, const Flow&) { return refusal(); };
+  fault = [this](Step step, const Flow&) { return refusal(step); };
 }
 
-int Kernel::refusal() {
+int Kernel::refusal(Step step) {
   static constexpr int kErrors[] = {EEXIST, ENOENT, EBUSY, ENOMEM};
-  return refused != 0 && random_.chance(refused) ? kErrors[random_.below(4)] : 0;
+  if (refused == 0 || !random_.chance(refused)) return 0;
+  const int code = kErrors[random_.below(4)];
+  return step == Step::destroy && code == ENOENT ? EBUSY : code;  // no kernel says that of an entry that it has
 }
 
 // IPv4 and IPv6, TCP and UDP, mixed by number.

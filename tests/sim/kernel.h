@@ -56,7 +56,7 @@ class Kernel final : public node::test::FakeKernel {
 
   void changed(kernel::EventType type, FlowRecord& record, kernel::Origin origin) override;
   void tell(kernel::EventType type, const FlowRecord& record, kernel::Origin origin, bool labels);
-  int refusal();
+  int refusal(Step step);
 
   std::size_t index_;
   Random& random_;
