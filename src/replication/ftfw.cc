@@ -236,10 +236,9 @@ void FtFw::digest(Peer& p, const wire::Message& m, TimePoint now) {
 
 void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) {
   if (!is_before(to, next_seq_)) return;  // numbers not sent yet: meant for another node, or for our former self
-  if (const NodeRef first = resend_.first_from(settled_)) {
-    const std::uint32_t known = p.acked.value_or(resend_.seq(first));
-    if (is_after(from, known) && !want_repeat(p, known, from - 1)) return;  // its next ACK shows it again
-  }
+  std::optional<std::uint32_t> known = p.acked;
+  if (const NodeRef first = resend_.first_from(settled_); !known && first) known = resend_.seq(first);
+  if (known && is_after(from, *known) && !want_repeat(p, *known, from - 1)) return;  // its next ACK shows it again
   if (!p.acked || is_after(to + 1, *p.acked)) p.acked = to + 1;
   if (resync_seq_ && !is_before(*resync_seq_, from) && !is_after(*resync_seq_, to)) resync_.answered();
   if (is_after(to + 1, acked_)) {
@@ -287,8 +286,9 @@ bool FtFw::add_repeat(std::uint32_t from, std::uint32_t to) {
 void FtFw::tell_what_is_gone(const Peer& p, std::uint32_t from, std::uint32_t to) {
   if (given_up_ && !is_after(from, *given_up_)) context_.events.cannot_repeat(peers_.id(p), from, to);
   if (!is_before(from, settled_)) return;
+  // Whoever freed it may have fallen silent meanwhile.
   const bool others = std::ranges::any_of(
-      peers_.all(), [&](const Peer& q) { return &q != &p && is_live(q) && q.acked && is_after(*q.acked, from); });
+      peers_.all(), [&](const Peer& q) { return &q != &p && q.used && q.acked && is_after(*q.acked, from); });
   if (!others) return;
   context_.events.freed_by_others(peers_.id(p), from, is_before(to, settled_) ? to : settled_ - 1);
 }

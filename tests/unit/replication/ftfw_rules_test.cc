@@ -474,6 +474,30 @@ TEST(FtFw, WhatOtherPeersFreedIsTold) {
   EXPECT_EQ(n.freed, (Lines{"1 asks 2..3", "2 hello 0 5..5", "2 hello 1 1..5"}));  // nor has it ever acknowledged 1
 }
 
+// Nothing is left that could be repeated, but that there was something is no secret.
+TEST(FtFw, AnAckThatSkipsWhatOtherPeersFreedIsTold) {
+  Node n(start_at(1));
+  n.hear("ALIVE|HELLO 100", peer_at(2));
+  n.hear("ALIVE|HELLO 9000", peer_at(3));
+  for (std::uint32_t i = 1; i <= 4; ++i) n.event(i);
+  n.drain();
+  n.hear("ACK 101 1..4", peer_at(2));
+  n.hear("ACK 9001 4..4", peer_at(3));
+  EXPECT_EQ(n.freed, Lines{"1 asks 1..3"});
+}
+
+TEST(FtFw, WhatAPeerFreedThatIsSilentSinceIsTold) {
+  Node n(start_at(1));
+  n.hear("ALIVE|HELLO 100", peer_at(2));
+  n.hear("ALIVE|HELLO 9000", peer_at(3));
+  for (std::uint32_t i = 1; i <= 4; ++i) n.event(i);
+  n.drain();
+  n.hear("ACK 101 1..4", peer_at(2));
+  n.wait(FtFw::kPeerGone + kSecond);
+  n.hear("NACK 9001 2..3", peer_at(3));
+  EXPECT_EQ(n.freed, Lines{"1 asks 2..3"});
+}
+
 TEST_F(FtFwRules, APeerAloneIsNeverToldOfOthers) {
   n.event(1);
   n.drain();
