@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ctsync/replication/alarm.h"
+#include "ctsync/replication/sequence.h"
 #include "ctsync/wire/expectation_codec.h"
 #include "resend_queue_job.h"
 
@@ -129,6 +130,7 @@ void PeerSide::on_timer() {
   const auto now = c_.clock.now();
   if (const auto at = engine_->next_deadline(); at && *at <= now) engine_->on_timer(now);
   if (const auto at = store_->next_deadline(); at && *at <= now) store_->on_timer();
+  tell_lacks();
 }
 
 void PeerSide::end_turn() {
@@ -176,28 +178,58 @@ void PeerSide::resend_queue_overflow() {
 }
 
 void PeerSide::cannot_repeat(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
-  tell(repeat_limit_, Level::warning, [&] {
-    return fmt::format(
-        "peer {} asks for messages {} to {}, of which some were given up; it may lack flows until the next bulk",
-        name_of(peer), from, to);
-  });
+  lacks(peer, Why::given_up, peer, from, to);
 }
 
 void PeerSide::freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {
-  tell(freed_limit_, Level::warning, [&] {
-    return fmt::format(
-        "peer {} asks for messages {} to {}, which another peer has acknowledged; it may lack flows until the next "
-        "bulk",
-        name_of(peer), from, to);
-  });
+  lacks(peer, Why::freed, peer, from, to);
 }
 
 void PeerSide::freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) {
-  tell(freed_limit_, Level::warning, [&] {
-    return fmt::format(
-        "peer {} has started anew; if messages {} to {} did not reach peer {}, it lacks flows until the next bulk",
-        name_of(by), from, to, name_of(other));
-  });
+  lacks(other, Why::hello, by, from, to);
+}
+
+void PeerSide::lacks(replication::PeerId peer, Why why, replication::PeerId by, std::uint32_t from, std::uint32_t to) {
+  Lack& l = lacks_[peer];
+  if (!l.untold || replication::is_before(from, l.from)) l.from = from;
+  if (!l.untold || replication::is_after(to, l.to)) l.to = to;
+  l.untold = true;
+  l.why = why;
+  l.by = by;
+  tell_lacks();
+}
+
+// Called at least once a second: FT-FW, which alone has such, wakes so often.
+void PeerSide::tell_lacks() {
+  const auto now = c_.clock.now();
+  if (lack_told_at_ && now - *lack_told_at_ < kLackPause) return;
+  for (std::size_t i = 0; i < lacks_.size(); ++i) {
+    const auto peer = next_lack_;
+    next_lack_ = (next_lack_ + 1) % static_cast<replication::PeerId>(lacks_.size());
+    Lack& l = lacks_[peer];
+    if (!l.untold || (l.told_at && now - *l.told_at < kLackSpacing)) continue;
+    l.untold = false;
+    l.told_at = lack_told_at_ = now;
+    return tell_lack(peer, l);
+  }
+}
+
+void PeerSide::tell_lack(replication::PeerId peer, const Lack& l) {
+  switch (l.why) {
+    case Why::given_up:
+      return c_.log.warning(
+          "peer {} asks for messages {} to {}, of which some were given up; it may lack flows until the next bulk",
+          name_of(peer), l.from, l.to);
+    case Why::freed:
+      return c_.log.warning(
+          "peer {} asks for messages {} to {}, which another peer has acknowledged; it may lack flows until the next "
+          "bulk",
+          name_of(peer), l.from, l.to);
+    case Why::hello:
+      return c_.log.warning(
+          "peer {} has started anew; if messages {} to {} did not reach peer {}, it lacks flows until the next bulk",
+          name_of(l.by), l.from, l.to, name_of(peer));
+  }
 }
 
 void PeerSide::peer_asks_too_much(replication::PeerId peer) {

@@ -3,6 +3,7 @@
 // statistics mode.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -69,18 +70,36 @@ class PeerSide final : private replication::Events {
  private:
   // replication::Events
   void resync_requested(replication::PeerId peer) override;
+  void peer_appeared(replication::PeerId peer) override { lacks_[peer].untold = false; }
   void bulk_started() override;
   void kernel_bulk_wanted() override { c_.kernel_bulk(); }
   void peer_restarted(replication::PeerId peer) override;
   void gap_seen(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
   void resend_queue_overflow() override;
   void cannot_repeat(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
-
   void freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
   void freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) override;
   void peer_asks_too_much(replication::PeerId peer) override;
   void end_given_up() override;
   void external_full();
+
+  // What a peer may lack for good is never passed over in silence: each peer has its own line, one in kLackSpacing, all
+  // together one in kLackPause, and what came too soon is told, as one range, as soon as it may be.
+  enum class Why : std::uint8_t { given_up, freed, hello };
+  struct Lack {
+    bool untold = false;
+    Why why{};                 // of the latest
+    replication::PeerId by{};  // whose hello
+    std::uint32_t from = 0;
+    std::uint32_t to = 0;
+    std::optional<TimePoint> told_at;
+  };
+  static constexpr Duration kLackSpacing = std::chrono::seconds(10);
+  static constexpr Duration kLackPause = std::chrono::seconds(1);
+
+  void lacks(replication::PeerId peer, Why why, replication::PeerId by, std::uint32_t from, std::uint32_t to);
+  void tell_lacks();
+  void tell_lack(replication::PeerId peer, const Lack& l);
 
   void make_engine();
   std::unique_ptr<ExternalStore> make_store();
@@ -105,8 +124,9 @@ class PeerSide final : private replication::Events {
   RateLimit restart_limit_{std::chrono::seconds(1)};
   RateLimit gap_limit_{std::chrono::seconds(10)};
   RateLimit overflow_limit_{std::chrono::seconds(10)};
-  RateLimit repeat_limit_{std::chrono::seconds(10)};
-  RateLimit freed_limit_{std::chrono::seconds(10)};
+  std::array<Lack, replication::kMaxPeers> lacks_;
+  replication::PeerId next_lack_ = 0;  // whose turn it is
+  std::optional<TimePoint> lack_told_at_;
   RateLimit too_much_limit_{std::chrono::seconds(10)};
   RateLimit end_limit_{std::chrono::seconds(60)};
   RateLimit full_limit_{std::chrono::seconds(60)};

@@ -27,6 +27,8 @@ class Kernel final : public node::test::FakeKernel {
   void touch(const Tuple& orig);
   void end(const Tuple& orig);
   Tuple tuple(std::uint32_t flow) const;
+  // Whether it is a flow that only this node can begin.
+  bool begins(const Tuple& orig) const { return orig.src == tuple(orig.family == Family::ipv6 ? 3 : 0).src; }
   // Flows of this node, and copies that a packet has touched here.
   bool owns(const Tuple& orig) const { return owned_.contains(orig); }
   void disown(const Tuple& orig) { owned_.erase(orig); }

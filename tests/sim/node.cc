@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <ranges>
 
 namespace ctsync::sim {
 
@@ -52,7 +53,7 @@ void Node::command(const node::Command& command, TimePoint now) {
 
 void Node::receive(std::size_t from, std::span<const std::uint8_t> datagram, TimePoint now) {
   clock_.reach(now);
-  node_->on_datagram({0, {Family::ipv4, {10, 0, 0, static_cast<std::uint8_t>(from + 1)}}}, datagram);
+  node_->on_datagram({0, address_of(from)}, datagram);
 }
 
 std::optional<TimePoint> Node::next_turn() const {
@@ -104,9 +105,15 @@ void Node::send(std::span<const std::span<const std::uint8_t>> datagrams) {
   }
 }
 
-std::size_t Node::logged(std::string_view text) const {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(log_.lines, [&](const std::string& l) { return l.find(text) != std::string::npos; }));
+std::optional<TimePoint> Node::told_of_lack(std::size_t peer) const {
+  // "peer X asks for ...; it may lack flows ...", "...; if messages ... did not reach peer X, it lacks flows ..."
+  const std::string name = to_string(address_of(peer));
+  const std::string asks = "peer " + name + " asks for messages ";
+  const std::string not_reached = " did not reach peer " + name + ", it lacks flows";
+  for (const auto& [at, line] : log_.lines | std::views::reverse) {
+    if (line.starts_with(asks) || line.find(not_reached) != std::string::npos) return at;
+  }
+  return std::nullopt;
 }
 
 }  // namespace ctsync::sim

@@ -13,7 +13,6 @@
 #include "ctsync/node/node.h"
 #include "kernel.h"
 #include "network.h"
-#include "recording_log.h"
 #include "state.h"
 
 namespace ctsync::sim {
@@ -53,7 +52,8 @@ class Node final : private wire::DatagramSink {
 
   const std::vector<std::shared_ptr<Client>>& clients() const { return clients_; }
   std::uint64_t turns() const { return turns_; }
-  std::size_t logged(std::string_view text) const;  // lines with it
+  // When it last said that node `peer` may lack something.
+  std::optional<TimePoint> told_of_lack(std::size_t peer) const;
 
  private:
   class LocalClock final : public Clock {
@@ -61,6 +61,7 @@ class Node final : private wire::DatagramSink {
     TimePoint now() const override { return working ? now_ += slowness : now_; }
     std::int64_t wall_seconds() const override { return first_wall + seconds_of(now_); }
     void pass(Duration d) { now_ += d; }
+    TimePoint reached() const { return now_; }
     void reach(TimePoint t) { now_ = std::max(now_, t); }
 
     std::uint32_t first_wall = 0;
@@ -71,6 +72,21 @@ class Node final : private wire::DatagramSink {
     mutable TimePoint now_{};
   };
 
+  class TimedLog final : public Log {
+   public:
+    explicit TimedLog(const LocalClock& clock) : clock_(clock) {}
+    void write(Level, std::string_view text) override { lines.emplace_back(clock_.reached(), text); }
+    void write_entry(Level, std::string_view) override {}
+
+    std::vector<std::pair<TimePoint, std::string>> lines;
+
+   private:
+    const LocalClock& clock_;
+  };
+
+  static IpAddress address_of(std::size_t node) {
+    return {Family::ipv4, {10, 0, 0, static_cast<std::uint8_t>(node + 1)}};
+  }
   void send(std::span<const std::span<const std::uint8_t>> datagrams) override;
   bool congested() const override { return congested_; }
   void start(TimePoint now);
@@ -82,7 +98,7 @@ class Node final : private wire::DatagramSink {
   Random& random_;
   LocalClock clock_;
   Kernel kernel_;
-  node::test::RecordingLog log_;
+  TimedLog log_{clock_};
   Jobs jobs_{clock_};
   std::unique_ptr<node::Node> node_;
   std::vector<std::shared_ptr<Client>> clients_;

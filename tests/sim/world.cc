@@ -35,6 +35,7 @@ void World::kernel_event(Kernel& k) {
   const std::uint32_t flow = random_.below(kFlows);
   const auto passes = [tuple = k.tuple(flow)](const auto& n) { return n->owns(tuple); };
   if (!k.owns(k.tuple(flow)) && std::ranges::any_of(nodes_, passes)) return;  // its packets pass elsewhere
+  changed_at_[k.tuple(flow)] = now_;
   if (!k.exists(flow)) return k.create(flow);
   if (random_.chance(0.7)) return k.change(flow);
   k.destroy(flow);

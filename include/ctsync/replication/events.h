@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What an engine tells the daemon beside what it sends: things to log and the one thing it cannot do itself. Called
 // from inside the engine's functions; must not call back into the engine. Logs must be rate limited by the receiver: a
-// hostile sender can cause any of these as often as it likes.
+// hostile sender can cause any of these as often as it likes. But a peer that lacks something must not be passed over
+// because another one was told of, or the same one a moment before.
 #pragma once
 
 #include <cstdint>

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "ctsync/wire/message_reader.h"
 #include "ctsync/wire/packer.h"
 #include "fixture.h"
 
@@ -18,10 +19,19 @@ using std::chrono::seconds;
 
 class Sink final : public wire::DatagramSink {
  public:
-  void send(std::span<const std::span<const std::uint8_t>> datagrams) override { count += datagrams.size(); }
+  void send(std::span<const std::span<const std::uint8_t>> datagrams) override {
+    count += datagrams.size();
+    for (const auto& d : datagrams) {
+      wire::MessageReader reader(d);
+      wire::Message m;
+      wire::ReceiveStats ignored;
+      while (reader.next(m, ignored)) last_seq = m.header.seq;
+    }
+  }
   bool congested() const override { return is_congested; }
   std::size_t count = 0;
   bool is_congested = false;
+  std::uint32_t last_seq = 0;
 };
 
 // A client that reads what it is told to.
@@ -103,11 +113,12 @@ class NodeTest : public testing::Test {
         std::ranges::count_if(log_.lines, [&](const std::string& l) { return l.find(with) != std::string::npos; }));
   }
   // What a peer sends: a control message.
-  bool hear(std::uint8_t flags, std::uint32_t seq, std::uint8_t host = 2) {
+  bool hear(std::uint8_t flags, std::uint32_t seq, std::uint8_t host = 2, std::uint32_t from = 0,
+            std::uint32_t to = 0) {
     std::array<std::uint8_t, 64> room;
     ByteWriter w(room);
     if ((flags & wire::flag::kRange) != 0) {
-      wire::encode_control(w, flags, seq, 0, 0);
+      wire::encode_control(w, flags, seq, from, to);
     } else {
       wire::encode_alive(w, flags, seq);
     }
@@ -148,6 +159,42 @@ TEST_F(NodeTest, ResyncsAndHellosOfAnyoneDoNotFloodTheLog) {
     EXPECT_LE(log_.lines.size(), 30U);
     node_.reset();
   }
+}
+
+// --- Three nodes: what one has acknowledged is freed, though another lacks it ---
+
+TEST_F(NodeTest, WhatEachPeerLacksIsToldOfThatPeer) {
+  for (std::uint16_t n = 1; n <= 10; ++n) kernel_.put(kernel_flow(n));
+  options_.mode = Mode::ftfw;
+  start();
+  hear(wire::flag::kAlive | wire::flag::kHello, 100, 2);
+  hear(wire::flag::kAlive | wire::flag::kHello, 9000, 3);
+  const auto bulk = [&] {
+    const std::uint32_t first = sink_.last_seq + 1;
+    ask({.verb = Verb::bulk_send});
+    turns(5);
+    return first;
+  };
+  const auto first = bulk();
+  hear(wire::flag::kAck, 101, 2, first, sink_.last_seq);
+  hear(wire::flag::kNack, 9001, 3, first + 1, first + 2);
+  EXPECT_EQ(log_lines("peer 192.168.0.3 asks for messages"), 1);
+  // At the same time the other one lacks something, too.
+  const auto second = bulk();
+  hear(wire::flag::kAck, 9002, 3, first, sink_.last_seq);
+  hear(wire::flag::kNack, 102, 2, second + 1, second + 2);
+  turns(2, seconds(1));
+  EXPECT_EQ(log_lines("peer 192.168.0.2 asks for messages"), 1);
+  // So soon again it is told later, together, though nothing more happens.
+  hear(wire::flag::kAck, 103, 2, second, sink_.last_seq);
+  hear(wire::flag::kNack, 9003, 3, second + 4, second + 5);
+  hear(wire::flag::kNack, 9004, 3, second + 2, second + 2);
+  turns(5, seconds(1));
+  EXPECT_EQ(log_lines("peer 192.168.0.3 asks for messages"), 1);
+  turns(6, seconds(1));
+  EXPECT_EQ(log_lines(fmt::format("peer 192.168.0.3 asks for messages {} to {}", second + 2, second + 5)), 1);
+  turns(20, seconds(1));
+  EXPECT_EQ(log_lines("asks for messages"), 3);
 }
 
 // --- Flushes, purges and commits together ---
