@@ -75,14 +75,14 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
   if (origin != Origin::foreign && type != EventType::update) replaced(record.flow);
   if (type != EventType::destroy) {
     if (has_ended(record.flow)) return;
-    if (loads_ != 0) told_[record.flow.orig] |= told_by(type, record.flow);
+    if (loading_) told_[record.flow.orig] |= told_by(type, record.flow);
     return keep(record, type == EventType::new_, announce_of(origin));
   }
   const auto id = find(record.flow.orig);
   const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
   const bool told = origin == Origin::foreign && has_ended(record.flow);
-  if ((loads_ != 0 || origin != Origin::foreign) && record.flow.knows(has::kId)) {
-    ended_[record.flow.orig] = record.flow.id;
+  if ((loading_ || origin != Origin::foreign) && record.flow.knows(has::kId)) {
+    remember_end(record.flow.orig, record.flow.id);
   }
   if (told) return;
   // The other flow: an earlier one with this tuple, whose end is told late (reliable events, or our own flush).
@@ -147,7 +147,13 @@ void InternalCache::count_traffic(const FlowRecord& record) {
 }
 
 void InternalCache::caught_up() {
-  if (loads_ == 0) ended_.clear();
+  older_wait_ = false;
+  if (!loading_) ended_.clear();
+}
+
+void InternalCache::remember_end(const Tuple& orig, std::uint32_t id) {
+  ended_[orig] = id;
+  older_wait_ = true;
 }
 
 // Our own hand has ended, or made anew, the flow of this tuple. What it makes has no id until the kernel tells one: by
@@ -156,7 +162,7 @@ void InternalCache::replaced(const Flow& f) {
   if (f.knows(has::kId)) return;
   const auto id = find(f.orig);
   if (id == table::kNoFlow || !is_live(flows_.slot(id).state) || !flows_.slot(id).flow.knows(has::kId)) return;
-  ended_[f.orig] = flows_.slot(id).flow.id;
+  remember_end(f.orig, flows_.slot(id).flow.id);
 }
 
 // What a dump under way cannot tell better. A flow that our own hand made is known whole, and the dump may still show
@@ -198,8 +204,8 @@ bool InternalCache::may_be_adjusted(const Tuple& orig) const {
 void InternalCache::on_expectation(EventType type, const Expectation& e, Origin origin) {
   if (expectations_ == nullptr) return;
   const bool destroyed = type == EventType::destroy;
-  if (loads_ != 0 && destroyed) died_expected_[e.expected] = 1;
-  if (loads_ != 0 && !destroyed) died_expected_.erase(e.expected);
+  if (loading_ && destroyed) died_expected_[e.expected] = 1;
+  if (loading_ && !destroyed) died_expected_.erase(e.expected);
   const auto id = find(e);
   const bool live = id != table::kNoExpect && is_live(expectations_->slot(id).state);
   if (destroyed) {
@@ -239,7 +245,7 @@ void InternalCache::release_expectation(table::ExpectId id) {
 // --- Dumps of the kernel ---
 
 void InternalCache::begin_load(Load load) {
-  ++loads_;
+  loading_ = true;
   if (sweeps(load)) generations_.next();
 }
 
@@ -284,7 +290,8 @@ void InternalCache::load_expectation(Expectation& e, Load load) {
 }
 
 void InternalCache::end_load() {
-  if (--loads_ != 0) return;
+  loading_ = false;
+  if (!older_wait_) ended_.clear();
   died_expected_.clear();
   told_.clear();
 }

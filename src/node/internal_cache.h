@@ -90,15 +90,17 @@ class InternalCache : public InternalStore {
   void bury_expectation(table::ExpectId id, Announce announce);
   void release_expectation(table::ExpectId id);
   void count_traffic(const FlowRecord& record);
+  void remember_end(const Tuple& orig, std::uint32_t id);
   void replaced(const Flow& f);
   static std::uint32_t told_by(kernel::EventType type, const Flow& f);
   bool has_ended(const Flow& f);
 
   Generations generations_;
-  unsigned loads_ = 0;  // dumps under way
+  bool loading_ = false;  // a dump is under way
   // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older
   // events still wait. Until caught_up().
   TupleMap ended_;
+  bool older_wait_ = false;  // events older than the last of these may wait
   // What events have told of flows while a dump is under way (bits of `has`): newer than what the dump says of the
   // same.
   TupleMap told_;

@@ -106,6 +106,7 @@ Node::Read KernelSide::read_events() {
   const bool more = c_.kernel.read_events(c_.options.event_limit, follower_);
   const Node::Read read{.events = c_.kernel.event_stats().received - before, .more = more};
   if (!read.more) {
+    waiting_when_lost_ = false;
     c_.store.caught_up();
     merged_ = merging_;
   }
@@ -125,7 +126,11 @@ std::optional<TimePoint> KernelSide::next_deadline() const {
 
 void KernelSide::on_timer() {
   const auto now = c_.clock.now();
-  if (is_due(resync_at_, now) && mend(Load::mend)) ++resyncs_;
+  if (is_due(resync_at_, now) && mend(Load::mend)) {
+    ++resyncs_;
+    // What these tell while the kernel is read is taken for newer than what is read, and the event after it is lost.
+    if (waiting_when_lost_) mend_after_overrun();
+  }
   if (is_due(poll_at_, now)) poll();
   if (is_due(catch_up_at_, now)) catch_up();
   if (is_due(purge_at_, now)) purge();
@@ -135,6 +140,11 @@ void KernelSide::on_timer() {
 void KernelSide::after_overrun() {
   if (merged_) tell_all_ = true;
   if (!c_.store.keeps_flows() || !c_.options.overrun_resync) return;
+  waiting_when_lost_ = true;
+  mend_after_overrun();
+}
+
+void KernelSide::mend_after_overrun() {
   // The first one counts: put off by each, the mending of a node that goes on losing events would never come.
   resync_at_ = earlier(resync_at_, c_.clock.now() + *c_.options.overrun_resync);
 }
@@ -159,7 +169,7 @@ void KernelSide::look_for_room() {
 }
 
 bool KernelSide::mend(Load load) {
-  if (mending_ != nullptr || flusher_.running()) {
+  if (mending_ != nullptr || merging_ || flusher_.running()) {
     if (load == Load::repeat) tell_all_ = true;
     mend_again_ = true;
     return false;
@@ -177,12 +187,13 @@ void KernelSide::mended(Load load, const Error* error) {
   if (error == nullptr) {
     mend_pause_ = kFirstPause;
     if (again) mend_soon();
-    return;
+    return run_merge();
   }
   c_.log.error("{}: the internal cache may lack flows or have too many, until this is tried again", error->text);
   if (load == Load::repeat) tell_all_ = true;
   resync_at_ = earlier(resync_at_, c_.clock.now() + mend_pause_);
   mend_pause_ = std::min(2 * mend_pause_, kLastPause);
+  run_merge();
 }
 
 void KernelSide::poll() {
@@ -206,16 +217,17 @@ void KernelSide::resync(Scope scope, std::function<void()> on_done) {
   merge_after_.push_back(std::move(on_done));
   merge_scope_.flows |= scope.flows;
   merge_scope_.expectations |= scope.expectations;
-  if (!merging_) run_merge();
+  run_merge();
 }
 
+// One dump at a time is read into the store; a mending that is due comes first.
 void KernelSide::run_merge() {
-  if (merge_after_.empty()) return;
+  if (merge_after_.empty() || merging_ || mending_ != nullptr) return;
+  if (resync_at_ && *resync_at_ <= c_.clock.now()) return;
   merge_for_ = std::exchange(merge_after_, {});
   merging_ = true;
   merged_ = true;
-  if (resync_at_ || mending_ != nullptr || c_.options.poll) tell_all_ = true;
-  if (mending_ != nullptr) mend_again_ = true;
+  if (resync_at_ || c_.options.poll) tell_all_ = true;
   const Scope scope = std::exchange(merge_scope_, {.flows = false, .expectations = false});
   c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, Load::merge, scope,
                                         [this](const Error* error) { merge_done(error); }));
@@ -225,7 +237,8 @@ void KernelSide::merge_done(const Error* error) {
   log_error(error);
   merging_ = false;
   for (const auto& on_done : std::exchange(merge_for_, {})) on_done();
-  if (!merging_) run_merge();
+  if (std::exchange(mend_again_, false)) mend_soon();
+  run_merge();
 }
 
 // A dump for mending and a flush would take each other's entries for old ones: the dump is begun anew afterwards.

@@ -81,6 +81,7 @@ class KernelSide {
   Result<> open_events();
   Result<> first_load();
   void after_overrun();
+  void mend_after_overrun();
   void after_full();
   void look_for_room();
   // False: not now, but as soon as what is in its way has ended.
@@ -111,10 +112,11 @@ class KernelSide {
   bool freeing_ = false;
   Job* mending_ = nullptr;
   bool mend_again_ = false;
-  Duration mend_pause_ = kFirstPause;                         // after the next failure
-  bool merging_ = false;                                      // -R under way
-  std::vector<std::function<void()>> merge_for_;              // whom it is for
-  std::vector<std::function<void()>> merge_after_;            // whom the next one is for
+  bool waiting_when_lost_ = false;                  // events that waited when the last ones were lost may wait still
+  Duration mend_pause_ = kFirstPause;               // after the next failure
+  bool merging_ = false;                            // -R under way
+  std::vector<std::function<void()>> merge_for_;    // whom it is for
+  std::vector<std::function<void()>> merge_after_;  // whom the next one is for
   Scope merge_scope_{.flows = false, .expectations = false};  // of the next one
   bool merged_ = false;    // a -R has read the kernel since it was last known that no event was lost
   bool tell_all_ = false;  // by the next mending

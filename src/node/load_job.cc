@@ -15,7 +15,9 @@ LoadJob::LoadJob(kernel::KernelTable& kernel, KernelFollower& follower, Internal
   store_.begin_load(load_);
 }
 
-LoadJob::~LoadJob() { store_.end_load(); }
+LoadJob::~LoadJob() {
+  if (phase_ != Phase::done) store_.end_load();
+}
 
 Job::State LoadJob::step(TimePoint budget_end) {
   switch (phase_) {
@@ -61,6 +63,7 @@ Job::State LoadJob::step_dump(kernel::DumpWhat what, TimePoint budget_end) {
 
 Job::State LoadJob::finish(const Error* error) {
   phase_ = Phase::done;
+  store_.end_load();  // `on_done_` may begin the next one
   if (on_done_) on_done_(error);
   return State::done;
 }

@@ -79,27 +79,6 @@ TEST_F(LoadJobTest, NothingIsTakenForGoneWhenTheDumpFails) {
   EXPECT_EQ(sent(), Lines{});
 }
 
-TEST_F(LoadJobTest, TwoAtOnceDoNotDisturbEachOther) {
-  kernel_.dump_part = 1;
-  for (std::uint16_t n = 1; n <= 6; ++n) {
-    kernel_.put(kernel_flow(n));
-    event(EventType::new_, kernel_flow(n));
-  }
-  sent();
-  int done = 0;
-  const auto on_done = [&](const Error* error) { done += error == nullptr ? 1 : 100; };
-  LoadJob mend(kernel_, *follower_, *store_, Load::mend, {}, on_done);
-  mend.step(TimePoint::min());
-  LoadJob merge(kernel_, *follower_, *store_, Load::merge, {}, on_done);
-  for (int i = 0; i < 3; ++i) mend.step(TimePoint::min()), merge.step(TimePoint::min());
-  event(EventType::destroy, kernel_flow(6));
-  run(mend);
-  run(merge);
-  EXPECT_EQ(done, 2);
-  EXPECT_EQ(flows_.live(), 5U);
-  EXPECT_EQ(sent(), Lines{"DEL 6"});
-}
-
 // The kernel reads a part of a dump ahead. What happened since came in an event, and was overwritten for good.
 TEST_F(LoadJobTest, DumpDoesNotUndoWhatAnEventTold) {
   kernel_.dump_part = 1;

@@ -462,6 +462,67 @@ TEST_F(NodeTest, EventsThatGoOnBeingLostDoNotPutTheMendingOff) {
   EXPECT_EQ(node_->internal_flows().live(), 1U);
 }
 
+// What an event told that had waited since before the loss was taken for newer than what the mending read.
+TEST_F(NodeTest, EventsThatWaitSinceBeforeTheLossDoNotHideWhatWasLost) {
+  options_.overrun_resync = seconds(1);
+  options_.event_limit = 1;
+  start();
+  auto flow = kernel_flow(1);
+  flow.flow.present |= has::kMark;
+  kernel_.create(flow);
+  turn();
+  kernel_.events.emplace_back(kernel::EventType::new_, kernel_flow(2));
+  flow.flow.mark = 1;
+  kernel_.events.emplace_back(kernel::EventType::update, flow);
+  flow.flow.mark = 2;
+  kernel_.put(flow);  // nobody hears of it
+  kernel_.overrun = true;
+  node_->on_kernel_event();
+  clock_.advance(seconds(1));
+  node_->on_timer();
+  turns(5);
+  turns(2, seconds(1));
+  const auto list = ask({.verb = Verb::dump, .what = What::flows, .side = Side::internal});
+  turns(3);
+  EXPECT_NE(list->text.find("mark=2"), std::string::npos) << list->text;
+  EXPECT_EQ(node_->snapshot().runtime.kernel_resyncs, 2U) << "and then it rests";
+}
+
+// Nor does what was told during the dump before. Dumps without end overlapped, and what events had told since the first
+// of them stayed.
+TEST_F(NodeTest, ResyncsByHandWithoutEndHideNothingThatWasLost) {
+  options_.overrun_resync = seconds(1);
+  kernel_.dump_part = 1;
+  auto flow = kernel_flow(1);
+  flow.flow.present |= has::kMark;
+  kernel_.put(flow);
+  for (std::uint16_t n = 2; n <= 6; ++n) kernel_.put(kernel_flow(n));
+  start();
+  const Command resync{.verb = Verb::resync_kernel, .what = What::flows};
+  const auto turns_with_resyncs = [&](int n) {
+    Channel last;
+    for (int i = 0; i < n; ++i) {
+      if (last == nullptr || last->finished) last = ask(resync);
+      if (i % 3 == 0) ask(resync);
+      turn(milliseconds(100));
+    }
+  };
+  turns_with_resyncs(3);
+  flow.flow.mark = 1;
+  kernel_.put(flow);
+  kernel_.events.emplace_back(kernel::EventType::update, flow);
+  turns_with_resyncs(3);
+  flow.flow.mark = 2;
+  kernel_.put(flow);  // nobody hears of it
+  kernel_.overrun = true;
+  const auto controls = node_->unacknowledged();
+  turns_with_resyncs(50);
+  const auto list = ask({.verb = Verb::dump, .what = What::flows, .side = Side::internal});
+  turns_with_resyncs(5);
+  EXPECT_NE(list->text.find("mark=2"), std::string::npos) << list->text;
+  EXPECT_GT(node_->unacknowledged(), controls) << "the mending had its turn";
+}
+
 // The load that loses events also makes the dump fail: then ghosts stayed until the next overrun.
 TEST_F(NodeTest, AMendingThatFailsIsTriedAgain) {
   options_.overrun_resync = seconds(1);
