@@ -5,7 +5,8 @@
 #
 #   primary-backup.sh primary|backup|fault
 #
-# A command that fails is reported to syslog and does not stop the others: half a take-over is better than none.
+# A command that fails is reported to syslog and does not stop the others: half a take-over is better than none. But none is
+# waited for without end: a daemon that is alive and does not answer would not answer the others either.
 # Exit status: 0, or 1 for any other word and for a daemon that is alive but does not answer: it is left as it is.
 #
 # Environment: CONNTRACKD_BIN     the daemon, default /usr/sbin/ctsyncd, else /usr/sbin/conntrackd
@@ -19,9 +20,19 @@ fi
 : "${CONNTRACKD_CONFIG:=/etc/conntrackd/conntrackd.conf}"
 : "${CONNTRACKD_LOCK:=/var/lock/conntrackd.lock}"
 
+# request OPTION [SECONDS]: more than any of them takes on a daemon that is well.
 request() {
-	"$CONNTRACKD_BIN" -C "$CONNTRACKD_CONFIG" "$1" && return
-	logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' failed with status $?"
+	timeout -k 5 "${2:-60}" "$CONNTRACKD_BIN" -C "$CONNTRACKD_CONFIG" "$1"
+	status=$?
+	case $status in
+	0) ;;
+	124 | 137)
+		logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' was not answered within ${2:-60} seconds, giving up: \
+is the daemon stopped?"
+		exit 1
+		;;
+	*) logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' failed with status $status" ;;
+	esac
 }
 
 # Removes the lock that a dead daemon left behind. Fails if the daemon is alive: ctsyncd keeps the file locked; conntrackd leaves
@@ -35,7 +46,7 @@ remove_stale_lock() {
 role=${1:-}
 case $role in
 primary)
-	request -c # the peer's flows into the kernel; returns when all are there
+	request -c 300 # the peer's flows into the kernel; returns when all are there: minutes, if they are many
 	request -f # forget both caches
 	request -R # learn what the kernel has now
 	request -B # and tell the peers that these flows are ours

@@ -2,6 +2,7 @@
 """conf/primary-backup.sh around a daemon that is dead, or alive and deaf. The pair of daemons and a whole take-over with it
 are in test_demo.py."""
 import os
+import re
 import signal
 import time
 
@@ -68,6 +69,25 @@ def test_a_stopped_daemon_keeps_its_lock_and_gets_no_twin(host):
     assert "daemon.err backup: the daemon does not answer, but it is alive" in host.syslog()
     host.daemon.send_signal(signal.SIGCONT)
     assert host.becomes("backup") == 0
+
+
+@pytest.mark.parametrize("role, first", [("primary", "-c"), ("fault", "-t")])
+def test_a_stopped_daemon_is_not_waited_for_without_end(host, role, first):
+    host.start()
+    # Every bound becomes two seconds.
+    host.fake("timeout", f'echo "$@" >> {host.dir}/bounds; shift 3; exec /usr/bin/timeout -k 1 2 "$@"')
+    host.daemon.send_signal(signal.SIGSTOP)
+    before = time.monotonic()
+    assert host.becomes(role) == 1
+    assert time.monotonic() - before < 10
+    assert host.syslog().count("daemon.err") == 1
+    assert re.search(rf"daemon.err {role}: '.* {first}' was not answered within \d+ seconds, giving up", host.syslog())
+    host.daemon.send_signal(signal.SIGCONT)
+    assert host.becomes(role) == 0
+    with open(f"{host.dir}/bounds", encoding="ascii") as file:
+        bounds = {line.split()[-1]: int(line.split()[2]) for line in file}
+    assert bounds[first] >= (300 if first == "-c" else 60), "large tables take their time"
+    assert host.syslog().count("daemon.err") == 1
 
 
 def test_a_daemon_without_its_socket_keeps_its_lock_and_gets_no_twin(host):
