@@ -15,6 +15,7 @@ namespace {
 constexpr std::uint64_t kEventMemory = 1500;   // bytes of the socket buffer that an event takes, metadata included
 constexpr std::uint64_t kBurstRate = 500'000;  // events a second that must not overrun the buffer during a pause
 constexpr Duration kLongestPause = std::chrono::microseconds(500);
+constexpr Duration kReadAgain = std::chrono::seconds(1);
 
 // Statistics mode has no peers.
 class Nowhere final : public wire::DatagramSink {
@@ -57,6 +58,7 @@ NodeRunner::NodeRunner(const config::Config& config, EventLoop& loop, SystemLog&
                 config.has_stats ? flow_log_facility(config) : std::nullopt),
       timer_(loop, [this] { node_->on_timer(); }),
       flow_log_timer_(loop, [] {}),
+      interfaces_timer_(loop, [this] { read_interfaces(); }),
       turn_end_(loop, [this] { end_turn(); }) {
   auto options = node_options(config);
   options.seed = random_seed();
@@ -109,14 +111,8 @@ Result<> NodeRunner::open_links() {
   handlers.on_buffer_size = [this] { node_->set_buffer_size(links_->buffer_size()); };
   if (auto ok = links_->open(std::move(handlers)); !ok) return ok;
   node_->set_buffer_size(links_->buffer_size());
-  watch_interfaces();
+  loop_.watch(watcher_.fd(), EPOLLIN, [this](std::uint32_t) { read_interfaces(); });
   return {};
-}
-
-void NodeRunner::watch_interfaces() {
-  loop_.watch(watcher_.fd(), EPOLLIN, [this](std::uint32_t) {
-    watcher_.read([this](const std::string& name, const kernel::LinkInfo*) { links_->interface_changed(name); });
-  });
 }
 
 void NodeRunner::started() {
@@ -130,6 +126,17 @@ void NodeRunner::on_kernel_event() {
   const auto read = node_->on_kernel_event();
   loop_.worked(read.events);
   if (read.more) loop_.hurry();
+}
+
+// After a failure the socket may never be readable again, though what is known of the interfaces is old.
+void NodeRunner::read_interfaces() {
+  const auto read =
+      watcher_.read([this](const std::string& name, const kernel::LinkInfo*) { links_->interface_changed(name); });
+  if (!read) {
+    if (!interfaces_stale_) log_.warning("can't read the interfaces again, trying every second: {}", read.error().text);
+    interfaces_timer_.arm_in(kReadAgain);
+  }
+  interfaces_stale_ = !read;
 }
 
 void NodeRunner::on_link_error(std::size_t link, std::string_view what, int code) {

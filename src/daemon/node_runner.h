@@ -41,8 +41,8 @@ class NodeRunner {
 
  private:
   Result<> open_links();
-  void watch_interfaces();
   void on_kernel_event();
+  void read_interfaces();
   void on_link_error(std::size_t link, std::string_view what, int code);
   void end_turn();
   void write_flow_log();
@@ -59,7 +59,9 @@ class NodeRunner {
   std::unique_ptr<node::Node> node_;
   Timer timer_;
   Timer flow_log_timer_;
+  Timer interfaces_timer_;
   TurnHook turn_end_;
+  bool interfaces_stale_ = false;  // their last reading failed
   RateLimit link_error_limit_{std::chrono::seconds(10)};
 };
 

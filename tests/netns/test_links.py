@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import re
+import resource
 import socket
 import struct
 import time
@@ -254,6 +255,26 @@ def interface_comes_late(stage, transport, family):
         lab.wait_for(lambda: current(node) == "sync0", 4, "the late link to take over")
     flowgen(stage.active, 10, 100)
     has(stage.backup, 20)
+
+
+@scene("ours-ours")
+def lost_changes_that_cannot_be_read_at_once(stage):
+    """So many changes that the kernel drops some, and no descriptor to read all interfaces anew: they are read as soon as
+    that is possible, though no further change wakes the daemon."""
+    stage.plug(["sync0", "sync1"])
+    stage.configure("UDP").start().greeted()
+    node, pid = stage.active, stage.active.daemon.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with node.stopped():
+        node.run("ip", "-batch", "-", input="".join(f"link set sync1 mtu {1300 + i % 100}\n" for i in range(1000)))
+        node.run("ip", "link", "set", "sync0", "down")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    complaint = "can't read the interfaces again, trying every second: can't open netlink socket: Too many open files"
+    lab.wait_for(lambda: complaint in node.log(), 3, "the complaint")
+    time.sleep(2.5)
+    assert node.log().count(complaint) == 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    lab.wait_for(lambda: links(node)["sync0"] == ("DOWN", "BACKUP"), 3, lambda: f"the loss to be noticed: {links(node)}")
 
 
 # Links that cannot send
