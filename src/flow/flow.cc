@@ -85,7 +85,6 @@ void copy_extra(FlowExtra& to, const FlowExtra& from, std::uint32_t bits) {
     to.sctp_vtag_orig = from.sctp_vtag_orig;
     to.sctp_vtag_reply = from.sctp_vtag_reply;
   }
-  if (bits & has::kUse) to.use = from.use;
   if (bits & has::kDccpRole) to.dccp_role = from.dccp_role;
   if (bits & has::kCounters) {
     to.counters_orig = from.counters_orig;

@@ -314,10 +314,6 @@ bool decode_attribute(const Attribute& a, DecodeOptions options, FlowRecord& r, 
     case CTA_ID:
       f.present |= has::kId;
       return a.be32(f.id);
-    case CTA_USE:
-      if (!options.use) return true;
-      f.present |= has::kUse;
-      return a.be32(r.extra.use);
     case CTA_ZONE:
       parts.zone_seen = true;
       return a.be16(parts.zone);

@@ -84,8 +84,8 @@ void TableDump::handle_entry(const Message& m, DumpHandler& handler) {
   handed_over_ = true;
   auto status = DecodeStatus::malformed;
   if (m.type == kFlowNew && what_ == DumpWhat::flows) {
-    status = decode_flow(m.body, options_.decode, record_);
-    if (status == DecodeStatus::ok) return handler.on_flow(record_);
+    status = decode_flow(m.body, {}, record_);
+    if (status == DecodeStatus::ok) return handler.on_flow(record_, m.body.subspan(sizeof(nfgenmsg)));
   } else if (m.type == kExpectNew && what_ == DumpWhat::expectations) {
     Expectation e;
     status = decode_expectation(m.body, e);

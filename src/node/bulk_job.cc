@@ -20,7 +20,7 @@ Job::State BulkJob::step(TimePoint) {
   return wait(kPace);
 }
 
-void BulkJob::on_flow(FlowRecord& record) {
+void BulkJob::on_flow(FlowRecord& record, std::span<const std::uint8_t>) {
   if (c_.filter.accepts(record.flow)) c_.send(record);
 }
 

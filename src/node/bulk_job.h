@@ -40,7 +40,7 @@ class BulkJob final : public Job, private kernel::DumpHandler {
   static constexpr Duration kPauseAfterFailure = std::chrono::seconds(1);
   static constexpr int kTries = 5;
 
-  void on_flow(FlowRecord& record) override;
+  void on_flow(FlowRecord& record, std::span<const std::uint8_t>) override;
   void on_expectation(Expectation& e) override { c_.send_expectation(e); }
   State wait(Duration d);
   State failed(const Error& error);

@@ -23,7 +23,7 @@ Job::State FlushKernelJob::step(TimePoint budget_end) {
   return state == kernel::DumpState::done ? finish(nullptr) : State::more;
 }
 
-void FlushKernelJob::on_flow(FlowRecord& record) {
+void FlushKernelJob::on_flow(FlowRecord& record, std::span<const std::uint8_t>) {
   if (filter_.accepts(record.flow)) writer_.write(kernel::WriteOp::destroy, record, 0, *this);
 }
 

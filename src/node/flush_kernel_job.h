@@ -23,7 +23,7 @@ class FlushKernelJob final : public Job, private kernel::DumpHandler, private ke
   State step(TimePoint budget_end) override;
 
  private:
-  void on_flow(FlowRecord& record) override;
+  void on_flow(FlowRecord& record, std::span<const std::uint8_t>) override;
   void on_written(const kernel::WriteResult& result, const FlowRecord& record) override;
   State finish(const Error* error);
 

@@ -9,7 +9,7 @@ KernelDumpJob::KernelDumpJob(kernel::KernelTable& kernel, const FlowFilter& filt
 Job::State KernelDumpJob::list(TimePoint) {
   if (const auto state = held_up()) return *state;
   if (!dump_) {
-    auto dump = kernel_.dump(kernel::DumpWhat::flows, {.decode = {.use = true, .counters = true}, .repeatable = false});
+    auto dump = kernel_.dump(kernel::DumpWhat::flows, {.repeatable = false});
     if (!dump) return fail_with(dump.error());
     dump_ = std::move(*dump);
   }
@@ -38,11 +38,9 @@ Job::State KernelDumpJob::fail_with(const Error& error) {
   return State::done;
 }
 
-void KernelDumpJob::on_flow(FlowRecord& record) {
+void KernelDumpJob::on_flow(FlowRecord& record, std::span<const std::uint8_t> attributes) {
   if (!filter_.accepts(record.flow)) return;
-  text::RenderOptions options{.show_timeout = true};
-  if (record.flow.knows(has::kUse)) options.use_count = record.extra.use;
-  renderer_.append(text_, record, options);
+  renderer_.append_message(text_, record.flow.orig.family, attributes);
   text_.push_back('\n');
 }
 

@@ -20,7 +20,7 @@ class KernelDumpJob final : public ListJob, private kernel::DumpHandler {
 
  private:
   State list(TimePoint budget_end) override;
-  void on_flow(FlowRecord& record) override;
+  void on_flow(FlowRecord& record, std::span<const std::uint8_t> attributes) override;
   State fail_with(const Error& error);
 
   kernel::KernelTable& kernel_;

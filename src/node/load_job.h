@@ -30,7 +30,7 @@ class LoadJob final : public Job, private kernel::DumpHandler {
  private:
   enum class Phase : std::uint8_t { flows, expectations, sweep, done };
 
-  void on_flow(FlowRecord& record) override { follower_.load_flow(record, load_); }
+  void on_flow(FlowRecord& record, std::span<const std::uint8_t>) override { follower_.load_flow(record, load_); }
   void on_expectation(Expectation& e) override { follower_.load_expectation(e, load_); }
   void on_bad_entry(kernel::DecodeStatus) override { follower_.count_bad_entry(); }
   State step_dump(kernel::DumpWhat what, TimePoint budget_end);

@@ -97,12 +97,20 @@ void FlowRenderer::append(std::string& out, const Flow& flow, const FlowExtra* e
   // Unsetting attributes one by one would leave old values behind that the library prints without looking at presence.
   nfct_copy(ct_, empty_, NFCT_CP_OVERRIDE);
   set_flow(ct_, flow, extra, options);
+  print(out, options.xml ? NFCT_O_XML : NFCT_O_PLAIN);
+  append_ages(out, options);
+}
+
+void FlowRenderer::append_message(std::string& out, Family family, std::span<const std::uint8_t> attributes) {
+  nfct_copy(ct_, empty_, NFCT_CP_OVERRIDE);
+  nfct_payload_parse(attributes.data(), attributes.size(), static_cast<std::uint16_t>(family), ct_);
+  print(out, NFCT_O_PLAIN);
+}
+
+void FlowRenderer::print(std::string& out, unsigned form) {
   std::array<char, kMaxLine> line;
   line[0] = '\0';
-  const unsigned form = options.xml ? NFCT_O_XML : NFCT_O_PLAIN;
   append_printed(out, line, nfct_snprintf(line.data(), kMaxLine, ct_, NFCT_T_UNKNOWN, form, 0));
-  if (options.use_count && !options.xml) fmt::format_to(std::back_inserter(out), " use={}", *options.use_count);
-  append_ages(out, options);
 }
 
 void append_ages(std::string& out, const RenderOptions& options) {

@@ -2,7 +2,8 @@
 """The kernel's connection tracking table over ctnetlink: create, list and delete entries with every attribute.
 
 Values are plain Python: addresses as strings, ports and ids as integers, labels as a set of bit numbers. A flow is a dict:
-  family, proto, orig, reply   tuples: dicts of src, dst and sport/dport, type/code/id or key words of their protocol
+  family, proto, orig, reply   tuples: dicts of src, dst and sport/dport, type/code/id or key words of their protocol, zone of this
+                               direction (only used to create)
   zone, status, timeout, mark, labels, helper, master (tuple), tcp {state, wscale_orig, wscale_reply, flags_orig, ...},
   sctp {state, vtag_orig, vtag_reply}, seqadj_orig/seqadj_reply (pos, before, after), synproxy (isn, its, tsoff),
   snat/dnat: (address, port or None); only used to create
@@ -60,7 +61,8 @@ def pack_tuple(kind, proto, t):
         first = 7 if proto == 58 else 4
         parts += [attr(first, struct.pack(">H", t["id"])), attr(first + 1, struct.pack("B", t["type"])),
                   attr(first + 2, struct.pack("B", t["code"]))]
-    return nest(kind, ip, nest(2, *parts))
+    zone = [attr(3, struct.pack(">H", t["zone"]))] if "zone" in t else []
+    return nest(kind, ip, nest(2, *parts), *zone)
 
 
 def parse_tuple(data):

@@ -286,6 +286,35 @@ def test_dump_is_that_of_stock(witnesses, cache, what):
     assert ours == stock
 
 
+@pytest.mark.parametrize("option", [(), ("-x",)], ids=" ".join)
+def test_list_of_the_kernel_is_that_of_stock(node, option):
+    """-i without internal cache: whatever the kernel tells of its entries, accounting, times and one-way zones included."""
+    sync = "\tMode NOTRACK {\n\t\tDisableInternalCache on\n\t}\n" + lab.link_block("UDP", "10.77.9.1", "10.77.9.2")
+    node.configure(sync, node.general(event_filter=""))
+    for switch in ("acct", "timestamp"):
+        node.sysctl(f"net.netfilter.nf_conntrack_{switch}", 1)
+    node.nft("table inet t {\n chain c {\n type filter hook forward priority 0\n ct label set 1\n }\n}")
+    there = {"src": "10.91.0.1", "dst": "10.91.0.2", "sport": 1, "dport": 2}
+    back = ctnl.inverse(17, there)
+    flow = {"proto": 17, "timeout": 600, "status": 0x8}
+    with ctnl.Table(node) as table:
+        for made in kinds.build().values():
+            table.create(made)
+        table.create(flow | {"orig": there | {"zone": 5}, "reply": back})
+        table.create(flow | {"orig": there, "reply": back | {"zone": 7}})
+    shown = {}
+    for binary in (lab.STOCK, lab.OURS):
+        node.binary = binary
+        node.start()
+        lines = [line for line in node.out("-i", *option).splitlines() if "10.77." not in line]
+        node.stop()
+        shown[binary] = sorted(re.sub(r"(delta-time=|^\S+ +\d+ )\d+", r"\1N", line) for line in lines)
+    assert len(shown[lab.STOCK]) >= len(kinds.build()) + 2
+    for word in ("zone-orig=5", "zone-reply=7", "delta-time=N", "packets=0", "helper=ftp"):
+        assert any(word in line for line in shown[lab.STOCK]), word
+    assert shown[lab.OURS] == shown[lab.STOCK]
+
+
 # What commands do
 
 

@@ -80,7 +80,7 @@ class FakeKernel : public kernel::KernelTable {
       auto flows_read = std::exchange(flows_, {});
       auto expectations_read = std::exchange(expectations_, {});
       read_ahead();
-      for (auto& r : flows_read) handler.on_flow(r);
+      for (auto& r : flows_read) handler.on_flow(r, {});
       for (auto& e : expectations_read) handler.on_expectation(e);
       if (!flows_.empty() || !expectations_.empty()) return kernel::DumpState::more;
       if (const int code = kernel_.dump_error; code != 0 && kernel_.dump_errors_left-- > 0) {

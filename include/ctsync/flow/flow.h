@@ -103,7 +103,6 @@ inline constexpr std::uint32_t kMasterPorts = 1U << 22;
 inline constexpr std::uint32_t kSctpTags = 1U << 23;
 inline constexpr std::uint32_t kDccpRole = 1U << 24;
 inline constexpr std::uint32_t kCounters = 1U << 25;
-inline constexpr std::uint32_t kUse = 1U << 26;
 inline constexpr std::uint32_t kExtra = 0xffffU << 16;  // any of these: the flow needs a FlowExtra
 inline constexpr std::uint32_t kNat = kSnat | kDnat | kSnatPort | kDnatPort;
 }  // namespace has
@@ -158,7 +157,6 @@ struct FlowExtra {
   std::uint32_t synproxy_tsoff;
   std::uint32_t sctp_vtag_orig;
   std::uint32_t sctp_vtag_reply;
-  std::uint32_t use;  // references to the kernel's entry
   std::uint8_t dccp_role;
   FlowCounters counters_orig;
   FlowCounters counters_reply;

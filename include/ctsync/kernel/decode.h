@@ -24,7 +24,6 @@ enum class DecodeStatus : std::uint8_t {
 };
 
 struct DecodeOptions {
-  bool use = false;       // use count (has::kUse); in dumps and look-ups, not in events
   bool counters = false;  // traffic counters (has::kCounters); kernels send them only with nf_conntrack_acct
 };
 

@@ -61,7 +61,6 @@ enum class DumpWhat : std::uint8_t { flows, expectations };
 
 struct DumpOptions {
   Family family = Family::none;  // none = both
-  DecodeOptions decode{};
   // Whether an entry may be handed over again when the dump has to be started again. If not (a listing that is
   // printed), a dump that the kernel reports as interrupted goes on to its end, which is `interrupted`, not `done`.
   bool repeatable = true;
@@ -78,7 +77,9 @@ enum class DumpState : std::uint8_t {
 class DumpHandler {
  public:
   virtual ~DumpHandler() = default;
-  virtual void on_flow(FlowRecord&) {}
+  // `attributes` (struct nlattr, valid during the call): all that the kernel told, for who shows what FlowRecord has no
+  // place for.
+  virtual void on_flow(FlowRecord&, std::span<const std::uint8_t> /*attributes*/) {}
   virtual void on_expectation(Expectation&) {}
   // Entry that could not be decoded ("dump unknown type").
   virtual void on_bad_entry(DecodeStatus) {}

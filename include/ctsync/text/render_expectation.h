@@ -18,7 +18,7 @@ class ExpectationRenderer {
   ExpectationRenderer(const ExpectationRenderer&) = delete;
   ExpectationRenderer& operator=(const ExpectationRenderer&) = delete;
 
-  // Appends one line without newline. options.use_count means nothing here.
+  // Appends one line without newline.
   void append(std::string& out, const Expectation& expectation, const RenderOptions& options = {});
 
  private:

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "ctsync/flow/flow.h"
@@ -16,8 +17,7 @@ namespace ctsync::text {
 
 struct RenderOptions {
   bool xml = false;
-  bool show_timeout = false;                                 // error lines and kernel tables; never for cached entries
-  std::optional<std::uint32_t> use_count = std::nullopt;     // kernel tables; text only
+  bool show_timeout = false;                                 // error lines; never for cached entries
   std::optional<std::uint32_t> expires_in = std::nullopt;    // seconds; text only
   std::optional<std::uint32_t> active_since = std::nullopt;  // seconds; text only
 };
@@ -37,8 +37,13 @@ class FlowRenderer {
   void append(std::string& out, const FlowRecord& r, const RenderOptions& options = {}) {
     append(out, r.flow, &r.extra, options);
   }
+  // The same of a flow as the kernel's message tells it: everything that the library knows of, e.g. accounting, times,
+  // zones of one direction, security context. `attributes`: struct nlattr, well-formed.
+  void append_message(std::string& out, Family family, std::span<const std::uint8_t> attributes);
 
  private:
+  void print(std::string& out, unsigned form);
+
   nf_conntrack* empty_;  // never changed: what ct_ is reset from
   nf_conntrack* ct_;
 };

@@ -64,10 +64,14 @@ struct Events final : EventHandler {
 };
 
 struct Entries final : DumpHandler {
-  void on_flow(FlowRecord& r) override { flows.push_back(r); }
+  void on_flow(FlowRecord& r, std::span<const std::uint8_t> a) override {
+    flows.push_back(r);
+    attributes.assign(a.begin(), a.end());
+  }
   void on_expectation(Expectation& e) override { expectations.push_back(e); }
   void on_bad_entry(DecodeStatus) override { ++bad; }
   std::vector<FlowRecord> flows;
+  std::vector<std::uint8_t> attributes;  // of the last flow
   std::vector<Expectation> expectations;
   int bad = 0;
 };

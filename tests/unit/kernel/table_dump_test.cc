@@ -46,7 +46,7 @@ Bytes end(int error = 0, std::uint16_t flags = 0, std::uint16_t type = NLMSG_DON
 }
 
 struct Counter final : DumpHandler {
-  void on_flow(FlowRecord&) override { ++flows; }
+  void on_flow(FlowRecord&, std::span<const std::uint8_t>) override { ++flows; }
   int flows = 0;
 };
 

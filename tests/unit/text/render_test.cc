@@ -2,6 +2,8 @@
 // Every entry of the golden files is read back into values and rendered again: the line must be the same.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netlink.h>
 
 #include <algorithm>
 #include <array>
@@ -80,8 +82,6 @@ void take_word(Entry& e, Tuple& reply, std::string_view key, std::string_view va
   } else if (key == "helper") {
     put_name(e.r.extra.helper, value);
     f.present |= has::kHelper;
-  } else if (key == "use") {
-    e.options.use_count = static_cast<std::uint32_t>(number(value));
   } else {
     if (key == "src" && f.orig.family != Family::none) f.present |= has::kReply;
     take_tuple_word(f.knows(has::kReply) ? reply : f.orig, f.present, key, value);
@@ -202,8 +202,9 @@ TEST(RenderFlow, EveryGoldenLineComesOutAgain) {
   std::map<std::string, int> seen;
   for (const auto& file : golden::files_of_daemon_149()) {
     for (const auto& line : golden::lines_of(file)) {
-      const auto text = entry_of(line);
+      auto text = entry_of(line);
       if (text.empty()) continue;
+      text = text.substr(0, text.find(" use="));  // only in lists of the kernel's table: append_message() shows it
       const auto e = parse_text(text);
       std::string got;
       renderer.append(got, e.r, e.options);
@@ -292,6 +293,51 @@ TEST(RenderFlow, NothingIsLeftOfTheLineBefore) {
   EXPECT_EQ(again, first);
 }
 
+// A kernel message in the making.
+class Attributes {
+ public:
+  Attributes& add(unsigned type, std::initializer_list<std::uint8_t> data) {
+    return add(type, std::string(data.begin(), data.end()));
+  }
+  Attributes& add(unsigned type, const Attributes& nested) { return add(type | NLA_F_NESTED, nested.bytes_); }
+  Attributes& add(unsigned type, const std::string& data) {
+    const nlattr head{static_cast<std::uint16_t>(NLA_HDRLEN + data.size()), static_cast<std::uint16_t>(type)};
+    bytes_.append(reinterpret_cast<const char*>(&head), sizeof head).append(data);
+    bytes_.resize(NLA_ALIGN(bytes_.size()));
+    return *this;
+  }
+  std::span<const std::uint8_t> bytes() const {
+    return {reinterpret_cast<const std::uint8_t*>(bytes_.data()), bytes_.size()};
+  }
+
+ private:
+  std::string bytes_;
+};
+
+Attributes udp_tuple(std::initializer_list<std::uint8_t> src, std::initializer_list<std::uint8_t> dst) {
+  return Attributes()
+      .add(CTA_TUPLE_IP, Attributes().add(CTA_IP_V4_SRC, src).add(CTA_IP_V4_DST, dst))
+      .add(CTA_TUPLE_PROTO,
+           Attributes().add(CTA_PROTO_NUM, {17}).add(CTA_PROTO_SRC_PORT, {0, 7}).add(CTA_PROTO_DST_PORT, {0, 7}));
+}
+
+TEST(RenderFlow, AKernelMessageShowsWhatAFlowHasNoPlaceFor) {
+  Attributes m;
+  m.add(CTA_TUPLE_ORIG, udp_tuple({10, 0, 0, 1}, {10, 0, 0, 2}));
+  m.add(CTA_TUPLE_REPLY, udp_tuple({10, 0, 0, 2}, {10, 0, 0, 1}).add(CTA_TUPLE_ZONE, {0, 9}));
+  m.add(CTA_STATUS, {0, 0, 0, status::kSeenReply}).add(CTA_TIMEOUT, {0, 0, 0, 30}).add(CTA_MARK, {0, 0, 0, 1});
+  m.add(CTA_SECCTX, Attributes().add(CTA_SECCTX_NAME, std::string("system_u:object_r", 18)));
+  m.add(CTA_TIMESTAMP, Attributes()
+                           .add(CTA_TIMESTAMP_START, {0, 0, 0, 0, 0, 0, 0, 0})
+                           .add(CTA_TIMESTAMP_STOP, {0, 0, 0, 1, 0, 0, 0, 0}));  // 2^32 nanoseconds
+  m.add(CTA_USE, {0, 0, 0, 2});
+  std::string text;
+  FlowRenderer().append_message(text, Family::ipv4, m.bytes());
+  EXPECT_EQ(text,
+            "udp      17 30 src=10.0.0.1 dst=10.0.0.2 sport=7 dport=7 src=10.0.0.2 dst=10.0.0.1 sport=7 dport=7 "
+            "zone-reply=9 mark=1 secctx=system_u:object_r delta-time=4 use=2");
+}
+
 // The name of a helper comes from the peer.
 TEST(RenderFlow, HostileHelperNameStaysInItsPlace) {
   Entry e;
@@ -313,7 +359,7 @@ TEST(RenderFlow, LongestLineFits) {
       "dst=ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff sport=65535 dport=65535 packets=18446744073709551615 "
       "bytes=18446744073709551615 src=ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
       "dst=ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff sport=65535 dport=65535 packets=18446744073709551615 "
-      "bytes=18446744073709551615 [ASSURED] mark=4294967295 zone=65535 helper=abcdefghijklmno use=4294967295");
+      "bytes=18446744073709551615 [ASSURED] mark=4294967295 zone=65535 helper=abcdefghijklmno");
   std::string text;
   e.options.xml = true;
   FlowRenderer().append(text, e.r, e.options);
