@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "conflict.h"
+#include "ctsync/flow/progress.h"
 #include "ctsync/flow/tuple_hash.h"
 #include "ctsync/kernel/netlink_socket.h"
 #include "encode.h"
@@ -24,7 +25,7 @@ constexpr std::uint32_t kMaxMessages = 2 * kMaxBatch;  // destroy and create of 
 
 // What to ask the kernel next for an entry. No step leads back to an earlier one.
 enum class Step : std::uint8_t {
-  look_first,  // before an update that may be refused
+  look_first,  // before an update that may be refused, or take a live entry back
   create,
   update,
   destroy,
@@ -41,6 +42,8 @@ Step first_step(WriteOp op, const Flow& flow) {
       return Step::create;
     case WriteOp::destroy:
       return Step::destroy;
+    case WriteOp::update:
+      return may_go_on(flow) ? Step::look_first : Step::update;
     default:
       return may_be_refused(flow) ? Step::look_first : Step::update;
   }

@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "ctsync/flow/progress.h"
+
 namespace ctsync::node {
 namespace {
 
@@ -98,10 +100,15 @@ void CommitJob::write_flow(table::FlowId id) {
     f.timeout = commit_timeout(c_.configured_timeout, f.timeout, age(flows.slot(id).updated));
     f.present |= has::kTimeout;
   }
-  const auto own = c_.internal.find(f.orig);
-  const bool in_place =
-      own != table::kNoFlow && is_live(c_.internal.slot(own).state) && same_nat(c_.internal.slot(own).flow, f);
-  c_.writer.write(in_place ? kernel::WriteOp::replace : kernel::WriteOp::create, record_, id, *this);
+  c_.writer.write(can_be_overwritten(f) ? kernel::WriteOp::replace : kernel::WriteOp::create, record_, id, *this);
+}
+
+// Whether the kernel has the flow, not further on, as far as the internal cache knows. It costs the kernel less then.
+bool CommitJob::can_be_overwritten(const Flow& f) const {
+  const auto id = c_.internal.find(f.orig);
+  if (id == table::kNoFlow) return false;
+  const auto& own = c_.internal.slot(id);
+  return is_live(own.state) && same_nat(own.flow, f) && !further_on(own.flow, f);
 }
 
 void CommitJob::on_written(const kernel::WriteResult& result, const FlowRecord& record) {

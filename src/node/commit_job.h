@@ -57,6 +57,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   bool step_orphans(TimePoint budget_end);
   bool step_expectations(TimePoint budget_end);
   void write_flow(table::FlowId id);
+  bool can_be_overwritten(const Flow& f) const;
   void write_expectation(std::uint32_t id);
   void next_phase();
   void report(const char* things);

@@ -84,6 +84,27 @@ def test_older_picture_leaves_a_live_entry_alone(met, options):
     assert "ESTABLISHED" in (shown := node.out("-i")) and "mark=7" in shown
 
 
+@pytest.mark.parametrize("options", ["", "\t\tDisableExternalCache On\n"], ids=["commit", "injection"])
+def test_older_picture_does_not_take_the_end_of_a_connection_back(met, options):
+    """The kernel would not refuse it: the status is the same, only the state goes back, and the time-out to five days."""
+    node, peer = met(f"\tMode FTFW {{\n{options}\t}}\n")
+    orig = {"src": "10.1.0.1", "dst": "10.2.0.1", "sport": 1001, "dport": 80}
+    older = wire.flow("10.1.0.1", "10.2.0.1", 1001, 80, state=3, timeout=432000, status=0xE)
+    with ctnl.Table(node) as table:
+        table.create({"proto": 6, "orig": orig, "status": 0xE, "timeout": 110, "tcp": {"state": 4}})
+        lab.wait_for(lambda: node.out("-i"), 3, "the flow in the internal cache")
+        peer.say(wire.UPDATE, older)
+        peer.say(wire.NEW, announced(2))
+        if options:
+            lab.wait_for(lambda: len(table.flows()) == 2, 3, "the other flow in the kernel")
+        else:
+            lab.wait_for(lambda: node.external_count() == 2, 3, "the flows in the external cache")
+            node.client("-c")
+        live = next(flow for flow in table.flows() if flow["orig"]["src"] == "10.1.0.1")
+    assert live["tcp"]["state"] == 4 and live["timeout"] <= 110
+    assert "FIN_WAIT" in node.out("-i")
+
+
 @pytest.mark.parametrize("names", ["ours-ours", "ours-stock"])
 def test_cleared_labels(names):
     """The kernel tells of labels only while there are some, so it takes a reading of its table to know."""

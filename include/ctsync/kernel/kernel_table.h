@@ -106,16 +106,19 @@ class Dump {
 // ---- writes
 
 // A live entry of the kernel that is further on is never replaced by an older picture of the same flow. So where the
-// kernel refuses (or could: a flow that is not assured) its entry is looked up:
+// kernel refuses, and before an update by what may be older (a connection that has not begun to end), its entry is
+// looked up:
 //   - the same flow, further on (more of "reply seen" and "assured", or a later protocol state): left alone;
 //   - the same flow, not further on: updated in place, with the status bits of both;
 //   - another flow (another NAT, or a closed connection whose ports are used again), or one that lacks a helper or a
 //     master, which only a creation can write: destroyed and created.
 // Packets may change the entry between look-up and write; the kernel's refusal is the last word then.
 enum class WriteOp : std::uint8_t {
-  create,   // spec 5.2: create; if there is such an entry, as above
-  update,   // spec 5.5: update; no such entry -> create; refused -> as above; any other error -> destroy and create
-  replace,  // as create, for a caller who knows that the kernel has the entry with the same NAT: starts with an update
+  create,  // spec 5.2: create; if there is such an entry, as above
+  update,  // spec 5.5: update; no such entry -> create; refused -> as above; any other error -> destroy and create
+  // As create, for a caller who knows that the kernel has the entry with the same NAT and not further on: starts with an
+  // update, after a look-up only if the kernel could refuse it (a flow that is not assured).
+  replace,
   destroy,  // by original tuple and zone; exactly that entry if has::kId
 };
 

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "ctsync/flow/progress.h"
+
 namespace ctsync::kernel::test {
 namespace {
 
@@ -112,6 +114,17 @@ TEST(Judge, WhatOnlyACreationCanWriteIsCreated) {
 TEST(Judge, OffloadedEntryIsEstablished) {
   EXPECT_EQ(Verdict::keep, tcp(kStream | status::kOffload, 0, kReplied, 2));
   EXPECT_EQ(Verdict::merge, tcp(kStream | status::kOffload, 0, kStream, 3));
+}
+
+TEST(MayGoOn, UntilAConnectionHasBegunToEnd) {
+  EXPECT_TRUE(may_go_on(wire(kTcp, kReplied, 2).flow));
+  EXPECT_TRUE(may_go_on(wire(kTcp, kStream, 3).flow));
+  EXPECT_TRUE(may_go_on(wire(kTcp, kStream).flow));  // offloaded: established
+  EXPECT_TRUE(may_go_on(wire(kSctp, kStream, 4).flow));
+  EXPECT_TRUE(may_go_on(wire(kUdp, kReplied).flow));
+  EXPECT_FALSE(may_go_on(wire(kTcp, kStream, 4).flow));  // a closed entry is no live one
+  EXPECT_FALSE(may_go_on(wire(kTcp, kStream, 7).flow));
+  EXPECT_FALSE(may_go_on(wire(kUdp, kStream).flow));
 }
 
 TEST(MergedStatus, TakesNothingBackThatTheKernelWillNotGive) {

@@ -270,6 +270,7 @@ TEST_F(LiveLimits, TwoHundredThousandFlows) {
   for (const auto& [name, op] : {std::pair{"create, empty kernel", WriteOp::create},
                                  {"create, all exist", WriteOp::create},
                                  {"replace in place", WriteOp::replace},
+                                 {"update in place", WriteOp::update},
                                  {"destroy", WriteOp::destroy},
                                  {"create, empty kernel again", WriteOp::create}}) {
     Counting counting;

@@ -424,6 +424,30 @@ TEST_F(Live, OlderPictureLeavesALiveEntryAlone) {
   EXPECT_TRUE(events.flows.empty());
 }
 
+// An update with the same status bits is not refused by the kernel: the entry would live for five days more.
+TEST_F(Live, UpdateFromBeforeTheEndOfAConnectionLeavesItAlone) {
+  auto& table = open_table();
+  auto r = make_tcp(1);
+  r.flow.proto_state = 4;  // FIN_WAIT
+  r.flow.timeout = 120;
+  const auto before = write_and_get(table, r);
+  for (const auto op : {WriteOp::create, WriteOp::update}) {
+    SCOPED_TRACE(static_cast<int>(op));
+    auto older = make_tcp(1);
+    older.flow.timeout = 432000;
+    const auto result = write_one(table, op, older);
+    EXPECT_EQ(0, result.error);
+    EXPECT_EQ(WritePhase::kept, result.phase);
+    FlowRecord got;
+    ASSERT_TRUE(table.get(r.flow.orig, got).value());
+    EXPECT_EQ(before.flow.id, got.flow.id);
+    EXPECT_EQ(4, got.flow.proto_state);
+    EXPECT_NEAR(120, got.flow.timeout, 3);
+  }
+  r.flow.proto_state = 6;  // LAST_ACK: the later picture
+  EXPECT_EQ(WritePhase::update, write_one(table, WriteOp::update, r).phase);
+}
+
 TEST_F(Live, YoungerPictureUpdatesAnEntryOfTheHandshake) {
   auto& table = open_table();
   auto r = make_tcp(1);

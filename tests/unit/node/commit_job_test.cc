@@ -224,6 +224,26 @@ TEST_F(CommitTest, UpdatedInPlaceOnlyWithTheSameTranslation) {
   EXPECT_EQ(op_for(kernel_flow(2), wire_flow(1)), WriteOp::create);
 }
 
+// The kernel would take an established connection back without a word; a creation is refused, and the entry judged.
+TEST_F(CommitTest, WhatTheInternalCacheHasFurtherOnIsNotOverwritten) {
+  const auto tcp = [](FlowRecord r, std::uint8_t state) {
+    r.flow.orig.l4 = kTcp;
+    r.flow.status |= status::kSeenReply | status::kAssured;
+    r.flow.proto_state = state;
+    r.flow.present |= has::kStatus | has::kProtoState;
+    return r;
+  };
+  internal_.insert(tcp(kernel_flow(1), 4), clock_.now());  // FIN_WAIT
+  internal_.insert(tcp(kernel_flow(2), 3), clock_.now());
+  internal_.insert(tcp(kernel_flow(3), 7), clock_.now());  // TIME_WAIT: ports used again
+  for (const std::uint16_t n : std::vector<std::uint16_t>{1, 2, 3}) peer_has(tcp(wire_flow(n), 3));
+  commit();
+  ASSERT_EQ(kernel_.written.size(), 3U);
+  EXPECT_EQ(kernel_.written[0].first, WriteOp::create);
+  EXPECT_EQ(kernel_.written[1].first, WriteOp::replace);
+  EXPECT_EQ(kernel_.written[2].first, WriteOp::replace);
+}
+
 TEST_F(CommitTest, TellsWhetherAnEntryIsNewOrUpdated) {
   internal_.insert(kernel_flow(1), clock_.now());
   for (const std::uint16_t n : std::vector<std::uint16_t>{1, 2}) kernel_.put(kernel_flow(n));
