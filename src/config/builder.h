@@ -128,7 +128,6 @@ class Builder {
   std::optional<SyncMode> mode_;
   Position external_cache_;  // of the last `DisableExternalCache`
   LinkConfig link_;
-  Position address_place_;  // of the link's last valid address statement
   PendingHelper pending_helper_;
   bool policy_has_values_ = false;
   std::map<const KnownHelper*, HelperPolicy> helper_policies_;

@@ -93,13 +93,11 @@ class ByteWriter {
   void zeros(std::size_t n) {
     if (auto* to = room(n)) std::memset(to, 0, n);
   }
-  // Zero bytes up to a multiple of `alignment` (a power of two), counted from the start of the writer.
-  void pad(std::size_t alignment) { zeros((alignment - size() % alignment) % alignment); }
-  // Overwrites two or four bytes written earlier, at `offset` from the start.
-  void patch_be16(std::size_t offset, std::uint16_t v) { patch(offset, network_order(v)); }
-  void patch_be32(std::size_t offset, std::uint32_t v) { patch(offset, network_order(v)); }
-  void patch_host16(std::size_t offset, std::uint16_t v) { patch(offset, v); }
-  void patch_host32(std::size_t offset, std::uint32_t v) { patch(offset, v); }
+  // Overwrites two bytes written earlier, at `offset` from the start.
+  void patch_be16(std::size_t offset, std::uint16_t v) {
+    const auto value = network_order(v);
+    if (offset + sizeof value <= size()) std::memcpy(begin_ + offset, &value, sizeof value);
+  }
   // Forgets everything behind `size`; clears failed(). To undo a message that did not fit.
   void rewind(std::size_t to_size) {
     if (to_size <= size()) p_ = begin_ + to_size;
@@ -118,10 +116,6 @@ class ByteWriter {
   template <typename T>
   void store(T v) {
     if (auto* to = room(sizeof v)) std::memcpy(to, &v, sizeof v);
-  }
-  template <typename T>
-  void patch(std::size_t offset, T v) {
-    if (offset + sizeof v <= size()) std::memcpy(begin_ + offset, &v, sizeof v);
   }
 
   std::uint8_t* begin_;

@@ -30,9 +30,6 @@ struct FilterConfig {
 
   std::optional<FilterAction> state_action;
   std::uint16_t tcp_states = 0;  // bit N: state N of enum tcp_conntrack (linux/netfilter/nf_conntrack_tcp.h)
-
-  // True if at least one action was given, i.e. if there is anything to filter.
-  bool is_active() const { return protocol_action || address_action || state_action; }
 };
 
 }  // namespace ctsync::config

@@ -107,8 +107,6 @@ class Engine {
   // Hands what may be sent now to the packer and flushes it. `congested`: the transport takes no more; then only
   // control messages go out, and data waits for a later call.
   void drain(wire::Packer& packer, TimePoint now, bool congested = false);
-  // Something waits to be sent.
-  bool pending() const { return !control_.empty() || !transmit_.empty() || bulk_.active || bulk_wanted_; }
 
   // --- For the statistics (spec cli.md 7.9 to 7.11) ---
   std::uint32_t transmit_length() const { return control_.length() + transmit_.length(); }

@@ -288,9 +288,8 @@ TEST(Config, FilterListsOfAKindAreOneListAndTheLastActionCounts) {
 
 TEST(Config, AnActionWithoutEntriesIsNotTheSameAsNoAction) {
   const FilterConfig none = good("General { Filter { } }").filter;
-  EXPECT_FALSE(none.is_active());
+  EXPECT_FALSE(none.protocol_action || none.address_action || none.state_action);
   const FilterConfig empty = good("General { Filter { Protocol Accept { } } }").filter;
-  EXPECT_TRUE(empty.is_active());
   EXPECT_EQ(empty.protocol_action, FilterAction::accept);
   EXPECT_FALSE(empty.address_action || empty.state_action);
 }

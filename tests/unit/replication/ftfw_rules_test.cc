@@ -210,7 +210,7 @@ TEST_F(FtFwRules, BulkRepeatsDeadFlowsAndTakesTheUnacknowledged) {
   n.engine.start_bulk(n.now);
   EXPECT_EQ(n.drain(), (Lines{"NEW 16", "DEL 17", "NEW 18"}));
   EXPECT_EQ(n.engine.resend_length(), 3U);
-  EXPECT_FALSE(n.engine.pending());
+  EXPECT_EQ(n.drain(), Lines{});
 }
 
 TEST_F(FtFwRules, BulkEndsWithTheExpectations) {
@@ -407,7 +407,7 @@ TEST_F(FtFwFullQueue, RangesBeyondWhatIsKeptAreDroppedAndTold) {
   n.hear(fmt::format("ACK {:x} {:x}..{:x}", peer_seq++, kFirst + kFlows, kFirst + kFlows));
   turns_until_rest();
   n.wait(2 * kSecond);
-  EXPECT_FALSE(n.engine.pending());
+  EXPECT_EQ(n.engine.transmit_length(), 0U);
   EXPECT_GE(n.engine.resend_length(), kFlows - 1);
 }
 
@@ -535,7 +535,7 @@ TEST_F(FtFwPacing, ABulkStaysWithinTheWindowWhileAcknowledgementsCome) {
   EXPECT_LE(n.message_count, 1500U + 256U);
   EXPECT_GE(n.message_count, 1500U);
   int turns = 0;
-  for (; n.engine.pending(); ++turns) {
+  for (; n.message_count < 20000U && turns < 1000; ++turns) {
     const auto before = n.message_count;
     acknowledge();
     n.drain();
@@ -567,7 +567,7 @@ struct FtFwSmallQueue : testing::Test {
 TEST_F(FtFwSmallQueue, ABulkDoesNotPushOutItsOwnMessages) {
   std::uint32_t peer = 0x101;
   std::uint32_t acked = 1;
-  for (int seconds = 0; n.engine.pending() && seconds < 60; ++seconds) {
+  for (int seconds = 0; n.message_count < 2000U && seconds < 60; ++seconds) {
     const auto turns = n.turns;
     n.wait(kSecond);
     EXPECT_LE(n.turns - turns, 10);                                     // it waits, it does not spin
@@ -575,7 +575,7 @@ TEST_F(FtFwSmallQueue, ABulkDoesNotPushOutItsOwnMessages) {
     n.hear(fmt::format("ACK {:x} {:x}..{:x}", peer++, acked, last));
     acked = last + 1;
   }
-  EXPECT_FALSE(n.engine.pending());
+  EXPECT_GE(n.message_count, 2000U);
   EXPECT_EQ(n.engine.resend_no_space(), 0U);
   EXPECT_EQ(n.overflows, 0);
 }
@@ -584,7 +584,7 @@ TEST_F(FtFwSmallQueue, ABulkGoesOnWithoutAcknowledgementsAndTellsWhatIsLost) {
   n.wait(kSecond);
   EXPECT_LE(n.message_count, 52U);
   n.wait(3 * kSecond);
-  EXPECT_FALSE(n.engine.pending());
+  EXPECT_GE(n.message_count, 2000U);
   EXPECT_EQ(n.overflows, 1);
 }
 
@@ -595,7 +595,6 @@ TEST_F(FtFwPacing, ASilentPeerDoesNotStopUs) {
   EXPECT_EQ(n.message_count, 256U);
   n.wait(ms(200));
   EXPECT_GE(n.message_count, 20000U);
-  EXPECT_FALSE(n.engine.pending());
 }
 
 TEST_F(FtFwPacing, AcksDoNotWaitForTheBacklog) {

@@ -103,7 +103,6 @@ TEST(Notrack, AResyncRequestDuringAKernelBulkMakesAnother) {
   Driver<Notrack> n(start_at(1), false);
   n.hear("RESYNC 9 0..0");
   EXPECT_EQ(n.kernel_bulks, 1);
-  EXPECT_TRUE(n.engine.pending());
   n.wait(3 * kSecond);  // the dump takes its time
   n.hear("RESYNC a 0..0");
   n.hear("RESYNC b 0..0");
@@ -115,7 +114,6 @@ TEST(Notrack, AResyncRequestDuringAKernelBulkMakesAnother) {
   n.engine.kernel_bulk_done();
   n.wait(5 * kSecond);
   EXPECT_EQ(n.kernel_bulks, 2);
-  EXPECT_FALSE(n.engine.pending());
 }
 
 TEST(Notrack, AKernelBulkDoesNotWakeTheLoop) {
