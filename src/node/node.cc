@@ -219,9 +219,14 @@ void Node::flush_caches(const Command& command, const Client& client) {
   if (external) peer_side_->flush_store(scope, [answer] {});
 }
 
+// `-F` and `-R` without a word mean expectations too, if these are synchronised.
+bool Node::wants_expectations(const Command& command) const {
+  return command.what == What::expectations || (command.what == What::all && options_.expectations);
+}
+
 void Node::flush_kernel(const Command& command, const Client& client) {
   if (command.flows()) log_.notice("flushing kernel conntrack table");
-  if (command.what == What::expectations || (command.what == What::all && options_.expectations)) {
+  if (wants_expectations(command)) {
     log_.notice("flushing kernel expect table");
     if (auto ok = kernel_side_->flush_kernel_expectations(); !ok) log_.error("{}", ok.error().text);
   }
@@ -230,9 +235,7 @@ void Node::flush_kernel(const Command& command, const Client& client) {
 }
 
 void Node::resync_kernel(const Command& command, const Client& client) {
-  const Scope scope{
-      .flows = command.flows(),
-      .expectations = command.what == What::expectations || (command.what == What::all && options_.expectations)};
+  const Scope scope{.flows = command.flows(), .expectations = wants_expectations(command)};
   if (!store_->keeps_flows()) {
     if (scope.flows) log_.notice("resync is unsupported in this mode");
     if (scope.expectations) log_.notice("resync is unsupported in this mode");

@@ -94,6 +94,7 @@ class Node {
   void bulk_done(const Error* error);
   void commit(const Command& command, const Client& client);
   void flush_caches(const Command& command, const Client& client);
+  bool wants_expectations(const Command& command) const;
   void flush_kernel(const Command& command, const Client& client);
   void resync_kernel(const Command& command, const Client& client);
   void dump(const Command& command, const Client& client);
