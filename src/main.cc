@@ -47,5 +47,6 @@ int main(int argc, char* argv[]) {
   if (is_request) {
     return control::run_client(parsed.config.unix_path, command.request, log);
   }
-  return daemon::run(parsed.config, command.config_path, command.action == control::CommandLine::Action::background);
+  return daemon::run(parsed.config, command.config_path, command.action == control::CommandLine::Action::background,
+                     log);
 }

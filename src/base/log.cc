@@ -79,6 +79,12 @@ Result<> SystemLog::open(const LogTargets& targets) {
   targets_ = targets;
   file_ = std::move(file);
   syslog_ = targets_.syslog_facility ? std::make_unique<SyslogWriter>(*targets_.syslog_facility, kMostKept) : nullptr;
+  if (!early_) return {};
+  for (const auto& [level, text] : *early_) {
+    to_file(line_of(level, text));
+    to_syslog(level, text);
+  }
+  early_.reset();
   return {};
 }
 
@@ -119,6 +125,7 @@ void SystemLog::to_syslog(Level level, std::string_view text) {
 }
 
 void SystemLog::write(Level level, std::string_view text) {
+  if (early_) early_->push_back({level, std::string(text)});
   const auto line = line_of(level, text);
   to_file(line);
   const bool problem = level == Level::warning || level == Level::error;

@@ -46,8 +46,12 @@ sigset_t block_signals() {
 // The process around a mode.
 class Process final : private control::CommandHandler {
  public:
-  Process(const config::Config& config, const std::string& config_path, bool background)
-      : config_(config), config_path_(config_path), background_wanted_(background), notify_(config.systemd) {}
+  Process(const config::Config& config, const std::string& config_path, bool background, SystemLog& log)
+      : config_(config),
+        config_path_(config_path),
+        background_wanted_(background),
+        notify_(config.systemd),
+        log_(log) {}
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
@@ -68,7 +72,7 @@ class Process final : private control::CommandHandler {
   const bool background_wanted_;
   Background background_;
   ServiceNotify notify_;
-  SystemLog log_;
+  SystemLog& log_;
   SystemClock clock_;
   EventLoop loop_{clock_};
   control::Server server_{loop_, *this};
@@ -226,8 +230,8 @@ text::Snapshot Process::snapshot() const {
 
 }  // namespace
 
-int run(const config::Config& config, const std::string& config_path, bool background) {
-  return Process(config, config_path, background).run();
+int run(const config::Config& config, const std::string& config_path, bool background, SystemLog& log) {
+  return Process(config, config_path, background, log).run();
 }
 
 }  // namespace ctsync::daemon

@@ -386,6 +386,34 @@ def test_clients_do_not_repeat_the_warnings_of_the_configuration(node):
     node.write_config(good)
 
 
+@pytest.mark.parametrize("background", [False, True], ids=["foreground", "background"])
+def test_the_log_has_the_warnings_of_the_configuration_too(node, background):
+    """They are found before the log is open."""
+    with open(node.config_path, encoding="utf-8") as file:
+        good = file.read()
+    node.write_config(good.replace("General {", "General {\n\tNice -20\n\tPollSecs 1\n\tNetlinkEventsReliable on", 1))
+    if background:
+        shown = node.start_background().stderr
+    else:
+        shown = node.start().console()
+    pid = node.pids()[0]
+    for warning in ("deprecated nice configuration", "its events are not used"):
+        assert shown.count(warning) == 1
+        lines = [line for line in node.log().splitlines() if warning in line]
+        assert len(lines) == 1 and f"(pid={pid}) [warning]" in lines[0], "in the name of the daemon"
+    node.stop()
+
+
+def test_warnings_of_the_configuration_are_in_syslog(node):
+    with open(node.config_path, encoding="utf-8") as file:
+        good = file.read()
+    node.write_config(good.replace("General {", "General {\n\tSyslog on\n\tNice -20", 1))
+    with node.dev_log() as syslog:
+        syslog.settimeout(5)
+        node.start_with_dev_log()
+        assert b"deprecated nice configuration" in syslog.recv(4096), "first of all"
+
+
 def test_start_checks_what_only_a_daemon_minds(node):
     """Polling: warned about with options of events, refused without an internal cache."""
     with open(node.config_path, encoding="utf-8") as file:

@@ -73,7 +73,8 @@ class SystemLog final : public Log {
   SystemLog(const SystemLog&) = delete;
   SystemLog& operator=(const SystemLog&) = delete;
 
-  // Opens the file. On failure nothing changes and the error names the file.
+  // Opens the file. On failure nothing changes and the error names the file. What was written before the first open()
+  // that works goes to file and syslog now.
   Result<> open(const LogTargets& targets);
   // Opens the file again under its name (after rotation); on failure the old one stays in use.
   Result<> reopen();
@@ -92,7 +93,13 @@ class SystemLog final : public Log {
   void to_file(std::string_view line);
   void to_syslog(Level level, std::string_view text);
 
+  struct Line {
+    Level level;
+    std::string text;
+  };
+
   LogTargets targets_;
+  std::optional<std::vector<Line>> early_{std::in_place};  // until open(); entries (write_entry) are none of them
   TerminalWriter out_;
   TerminalWriter err_;
   std::unique_ptr<FileWriter> file_;      // none: not wanted

@@ -55,6 +55,18 @@ TEST_F(SystemLogTest, LinesHaveTheFormatOfConntrackd) {
   EXPECT_TRUE(std::regex_match(content(file_), expected)) << content(file_);
 }
 
+// Warnings about the configuration come before it is known where the log is.
+TEST_F(SystemLogTest, WhatCameBeforeTheFileIsInItToo) {
+  SystemLog log;
+  log.warning("early");
+  ASSERT_FALSE(log.open({.file = directory_ / "none" / "log", .syslog_facility = {}, .terminal = Terminal::none}));
+  ASSERT_TRUE(log.open(to_file()));
+  log.notice("late");
+  ASSERT_TRUE(log.reopen());
+  const std::regex expected("[^\n]* \\[warning\\] early\n[^\n]* \\[notice\\] late\n");
+  EXPECT_TRUE(std::regex_match(content(file_), expected)) << content(file_);
+}
+
 TEST_F(SystemLogTest, FileIsPrivateAndAppendedTo) {
   {
     SystemLog log;
