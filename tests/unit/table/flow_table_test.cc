@@ -144,6 +144,23 @@ TEST(FlowTable, ClearedLabelsAreKnownOnlyWhereThereWereSome) {
   EXPECT_EQ(table.extra(with)->labels[0], 0U);
 }
 
+// What replaces an entry is another picture of it, or another flow: nothing stays but that labels are known to be gone,
+// of which a peer that has them must be told.
+TEST(FlowTable, AReplacedFlowStillKnowsThatItsLabelsWereCleared) {
+  FlowTable table(10, 0, 1);
+  const auto id = table.insert(labelled(tuple(1), 4), at(0));
+  table.replace(id, labelled(tuple(1), 0), at(1));
+  ASSERT_TRUE(table.slot(id).flow.knows(has::kLabels));
+  EXPECT_EQ(table.extra(id)->labels, (std::array<std::uint32_t, kLabelWords>{}));
+  table.replace(id, labelled(tuple(1), 0), at(2));
+  EXPECT_TRUE(table.slot(id).flow.knows(has::kLabels)) << "until somebody says otherwise";
+  table.replace(id, record(tuple(1)), at(3));
+  EXPECT_FALSE(table.slot(id).flow.knows(has::kLabels)) << "nothing is known of them";
+  EXPECT_EQ(table.extra(id), nullptr);
+  table.replace(id, labelled(tuple(1), 0), at(4));
+  EXPECT_FALSE(table.slot(id).flow.knows(has::kLabels)) << "there were none";
+}
+
 TEST(FlowTable, DeadFlowsAreFoundAndCountUntilReleased) {
   FlowTable table(2, 0, 1);
   const auto id = table.insert(record(tuple(1)), at(0));
