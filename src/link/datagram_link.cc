@@ -19,8 +19,6 @@ constexpr int kIpv6MulticastAll = 29;
 constexpr Duration kMemoryPause = std::chrono::milliseconds(2);
 // So many refusals in a row are no accident of single datagrams.
 constexpr unsigned kManyRefusals = 16;
-// A backup link that was refused for another reason than the want of a route can only be tried by sending on it.
-constexpr Duration kRefusedPause = std::chrono::seconds(60);
 
 in_addr ipv4(const Address& bytes) {
   in_addr out{};
@@ -341,11 +339,15 @@ void DatagramLink::stop_waiting() {
 void DatagramLink::try_again() {
   if (!outage_) return;
   if (current_ && !c_.queue.empty()) return flush();
-  if (is_unreachable(outage_->code) ? probe(interface_index_).has_value()
-                                    : !current_ && c_.loop.now() - outage_->since >= kRefusedPause) {
-    outage_.reset();
-    refusals_ = 0;
-  }
+  if (!(is_unreachable(outage_->code) ? probe(interface_index_).has_value() : may_send())) return;
+  outage_.reset();
+  refusals_ = 0;
+}
+
+// What a rule set refuses can only be found out by sending. An empty datagram means nothing to a peer, conntrackd
+// included, which only counts it.
+bool DatagramLink::may_send() {
+  return ::sendto(sender_.get(), nullptr, 0, MSG_NOSIGNAL, destination_.get(), destination_.length) == 0;
 }
 
 void DatagramLink::count_lost(int code) {

@@ -59,6 +59,7 @@ class DatagramLink final : public Link {
   void flush();
   void wait_for_room();
   void stop_waiting();
+  bool may_send();
   void count_lost(int code);
 
   const LinkOptions options_;

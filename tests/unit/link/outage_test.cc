@@ -98,6 +98,32 @@ TEST_F(OutageTest, a_link_that_a_rule_set_forbids_hands_over) {
   EXPECT_TRUE(run([&] { return b->received.size() >= 60; }));
 }
 
+TEST_F(OutageTest, a_link_that_a_rule_set_forbade_can_be_used_as_soon_as_the_rule_is_gone) {
+  ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
+  ASSERT_TRUE(b->open(links_of(LinkKind::udp, false)));
+  const auto forbid = [&](const char* device) {
+    const Inside inside(a->ns());
+    const auto rules = fmt::format(
+        "nft 'table ip t {{ }}; delete table ip t; table ip t {{ chain o {{ type filter hook output priority 0; "
+        "oifname {} drop; }}; }}'",
+        device);
+    ASSERT_EQ(std::system(rules.c_str()), 0);
+  };
+  forbid("sync0");
+  for (std::uint32_t i = 0; i < 20; ++i) a->send({message(i)});
+  ASSERT_TRUE(run([&] { return a->links->current() == 1; }, 3s));
+  run_for(2500ms);
+  EXPECT_EQ(a->log.count(Level::notice, kUsableAgain), 0U);
+  forbid("sync1");
+  EXPECT_TRUE(run([&] { return a->log.count(Level::notice, kUsableAgain) == 1; }, 2s));
+  b->received.clear();
+  for (std::uint32_t i = 100; i < 120; ++i) a->send({message(i)});
+  EXPECT_TRUE(run([&] { return a->links->current() == 0; }, 3s));
+  a->send({message(120)});
+  EXPECT_TRUE(run([&] { return !b->received.empty() && b->received.back().bytes == message(120); }));
+  EXPECT_EQ(b->received.back().link, 0U) << "and nobody was bothered with what was sent to find out";
+}
+
 TEST_F(OutageTest, a_datagram_that_a_rule_set_forbids_is_lost_alone) {
   ASSERT_TRUE(a->open(links_of(LinkKind::udp, true)));
   ASSERT_TRUE(b->open(links_of(LinkKind::udp, false)));
