@@ -38,13 +38,15 @@ Result<> EventLoop::open() {
   return {};
 }
 
-void EventLoop::watch(int fd, std::uint32_t events, FdHandler handler) {
+Result<> EventLoop::watch(int fd, std::uint32_t events, FdHandler handler) {
   const bool known = watches_.contains(fd);
   const auto& w = watches_[fd] = std::make_shared<Watch>(Watch{std::move(handler), events, ++last_serial_});
-  if (control(known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, *w)) return;
+  if (control(known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, *w)) return {};
   // Closed and opened again under the same number.
-  if (errno == ENOENT && control(EPOLL_CTL_ADD, fd, *w)) return;
-  fail_with("epoll_ctl");
+  if (errno == ENOENT && control(EPOLL_CTL_ADD, fd, *w)) return {};
+  auto failed = fail_errno("epoll_ctl");
+  unwatch(fd);
+  return failed;
 }
 
 void EventLoop::change(int fd, std::uint32_t events) {
@@ -85,11 +87,10 @@ Result<> EventLoop::watch_signals(const std::vector<int>& signals, std::function
   if (::sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return fail_errno("sigprocmask");
   signal_fd_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signal_fd_) return fail_errno("signalfd");
-  watch(signal_fd_.get(), EPOLLIN, [this, handler = std::move(handler)](std::uint32_t) {
+  return watch(signal_fd_.get(), EPOLLIN, [this, handler = std::move(handler)](std::uint32_t) {
     signalfd_siginfo info{};
     while (::read(signal_fd_.get(), &info, sizeof info) == sizeof info) handler(static_cast<int>(info.ssi_signo));
   });
-  return {};
 }
 
 std::optional<TimePoint> EventLoop::first_timer() const {

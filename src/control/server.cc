@@ -45,8 +45,8 @@ Result<> make_way(const std::string& path, const SocketAddress& address) {
 
 }  // namespace
 
-Server::Server(EventLoop& loop, CommandHandler& handler)
-    : loop_(loop), handler_(handler), timer_(loop, [this] { on_timer(); }) {}
+Server::Server(EventLoop& loop, CommandHandler& handler, Log& log)
+    : loop_(loop), handler_(handler), log_(log), timer_(loop, [this] { on_timer(); }) {}
 
 Server::~Server() { close(); }
 
@@ -62,8 +62,7 @@ Result<> Server::open(const std::string& path) {
     device_ = st.st_dev;
     inode_ = st.st_ino;
   }
-  loop_.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_clients(); });
-  return {};
+  return loop_.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_clients(); });
 }
 
 Result<> Server::bind_and_listen(const std::string& path) {
@@ -132,8 +131,14 @@ void Server::accept_clients() {
 void Server::add_client(UniqueFd fd) {
   const int raw = fd.get();
   const auto c = std::make_shared<Connection>(std::move(fd), loop_, loop_.now() + kRequestTimeout);
+  if (auto ok = loop_.watch(raw, EPOLLIN, [this, c](std::uint32_t events) { on_events(c, events); }); !ok) {
+    if (refusal_limit_.allow(loop_.now())) {
+      log_.error("a client of the control socket cannot be served: {}", ok.error().text);
+      if (const auto n = refusal_limit_.held_back(); n != 0) log_.error("{} more clients could not be served", n);
+    }
+    return;
+  }
   connections_.push_back(c);
-  loop_.watch(raw, EPOLLIN, [this, c](std::uint32_t events) { on_events(c, events); });
   read_request(c);  // it is there already, as a rule, and a client with a request is not silent
 }
 

@@ -75,7 +75,7 @@ class Process final : private control::CommandHandler {
   SystemLog& log_;
   SystemClock clock_;
   EventLoop loop_{clock_};
-  control::Server server_{loop_, *this};
+  control::Server server_{loop_, *this, log_};
   std::optional<LockFile> lock_;
   std::optional<NodeRunner> node_;  // not with neither Sync nor Stats
   Timer watchdog_{loop_, [this] { feed_watchdog(); }};

@@ -90,7 +90,8 @@ Result<> NodeRunner::start() {
   if (auto ok = kernel_.open(); !ok) return ok;
   if (auto ok = node_->start(); !ok) return ok;
   if (kernel_.events_fd() >= 0) {
-    loop_.watch(kernel_.events_fd(), EPOLLIN, [this](std::uint32_t) { on_kernel_event(); });
+    if (auto ok = loop_.watch(kernel_.events_fd(), EPOLLIN, [this](std::uint32_t) { on_kernel_event(); }); !ok)
+      return ok;
     // So long that the socket buffer holds what comes meanwhile.
     const auto room = std::chrono::nanoseconds(std::chrono::seconds(1)) * kernel_.event_stats().buffer_size /
                       (kEventMemory * kBurstRate);
@@ -111,8 +112,7 @@ Result<> NodeRunner::open_links() {
   handlers.on_buffer_size = [this] { node_->set_buffer_size(links_->buffer_size()); };
   if (auto ok = links_->open(std::move(handlers)); !ok) return ok;
   node_->set_buffer_size(links_->buffer_size());
-  loop_.watch(watcher_.fd(), EPOLLIN, [this](std::uint32_t) { read_interfaces(); });
-  return {};
+  return loop_.watch(watcher_.fd(), EPOLLIN, [this](std::uint32_t) { read_interfaces(); });
 }
 
 void NodeRunner::started() {

@@ -15,7 +15,8 @@ namespace {
 // linux/in6.h, since 4.20; not in the C library's header.
 constexpr int kIpv6MulticastAll = 29;
 
-// Until the next try when the kernel has no memory for a datagram. It tells nobody when it has again.
+// Until the next try when the kernel has no memory for a datagram, or for telling us of room. It tells nobody when it
+// has again.
 constexpr Duration kMemoryPause = std::chrono::milliseconds(2);
 // So many refusals in a row are no accident of single datagrams.
 constexpr unsigned kManyRefusals = 16;
@@ -57,7 +58,11 @@ Result<> DatagramLink::open(std::uint32_t interface_index) {
     return opened;
   }
   learn_own_address(interface_index);
-  c_.loop.watch(receiver_.get(), EPOLLIN, [this](std::uint32_t) { receive(); });
+  if (auto ok = c_.loop.watch(receiver_.get(), EPOLLIN, [this](std::uint32_t) { receive(); }); !ok) {
+    close();
+    errno = ok.error().code;
+    return open_error(options_, "watching the socket");
+  }
   if (current_) flush();
   return {};
 }
@@ -327,8 +332,9 @@ void DatagramLink::flush() {
 }
 
 void DatagramLink::wait_for_room() {
-  if (std::exchange(waiting_for_room_, true)) return;
-  c_.loop.watch(sender_.get(), EPOLLOUT, [this](std::uint32_t) { flush(); });
+  if (waiting_for_room_) return;
+  waiting_for_room_ = c_.loop.watch(sender_.get(), EPOLLOUT, [this](std::uint32_t) { flush(); }).has_value();
+  if (!waiting_for_room_) room_timer_.arm_in(kMemoryPause);
 }
 
 void DatagramLink::stop_waiting() {

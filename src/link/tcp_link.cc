@@ -48,7 +48,11 @@ Result<> TcpLink::open(std::uint32_t interface_index) {
     listener_.reset();
     return r;
   }
-  c_.loop.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_connection(); });
+  if (auto ok = c_.loop.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_connection(); }); !ok) {
+    listener_.reset();
+    errno = ok.error().code;
+    return open_error(options_, "watching the socket");
+  }
   destination_ = socket_address(peer_address(options_), options_.port, interface_index);
   begin_outage(ENOTCONN);
   connect();
@@ -118,7 +122,11 @@ void TcpLink::adopt(UniqueFd fd, const sockaddr_storage& from) {
   server_ = std::move(fd);
   server_peer_ = address;
   heard_ = c_.loop.now();
-  c_.loop.watch(server_.get(), EPOLLIN, [this](std::uint32_t) { read_stream(); });
+  if (auto ok = c_.loop.watch(server_.get(), EPOLLIN, [this](std::uint32_t) { read_stream(); }); !ok) {
+    ++statistics_.receive_errors;
+    c_.handlers.on_error(number_, "accept", ok.error().code);
+    close_server();
+  }
 }
 
 void TcpLink::close_server() {
@@ -174,7 +182,8 @@ void TcpLink::connect() {
   supervise(client_.get());
   (void)set_send_buffer(client_.get(), options_);  // refusal stopped the start, at the listener
   client_state_ = ClientState::connecting;
-  c_.loop.watch(client_.get(), EPOLLOUT, [this](std::uint32_t events) { on_client(events); });
+  const auto watched = c_.loop.watch(client_.get(), EPOLLOUT, [this](std::uint32_t events) { on_client(events); });
+  if (!watched) return client_failed("connect", watched.error().code);
   if (::connect(client_.get(), destination_.get(), destination_.length) == 0) return client_connected();
   if (errno != EINPROGRESS) return client_failed("connect", errno);
   connect_timer_.arm_in(kConnectWait);

@@ -15,6 +15,7 @@
 #include "ctsync/control/server.h"
 #include "fake_clock.h"
 #include "input.h"
+#include "recording_log.h"
 
 using namespace ctsync;
 using namespace ctsync::control;
@@ -137,7 +138,8 @@ class World final : public CommandHandler {
   std::string path_;
   test::ManualClock clock_;
   EventLoop loop_{clock_};
-  Server server_{loop_, *this};
+  node::test::RecordingLog log_;
+  Server server_{loop_, *this, log_};
   std::vector<Peer> peers_;
   std::vector<node::Client> open_;
   bool finish_at_once_ = true;

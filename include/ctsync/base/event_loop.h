@@ -71,9 +71,10 @@ class EventLoop {
   Result<> open();
 
   // One handler a descriptor (unwatch before closing it); watching a watched descriptor replaces handler and events.
-  // events = 0 pauses it. A descriptor that the kernel does not take ends run() with its error: a daemon that is deaf
-  // to one of its descriptors must not go on as if all were well.
-  void watch(int fd, std::uint32_t events, FdHandler handler);
+  // events = 0 pauses it. After an error (no memory, too many watches of this user) it is not watched: nobody may go on
+  // as if all were well with a descriptor that will never be heard of.
+  Result<> watch(int fd, std::uint32_t events, FdHandler handler);
+  // Needs no memory; a failure is a mistake of ours, and ends run().
   void change(int fd, std::uint32_t events);
   void unwatch(int fd);
 

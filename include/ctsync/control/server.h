@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ctsync/base/event_loop.h"
+#include "ctsync/base/log.h"
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
 #include "ctsync/node/client.h"
@@ -46,8 +47,8 @@ class Server {
   static constexpr Duration kRequestTimeout = std::chrono::seconds(10);
   static constexpr std::size_t kMaxPath = 107;  // sun_path without the terminating zero
 
-  // Loop and handler must outlive the server.
-  Server(EventLoop& loop, CommandHandler& handler);
+  // Loop, handler and log must outlive the server.
+  Server(EventLoop& loop, CommandHandler& handler, Log& log);
   ~Server();  // closes as close() does
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -76,6 +77,7 @@ class Server {
 
   EventLoop& loop_;
   CommandHandler& handler_;
+  Log& log_;
   Timer timer_;
   UniqueFd listener_;
   std::string path_;
@@ -84,6 +86,7 @@ class Server {
   std::vector<std::shared_ptr<Connection>> connections_;
   std::optional<TimePoint> accept_again_;  // set while there is no place, or no descriptor, for another client
   ServerStats stats_;
+  RateLimit refusal_limit_{std::chrono::seconds(10)};
 };
 
 }  // namespace ctsync::control

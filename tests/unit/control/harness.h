@@ -11,6 +11,7 @@
 
 #include "ctsync/base/event_loop.h"
 #include "ctsync/control/server.h"
+#include "recording_log.h"
 
 namespace ctsync::control {
 
@@ -63,7 +64,8 @@ class ServerTest : public testing::Test, protected CommandHandler {
   std::string path_;
   TestClock clock_;
   EventLoop loop_{clock_};
-  Server server_{loop_, *this};
+  node::test::RecordingLog log_;
+  Server server_{loop_, *this, log_};
   int dropped = 0;
   std::function<void(const node::Command&, node::Client)> answer = [](const node::Command&, node::Client c) {
     c.finish();

@@ -15,6 +15,7 @@
 
 #include "ctsync/control/client.h"
 #include "harness.h"
+#include "no_watches.h"
 
 namespace ctsync::control {
 namespace {
@@ -41,6 +42,24 @@ TEST_F(ServerTest, AnswersAndCloses) {
   EXPECT_TRUE(peer.ended());
   EXPECT_EQ(server_.clients(), 0U);
   EXPECT_EQ(server_.stats().read_failed, 0U);
+}
+
+TEST_F(ServerTest, ClientsThatTheKernelDoesNotLetUsWatchAreSentAwayAndTold) {
+  ASSERT_TRUE(server_.open(path_));
+  TestPeer first(path_);
+  TestPeer second(path_);
+  test::without_new_watches([&] { turns(); });
+  for (auto* peer : {&first, &second}) {
+    run_to_end(*peer);
+    EXPECT_TRUE(peer->ended());
+  }
+  EXPECT_EQ(log_.lines, (std::vector<std::string>{"[ERROR] a client of the control socket cannot be served: epoll_ctl: "
+                                                  "No space left on device"}))
+      << "one line for both";
+  TestPeer third(path_);
+  third.send(21);
+  run_to_end(third);
+  EXPECT_EQ(server_.stats().read_failed, 0U) << "was served";
 }
 
 TEST_F(ServerTest, RequestInPieces) {
@@ -401,7 +420,7 @@ TEST_F(ServerTest, ReplacesAStaleSocket) {
   {
     EventLoop other_loop(clock_);
     ASSERT_TRUE(other_loop.open());
-    Server other(other_loop, *this);
+    Server other(other_loop, *this, log_);
     ASSERT_TRUE(other.open(path_));
     fs::rename(path_, path_ + "2");
   }
@@ -419,7 +438,7 @@ TEST_F(ServerTest, LeavesASocketInUseAlone) {
   EventLoop other_loop(clock_);
   ASSERT_TRUE(other_loop.open());
   {
-    Server other(other_loop, *this);
+    Server other(other_loop, *this, log_);
     const auto r = other.open(path_);
     ASSERT_FALSE(r);
     EXPECT_NE(r.error().text.find("is in use"), std::string::npos);

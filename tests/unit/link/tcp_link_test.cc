@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "no_watches.h"
 #include "two_nodes.h"
 
 namespace ctsync::link::testing {
@@ -104,6 +105,27 @@ TEST_F(TcpLinkTest, both_directions_over_ipv4_and_link_local_ipv6) {
     a->links.reset();
     b->links.reset();
   }
+}
+
+TEST_F(TcpLinkTest, connections_that_the_kernel_does_not_let_us_watch_are_closed_and_made_again) {
+  ASSERT_TRUE(b->open(link_b()));
+  const auto refused = connect_to_b();
+  test::without_new_watches([&] {
+    EXPECT_TRUE(wait_until(
+        [&] {
+          b->turn();
+          return closed(refused);
+        },
+        1s));
+    run_for(1100ms);  // it tries to connect, too
+    EXPECT_FALSE(a->open(link_a()));
+  });
+  EXPECT_TRUE(
+      std::ranges::any_of(b->failures, [](const Failure& f) { return f.what == "accept" && f.code == ENOSPC; }));
+  ASSERT_TRUE(a->open(link_a()));
+  b->send({message(1)});
+  EXPECT_TRUE(run([&] { return a->links->connection(0).client && b->links->connection(0).client; }));
+  EXPECT_TRUE(run([&] { return a->received.size() == 1; }));
 }
 
 TEST_F(TcpLinkTest, messages_arrive_whole_however_the_stream_is_cut) {
