@@ -11,7 +11,7 @@
 namespace ctsync::wire {
 
 inline constexpr std::size_t kHeaderSize = 8;
-inline constexpr std::size_t kControlRangeSize = 16;   // ACK, NACK and RESYNC: header, from, to
+inline constexpr std::size_t kControlRangeSize = 16;  // ACK, NACK and RESYNC: header, from, to
 inline constexpr std::uint8_t kVersion = 1;
 
 // Low nibble of byte 0. The values in between are unassigned; a received Header may hold one.
