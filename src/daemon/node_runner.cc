@@ -77,6 +77,7 @@ NodeRunner::NodeRunner(const config::Config& config, EventLoop& loop, SystemLog&
 NodeRunner::~NodeRunner() {
   if (kernel_.events_fd() >= 0) loop_.unwatch(kernel_.events_fd());
   if (watcher_.fd() >= 0) loop_.unwatch(watcher_.fd());
+  loop_.set_pause({});
 }
 
 Result<> NodeRunner::start() {
