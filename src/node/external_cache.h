@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "ctsync/replication/expiry.h"
+#include "expiry.h"
 #include "external_store.h"
 #include "generations.h"
 
@@ -50,8 +50,8 @@ class ExternalCache final : public ExternalStore {
   table::ExpectationTable* expectations_;
   const Picture picture_;
   const Clock& clock_;
-  std::optional<replication::Expiry> flow_expiry_;
-  std::optional<replication::Expiry> expect_expiry_;
+  std::optional<Expiry> flow_expiry_;
+  std::optional<Expiry> expect_expiry_;
   Generations generations_;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The engine of Mode ALARM (spec replication.md 3.4): no control messages at all. Every object of the internal tables
 // is repeated after a random time of up to RefreshTime (and one second) since its last change or repetition; the peers
-// drop what was not repeated for CacheTimeout (see Expiry).
+// drop what was not repeated for CacheTimeout (the external cache).
 #pragma once
 
 #include "ctsync/base/random.h"

@@ -35,6 +35,30 @@ class ExternalCacheTest : public testing::Test {
   ExternalCache cache_{flows_, &expectations_, Picture::part, std::nullopt, clock_};
 };
 
+// --- CacheTimeout of ALARM, spec replication.md 3.4 ---
+
+TEST(Expiry, DropsWhatIsNotRepeated) {
+  TimePoint now{std::chrono::seconds(100)};
+  Expiry expiry(std::chrono::seconds(20), now);
+  std::vector<std::uint32_t> gone;
+  const auto pass = [&](Duration d) {
+    now += d;
+    expiry.on_timer(now, 1000, [&](std::uint32_t id) { gone.push_back(id); });
+  };
+  expiry.touched(1, now);
+  expiry.touched(2, now);
+  expiry.touched(3, now);
+  pass(std::chrono::seconds(15));
+  EXPECT_EQ(expiry.seconds_left(100, now), 5U);
+  expiry.touched(2, now);
+  expiry.removed(3);
+  pass(std::chrono::milliseconds(5100));
+  EXPECT_EQ(gone, std::vector<std::uint32_t>{1});
+  pass(std::chrono::seconds(15));
+  EXPECT_EQ(gone, (std::vector<std::uint32_t>{1, 2}));
+  EXPECT_FALSE(expiry.next_deadline().has_value());
+}
+
 // --- Spec replication.md 4.3 ---
 
 TEST_F(ExternalCacheTest, NewReplacesAndUpdateMerges) {

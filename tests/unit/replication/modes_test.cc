@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// NOTRACK (spec replication.md 3.3), ALARM and its expiry (3.4).
+// NOTRACK (spec replication.md 3.3), ALARM (3.4).
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 #include "ctsync/replication/alarm.h"
-#include "ctsync/replication/expiry.h"
 #include "ctsync/replication/ftfw.h"
 #include "ctsync/replication/notrack.h"
 #include "driver.h"
@@ -299,28 +298,6 @@ TEST(Alarm, FlagsMakeAMessageControl) {
   EXPECT_EQ(n.hear("NEW|HELLO 6"), Verdict::consumed);
   EXPECT_EQ(n.hear("ALIVE 9"), Verdict::consumed);
   EXPECT_EQ(n.stats.lost + n.stats.before, 0U);
-}
-
-TEST(Expiry, DropsWhatIsNotRepeated) {
-  TimePoint now{100 * kSecond};
-  Expiry expiry(20 * kSecond, now);
-  std::vector<std::uint32_t> gone;
-  const auto pass = [&](Duration d) {
-    now += d;
-    expiry.on_timer(now, 1000, [&](std::uint32_t id) { gone.push_back(id); });
-  };
-  expiry.touched(1, now);
-  expiry.touched(2, now);
-  expiry.touched(3, now);
-  pass(15 * kSecond);
-  EXPECT_EQ(expiry.seconds_left(100, now), 5U);
-  expiry.touched(2, now);
-  expiry.removed(3);
-  pass(ms(5100));
-  EXPECT_EQ(gone, std::vector<std::uint32_t>{1});
-  pass(15 * kSecond);
-  EXPECT_EQ(gone, (std::vector<std::uint32_t>{1, 2}));
-  EXPECT_FALSE(expiry.next_deadline().has_value());
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include "ctsync/base/clock.h"
 #include "ctsync/table/timer_wheel.h"
 
-namespace ctsync::replication {
+namespace ctsync::node {
 
 class Expiry {
  public:
@@ -40,4 +40,4 @@ class Expiry {
   table::TimerWheel wheel_;
 };
 
-}  // namespace ctsync::replication
+}  // namespace ctsync::node
