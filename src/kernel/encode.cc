@@ -216,10 +216,6 @@ std::size_t encode_get(std::span<std::uint8_t> room, std::uint32_t seq, const Tu
   return w.size();
 }
 
-std::size_t encode_flush_flows(std::span<std::uint8_t> room, std::uint32_t seq) {
-  return Request(room, kFlowDelete, kRequest, seq, Family::none).size();
-}
-
 std::size_t encode_expect_create(std::span<std::uint8_t> room, std::uint32_t seq, const Expectation& e, bool minimal) {
   using namespace expect_has;
   Request w(room, kExpectNew, kCreateRequest, seq, e.expected.family);

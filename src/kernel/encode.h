@@ -24,7 +24,6 @@ std::size_t encode_update(std::span<std::uint8_t> room, std::uint32_t seq, const
 // `id`: only the entry with that conntrack id, nullptr = whatever has the tuple.
 std::size_t encode_destroy(std::span<std::uint8_t> room, std::uint32_t seq, const Tuple& orig, const std::uint32_t* id);
 std::size_t encode_get(std::span<std::uint8_t> room, std::uint32_t seq, const Tuple& orig);
-std::size_t encode_flush_flows(std::span<std::uint8_t> room, std::uint32_t seq);
 
 // `minimal`: without class, NAT and function, as conntrackd 1.4 writes it.
 std::size_t encode_expect_create(std::span<std::uint8_t> room, std::uint32_t seq, const Expectation& e, bool minimal);

@@ -427,11 +427,6 @@ WriteResult Injector::write_expectation(WriteOp op, const Expectation& e) {
   return result;
 }
 
-Result<> Injector::flush_flows() {
-  const int code = batch_->run_single(encode_flush_flows);
-  return code == 0 ? Result<>{} : fail(std::string("can't flush kernel conntrack table: ") + std::strerror(code), code);
-}
-
 Result<> Injector::flush_expectations() {
   const int code = batch_->run_single(encode_flush_expectations);
   return code == 0 ? Result<>{} : fail(std::string("can't flush kernel expect table: ") + std::strerror(code), code);

@@ -25,8 +25,7 @@ text::CacheNumbers numbers_of(const Table& t) {
           .no_space = s.create_no_space,
           .updated = s.updated,
           .update_failed = s.update_failed,
-          .destroyed = s.destroyed,
-          .destroy_failed = s.destroy_failed};
+          .destroyed = s.destroyed};
 }
 
 class InternalCache : public InternalStore {

@@ -44,7 +44,7 @@ void append_cache(std::string& out, std::string_view name, const CacheNumbers& n
   add(out, "current active connections:\t{:>12}\n", n.active);
   add(out, "connections created:\t\t{:>12}\tfailed:\t{:>12}\n", n.created, n.create_failed);
   add(out, "connections updated:\t\t{:>12}\tfailed:\t{:>12}\n", n.updated, n.update_failed);
-  add(out, "connections destroyed:\t\t{:>12}\tfailed:\t{:>12}\n\n", n.destroyed, n.destroy_failed);
+  add(out, "connections destroyed:\t\t{:>12}\tfailed:\t{:>12}\n\n", n.destroyed, kNever);
 }
 
 void append_cache_extended(std::string& out, std::string_view name, const CacheNumbers& n) {
@@ -55,7 +55,7 @@ void append_cache_extended(std::string& out, std::string_view name, const CacheN
   add(out, "\t\tno space left in cache:\t{:>12}\n", n.no_space);
   add(out, "\tupdate OK/failed:\t\t{:>12}/{:>12}\n", n.updated, n.update_failed);
   add(out, "\t\tentry not found:\t{:>12}\n", kNever);
-  add(out, "\tdeletion created/failed:\t{:>12}/{:>12}\n", n.destroyed, n.destroy_failed);
+  add(out, "\tdeletion created/failed:\t{:>12}/{:>12}\n", n.destroyed, kNever);
   add(out, "\t\tentry not found:\t{:>12}\n\n", kNever);
 }
 

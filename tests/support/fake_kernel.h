@@ -151,7 +151,6 @@ class FakeKernel : public kernel::KernelTable {
       if (r.error == 0) all.push_back(e);
       return r;
     }
-    Result<> flush_flows() override { return kernel_.flows.clear(), Result<>{}; }
     Result<> flush_expectations() override { return kernel_.expectations.clear(), Result<>{}; }
 
    private:

@@ -36,7 +36,6 @@ class Injector final : public TableWriter {
   void write(WriteOp op, const FlowRecord& record, std::uint64_t cookie, WriteHandler& handler) override;
   void finish(WriteHandler& handler) override;
   WriteResult write_expectation(WriteOp op, const Expectation& expectation) override;
-  Result<> flush_flows() override;
   Result<> flush_expectations() override;
 
  private:

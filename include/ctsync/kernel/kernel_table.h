@@ -159,8 +159,7 @@ class TableWriter {
   virtual void finish(WriteHandler& handler) = 0;
   // One expectation, at once; op is create or destroy. Call finish() first if flows are pending.
   virtual WriteResult write_expectation(WriteOp op, const Expectation& expectation) = 0;
-  // Everything, in one request.
-  virtual Result<> flush_flows() = 0;
+  // All of them, in one request.
   virtual Result<> flush_expectations() = 0;
 };
 

@@ -14,7 +14,6 @@ struct CacheStats {
   std::uint64_t updated = 0;
   std::uint64_t update_failed = 0;  // no memory for what the update brought
   std::uint64_t destroyed = 0;
-  std::uint64_t destroy_failed = 0;
 };
 
 }  // namespace ctsync::table

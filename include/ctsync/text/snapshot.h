@@ -28,7 +28,6 @@ struct CacheNumbers {
   std::uint64_t updated = 0;
   std::uint64_t update_failed = 0;
   std::uint64_t destroyed = 0;
-  std::uint64_t destroy_failed = 0;
 };
 
 // Events handed on without an internal cache.

@@ -287,7 +287,6 @@ TEST_F(LiveLimits, TwoHundredThousandFlows) {
   rate("dump", kFlows, start);
   EXPECT_EQ(kFlows, dumped.flows);
   EXPECT_GT(steps, 10U);  // it does not hold up the loop
-  ASSERT_TRUE(table.writer(Origin::flush).flush_flows());
 }
 
 }  // namespace

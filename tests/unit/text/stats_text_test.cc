@@ -65,7 +65,6 @@ std::string again(const std::string& block) {
     c.updated = n.at(3);
     c.update_failed = n.at(4);
     c.destroyed = n.at(5);
-    c.destroy_failed = n.at(6);
     append_cache(out, between(head, "cache ", ":"), c);
   } else if (head.starts_with("cache:")) {
     CacheNumbers c;
@@ -79,7 +78,6 @@ std::string again(const std::string& block) {
     c.updated = n.at(6);
     c.update_failed = n.at(7);
     c.destroyed = n.at(9);
-    c.destroy_failed = n.at(10);
     append_cache_extended(out, between(head, "cache:", "\t"), c);
   } else if (head == "internal bypass:") {
     append_internal_bypass(out, {n.at(0), n.at(1), n.at(2)});
