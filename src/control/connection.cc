@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "connection.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -90,6 +91,15 @@ bool Connection::flush() {
   if (was_full && pending() < kBufferSize / 2) wake_waiter();
   update_events();
   return true;
+}
+
+void Connection::flush_until(TimePoint end) {
+  while (flush() && pending() != 0) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - loop_.now());
+    if (left.count() <= 0) return;
+    pollfd socket{.fd = fd(), .events = POLLOUT, .revents = 0};
+    ::poll(&socket, 1, static_cast<int>(left.count()));
+  }
 }
 
 void Connection::wake_waiter() {

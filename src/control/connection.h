@@ -49,6 +49,9 @@ class Connection final : public node::ClientChannel {
   // Everything has been sent and no more will come.
   bool done() const { return finishing_ && pending() == 0; }
 
+  // The last words of a process that ends: waits until the socket has taken all, until `end` at most.
+  void flush_until(TimePoint end);
+
   // Ends the connection; the handles see a client that has gone.
   void close();
 

@@ -86,8 +86,9 @@ Result<> Server::bind_and_listen(const std::string& path) {
 void Server::close() {
   stop_listening();
   timer_.cancel();
+  const auto end = loop_.now() + kLastWords;
   for (const auto& c : connections_) {
-    c->flush();
+    c->flush_until(end);
     c->close();
   }
   connections_.clear();

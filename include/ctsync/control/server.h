@@ -45,6 +45,8 @@ class Server {
   static constexpr std::size_t kMaxClients = 64;
   static constexpr Duration kMaxStall = std::chrono::seconds(5);
   static constexpr Duration kRequestTimeout = std::chrono::seconds(10);
+  // How long close() waits, for all clients together, until they have read what is left for them.
+  static constexpr Duration kLastWords = std::chrono::milliseconds(100);
   static constexpr std::size_t kMaxPath = 107;  // sun_path without the terminating zero
 
   // Loop, handler and log must outlive the server.

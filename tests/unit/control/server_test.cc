@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "ctsync/control/client.h"
@@ -492,6 +493,27 @@ TEST_F(ServerTest, CloseEndsTheClients) {
   peer.read();
   EXPECT_EQ(peer.text(), "before");
   EXPECT_TRUE(peer.ended());
+}
+
+// What the socket did not take at once was lost, the last line first of all.
+TEST_F(ServerTest, CloseWaitsAMomentForClientsThatRead) {
+  ASSERT_TRUE(server_.open(path_));
+  const std::string text(600'000, 'x');
+  answer = [&](const Command&, Client c) { c.write(text); };
+  TestPeer reads(path_);
+  TestPeer does_not_read(path_);
+  reads.send(20);
+  does_not_read.send(20);
+  turns();
+  std::thread reader([&reads] {
+    while (reads.read(10'000)) std::this_thread::sleep_for(std::chrono::microseconds(10));
+  });
+  const auto began = SystemClock().now();
+  server_.close();
+  EXPECT_GE(SystemClock().now() - began, Server::kLastWords) << "somebody does not read";
+  EXPECT_LT(SystemClock().now() - began, 10 * Server::kLastWords);
+  reader.join();
+  EXPECT_EQ(reads.text().size(), text.size());
 }
 
 class ListLog final : public Log {
