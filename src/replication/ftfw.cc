@@ -2,6 +2,7 @@
 #include "ctsync/replication/ftfw.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "ctsync/replication/sequence.h"
 
@@ -75,7 +76,7 @@ Peer& FtFw::peer_of(const PeerAddress& from, const wire::Header& h, TimePoint no
 // Whether a request for a resync was answered, or has to be made again (see ResyncRequest).
 void FtFw::note_heard(const Peer& p, const wire::Message& m, TimePoint now) {
   const bool deaf = (m.header.flags & (wire::flag::kHello | wire::flag::kHelloBack)) == wire::flag::kHello;
-  const bool fresh = m.header.seq == p.session_start && p.said_hello;
+  const bool fresh = m.header.seq == p.session_start;
   if (fresh) resync_.forgotten(now);  // its hello has emptied the resend queue
   if (wire::is_data(m.header.type) && !(fresh && deaf)) {
     resync_.data_heard(now);
@@ -88,7 +89,9 @@ void FtFw::hear_flags(Peer& p, const wire::Header& h, TimePoint now) {
   if ((h.flags & wire::flag::kHelloBack) != 0 && hello_ == Hello::saying) hello_ = Hello::done;
   if ((h.flags & wire::flag::kHello) == 0) return;
   owe_hello_back_ = true;
-  if (!continues_session(p, h.seq, now)) begin_session(p, h.seq);
+  if (!continues_session(p, h.seq, now)) return begin_session(p, h.seq);
+  const bool old = relation(h.seq, p.expected()) == Relation::before;
+  if (old && !p.old_hello) p.old_hello = Peer::OldHello{.seq = h.seq, .ours = next_seq_};
 }
 
 bool FtFw::continues_session(const Peer& p, std::uint32_t seq, TimePoint now) {
@@ -99,31 +102,49 @@ bool FtFw::continues_session(const Peer& p, std::uint32_t seq, TimePoint now) {
 
 void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   if (p.received) context_.events.peer_restarted(peers_.id(p));
-  p.received = false;
+  const auto before = std::exchange(p.old_hello, std::nullopt);
   p.session_start = seq;
-  if (p.ack_pending) {
-    p.ack_start = seq;
-    p.window = options_.ack_window - 1;
+  if (before && is_before(before->seq, seq)) {  // it began with that one: what came since is missing
+    p.last = before->seq - 1;
+    p.ack_pending = false;
+    p.acked = before->ours;
+  } else {
+    p.received = false;
+    if (p.ack_pending) {
+      p.ack_start = seq;
+      p.window = options_.ack_window - 1;
+    }
+    p.acked = next_seq_;
   }
-  p.acked = next_seq_;
-  forget_resend(p);
+  forget_resend(p, *p.acked);
 }
 
 // The peer itself needs nothing that was sent before its hello. If others do, that is told.
-void FtFw::forget_resend(const Peer& by) {
+void FtFw::forget_resend(const Peer& by, std::uint32_t before) {
   const NodeRef first = resend_.first_from(settled_);
-  if (!first) return;
-  const std::uint32_t last = next_seq_ - 1;
+  if (!first || !is_before(resend_.seq(first), before)) return;
   for (const Peer& p : peers_.all()) {
     if (&p == &by || !is_live(p)) continue;
     const std::uint32_t from = p.acked.value_or(resend_.seq(first));
-    if (!is_after(from, last)) context_.events.freed_by_hello(peers_.id(by), peers_.id(p), from, last);
+    if (is_before(from, before)) context_.events.freed_by_hello(peers_.id(by), peers_.id(p), from, before - 1);
   }
-  settled_ = next_seq_;
+  settled_ = before;
   repeats_.clear();
   overflow_told_ = false;
   given_up_.reset();
   work();
+}
+
+// A copy that came late is followed by what is new.
+bool FtFw::began_with_old_hello(const Peer& p, std::uint32_t seq, TimePoint now) {
+  return p.old_hello && !is_before(seq, p.old_hello->seq) && now - p.last_accepted >= kLateHello;
+}
+
+// The old numbers went on right up to this new one: if they were no copies, they were never used.
+void FtFw::ask_for_what_followed_old_hello(Peer& p, std::uint32_t seq) {
+  const auto hello = std::exchange(p.old_hello, std::nullopt);
+  if (seq != p.expected() || p.old_count == 0 || p.old_next != seq || !may_answer(p, 2)) return;
+  answer(p, wire::flag::kNack, hello->seq, p.last);
 }
 
 // Whether a message with this number is to be used: not old, and no jump that may be an error.
@@ -136,6 +157,10 @@ bool FtFw::may_take(Peer& p, std::uint32_t seq, TimePoint now) {
       if (seq - p.expected() > kBelievableGap && !believes_jump(p, seq)) return false;
       break;
     case Relation::before:
+      if (began_with_old_hello(p, seq, now)) {
+        begin_session(p, seq);
+        break;
+      }
       if (went_back(p, seq, now)) break;
       ++context_.receive_stats.before;
       return false;
@@ -191,6 +216,7 @@ bool FtFw::endless_to_acknowledge(const wire::Message& m) const {
 // The sequence rules B and C of spec replication.md 3.2.
 void FtFw::take(Peer& p, const wire::Message& m, TimePoint now) {
   const std::uint32_t seq = m.header.seq;
+  if (p.old_hello) ask_for_what_followed_old_hello(p, seq);
   if (p.received && seq != p.expected()) close_before_gap(p, seq);
   if (!p.ack_pending) {
     p.ack_start = seq;

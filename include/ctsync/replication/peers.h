@@ -61,6 +61,13 @@ struct Peer {
   bool said_hello = false;            // its last message had HELLO
   std::uint32_t session_start = 0;    // number of the HELLO that opened its session
   std::optional<TimePoint> hello_at;  // of the last HELLO of the session
+  // An old number that said HELLO soon after the session began, and nothing new since: a copy that came late, or the
+  // peer has restarted. `ours`: our next number then.
+  struct OldHello {
+    std::uint32_t seq;
+    std::uint32_t ours;
+  };
+  std::optional<OldHello> old_hello;
   // It needs none of our messages before this number: it has acknowledged them, or asked for them, or said HELLO after
   // them. Nothing known yet: empty.
   std::optional<std::uint32_t> acked;

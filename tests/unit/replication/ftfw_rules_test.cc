@@ -172,6 +172,53 @@ TEST_F(FtFwRules, ALateHelloIsOld) {
   EXPECT_EQ(n.hear("NEW|HELLO 4fff"), Verdict::accept_data);  // a restart after the clock was set back
 }
 
+// Its first HELLO looked like a late copy of the session before, and everything after it was old.
+TEST_F(FtFwRules, APeerThatRestartsSoonAfterItsHelloLosesNothing) {
+  std::uint32_t first = 0x5000;
+  for (const char* said : {"NEW", "NEW|HELLO"}) {
+    SCOPED_TRACE(said);
+    const auto hear = [&](const char* what, std::uint32_t number, const char* range = "") {
+      return n.hear(fmt::format("{} {:x}{}", what, first + number, range));
+    };
+    hear("NEW|HELLO", 0);
+    for (std::uint32_t i = 1; i < 6; ++i) hear("NEW", i);
+    n.event(1);
+    n.drain();
+    n.now += ms(100);
+    EXPECT_EQ(hear("RESYNC|HELLO", 2, " 0..0"), Verdict::old);
+    EXPECT_EQ(hear("NEW", 3), Verdict::old);
+    const auto restarted = n.restarted;
+    n.event(2);  // the new one may lack it
+    n.drain();
+    n.now += ms(500);
+    EXPECT_EQ(hear(said, 4), Verdict::accept_data);
+    EXPECT_EQ(n.restarted, restarted + 1);
+    EXPECT_EQ(n.engine.resend_length(), 1U);
+    const auto sent = n.drain();
+    const auto wanted = fmt::format("{:x}..{:x}", first + 2, first + 3);
+    EXPECT_TRUE(std::ranges::any_of(sent, [&](auto& l) { return l.starts_with("NACK") && l.ends_with(wanted); }))
+        << testing::PrintToString(sent);
+    EXPECT_EQ(hear("NEW", 5), Verdict::accept_data);
+    first += 0x1000;
+  }
+}
+
+TEST_F(FtFwRules, OldNumbersAfterAHelloUpToANewOneAreAskedFor) {
+  for (const char* m : {"NEW|HELLO 5000", "NEW 5001", "NEW 5002", "NEW 5003"}) n.hear(m);
+  n.drain();
+  n.now += ms(100);
+  const auto restarted = n.restarted;
+  n.hear("NEW|HELLO 5001");  // a copy that came late
+  EXPECT_EQ(n.turn("NEW 5004"), Lines{});
+  n.hear("NEW|HELLO 5003");
+  n.hear("NEW 5004");
+  EXPECT_EQ(n.hear("NEW 5005"), Verdict::accept_data);
+  const auto sent = n.drain();
+  ASSERT_EQ(sent.size(), 1U) << testing::PrintToString(sent);
+  EXPECT_TRUE(sent[0].ends_with("5003..5004")) << sent[0];
+  EXPECT_EQ(n.restarted, restarted);
+}
+
 TEST_F(FtFwRules, ADamagedNumberCostsNothing) {
   EXPECT_EQ(n.hear("NEW 40000102"), Verdict::old);
   EXPECT_EQ(n.drain(), Lines{});
