@@ -485,7 +485,7 @@ void FtFw::on_timer(TimePoint now) {
   if (now < alive_at_) return;
   bool any = false;
   for (Peer& p : peers_.all()) {
-    if (!p.used || !p.ack_pending) continue;
+    if (!p.used || !p.ack_pending || p.old_hello) continue;  // the numbers may be those of its new session
     queue_control(wire::flag::kAck, p.ack_start, p.last);
     p.ack_pending = false;
     any = true;
