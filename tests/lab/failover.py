@@ -11,10 +11,12 @@ fw1 returns, learns the flows again, and gets its role back when fw2 is stopped.
 synchronisation, to show that it is the synchronisation that saved the streams. Status 0 only if all that came true.
 """
 import argparse
+import contextlib
 import os
 import random
 import re
 import selectors
+import signal
 import socket
 import struct
 import subprocess
@@ -160,8 +162,9 @@ class Firewall(lab.Node):
         for child in self.children:
             if child.poll() is None:
                 child.kill()
-        for pid in lab.run(["ip", "netns", "pids", self.name]).stdout.split():
-            subprocess.run(["kill", "-9", pid], capture_output=True, check=False)
+        for pid in lab.pids_in(self.name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for device in ("int", "ext", "sync0"):
             self.run("ip", "address", "flush", "dev", device)
         self.run("conntrack", "-F", check=False)

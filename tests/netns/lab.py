@@ -110,14 +110,13 @@ class Net:
         with self.enter():
             return socket.socket(*args)
 
-    def argv(self, *args):
-        return ["nsenter", f"--net=/run/netns/{self.name}", "--", *map(str, args)]
-
     def run(self, *args, **kwargs):
-        return run(self.argv(*args), **kwargs)
+        with self.enter():
+            return run([*map(str, args)], **kwargs)
 
     def popen(self, *args, **kwargs):
-        child = subprocess.Popen(self.argv(*args), stdin=subprocess.DEVNULL, start_new_session=True, **kwargs)
+        with self.enter():
+            child = subprocess.Popen([*map(str, args)], stdin=subprocess.DEVNULL, start_new_session=True, **kwargs)
         self.children.append(child)
         return child
 
@@ -154,11 +153,24 @@ def veth(one, one_device, two, two_device):
          "peer", "name", two_device, "netns", two.name])
 
 
+def pids_in(name):
+    """The processes in a namespace."""
+    try:
+        namespace = os.stat(f"/run/netns/{name}")
+    except FileNotFoundError:
+        return []
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), namespace):
+                found.append(int(pid))
+    return found
+
+
 def remove_namespace(name):
     """Ends the processes inside a namespace (all of them are ours) and deletes it."""
     for _ in range(50):
-        pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split()
-        pids = [int(pid) for pid in pids if int(pid) != os.getpid()]
+        pids = [pid for pid in pids_in(name) if pid != os.getpid()]
         if not pids:
             break
         for pid in pids:
@@ -275,10 +287,10 @@ class Node(Net):
         """The daemon processes of this namespace."""
         name = os.path.basename(self.binary)
         found = []
-        for pid in run(["ip", "netns", "pids", self.name]).stdout.split():
+        for pid in pids_in(self.name):
             with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
                 if os.path.basename(file.read().split(b"\0")[0].decode()) == name:
-                    found.append(int(pid))
+                    found.append(pid)
         return found
 
     def alive(self):

@@ -180,9 +180,10 @@ class Place:
         script = 'mount -t tmpfs none /run/lock && mount -t tmpfs none /var/log && exec "$@"'
         output_path = os.path.join(work, "out")
         with open(output_path, "wb") as output, open(os.path.join(work, "err"), "w+b") as errors:
-            child = subprocess.Popen(
-                self.net.argv("unshare", "--mount", "sh", "-c", script, "sh", "stdbuf", "-oL", binary, "-C", path),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=errors, cwd=work)
+            with self.net.enter():
+                child = subprocess.Popen(
+                    ["unshare", "--mount", "sh", "-c", script, "sh", "stdbuf", "-oL", binary, "-C", path],
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=errors, cwd=work)
             try:
                 lab.wait_for(lambda: child.poll() is not None or STARTED in read_text(output_path), 30,
                              f"{binary} to start or to refuse {case.name}")

@@ -61,8 +61,8 @@ def test_background_start_serves_at_once(node):
 
 def test_background_start_lets_go_of_the_terminal(node):
     """The shell's pipe must see end of file although the daemon lives on."""
-    done = subprocess.run(node.argv(node.binary, "-C", node.config_path, "-d"), stdin=subprocess.DEVNULL,
-                          capture_output=True, timeout=10)  # would time out while a descriptor stays open
+    # Would time out while a descriptor stays open.
+    done = node.run(node.binary, "-C", node.config_path, "-d", timeout=10, check=False)
     assert done.returncode == 0
     assert node.pids()
 
@@ -336,8 +336,7 @@ def without_conntrack():
 def test_kernel_without_conntrack(node, option):
     if platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip("the seccomp filter of this test knows x86_64 and aarch64 only")
-    done = subprocess.run(node.argv(node.binary, "-C", node.config_path, *option), stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=15, preexec_fn=without_conntrack)
+    done = node.run(node.binary, "-C", node.config_path, *option, timeout=15, check=False, preexec_fn=without_conntrack)
     assert done.returncode == 1, f"status {done.returncode}: {done.stderr}"
     assert re.search("conntrack|netlink", done.stderr.split("[ERROR]", 1)[1], re.IGNORECASE), done.stderr
     ended(node)
