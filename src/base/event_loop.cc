@@ -111,20 +111,27 @@ void EventLoop::watch_rate(TimePoint t) {
   work_ = 0;
 }
 
+// Not in wait(): what comes meanwhile must not end it. A signal is blocked and waits in its descriptor.
+void EventLoop::sleep(Duration d) {
+  const auto s = std::chrono::duration_cast<std::chrono::seconds>(d);
+  const timespec time{.tv_sec = s.count(), .tv_nsec = (d - s).count()};
+  ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
+}
+
 void EventLoop::gather() {
   const bool hurry = std::exchange(hurry_, false);
-  if (!streaming_ || hurry || pause_ == Duration::zero() || jobs_.ready()) return;
+  if (jobs_.ready()) {
+    if (jobs_.rest() != Duration::zero()) sleep(jobs_.rest());
+    return;
+  }
+  if (!streaming_ || hurry || pause_ == Duration::zero()) return;
   auto until = turn_started_ + pause_;
   if (const auto first = first_timer()) until = std::min(until, *first);
-  if (until <= clock_.now()) return;
-  const auto at = until.time_since_epoch();
-  const auto s = std::chrono::duration_cast<std::chrono::seconds>(at);
-  const timespec time{.tv_sec = s.count(), .tv_nsec = (at - s).count()};
-  ::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, nullptr);  // a signal is blocked and waits in its descriptor
+  if (const auto left = until - clock_.now(); left > Duration::zero()) sleep(left);
 }
 
 std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait) const {
-  if (jobs_.ready()) return jobs_.rest();
+  if (jobs_.ready()) return Duration::zero();
   const auto first = first_timer();
   if (!first) return max_wait;
   const auto until = std::max(*first - clock_.now(), Duration::zero());
@@ -160,13 +167,14 @@ void EventLoop::run_once(std::optional<Duration> max_wait) {
   std::array<epoll_event, 64> ready;
   const int n = failure_ ? 0 : wait(ready, wait_time(max_wait));
   if (failure_) return;
-  if (n > 0 && pause_ != Duration::zero()) watch_rate(clock_.now());
+  const auto began = clock_.now();
+  if (n > 0 && pause_ != Duration::zero()) watch_rate(began);
   for (int i = 0; i < n; ++i) {
     const auto& ev = ready[static_cast<std::size_t>(i)];
     serve(ev.data.u64, ev.events);
   }
   fire_timers();
-  jobs_.step();
+  jobs_.step(began);
   call_hooks();
 }
 

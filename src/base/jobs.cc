@@ -36,7 +36,7 @@ bool Jobs::ready() const {
   return std::ranges::any_of(jobs_, [](const auto& j) { return !j->waiting_; });
 }
 
-void Jobs::step() {
+void Jobs::step(TimePoint turn_began) {
   rest_ = {};
   auto ready = std::ranges::count_if(jobs_, [](const auto& j) { return !j->waiting_; });
   if (ready == 0) return;
@@ -50,7 +50,7 @@ void Jobs::step() {
     if (job->waiting_) continue;
     run(job, now + (end - now) / std::max<std::ptrdiff_t>(ready--, 1));
   }
-  account(start, clock_.now());
+  account(turn_began, start, clock_.now());
 }
 
 void Jobs::run(Job* job, TimePoint budget_end) {
@@ -66,11 +66,11 @@ void Jobs::run(Job* job, TimePoint budget_end) {
   }
 }
 
-void Jobs::account(TimePoint start, TimePoint end) {
+void Jobs::account(TimePoint turn_began, TimePoint start, TimePoint end) {
   if (start - last_worked_ > std::chrono::seconds(1)) worked_ = {};
   last_worked_ = end;
   worked_ += end - start;
-  if (worked_ > kSprint) rest_ = (end - start) / kRestPart;
+  if (worked_ > kSprint) rest_ = std::min((end - turn_began) / kRestPart, kLongestRest);
 }
 
 }  // namespace ctsync

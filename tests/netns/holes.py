@@ -170,6 +170,7 @@ class FullPair(lab.Pair):
         if after == "-c":
             flowgen(self.active, "delete", self.flows, "--first", PEERS, check=False)
         if after in ("-F", "-t"):
+            wait_quiet(lambda: self.cached("internal"))  # the purge may take a while, and would take the new ones too
             flowgen(self.active, "create", self.flows, "--first", OWN, check=False)
         if after == "-f":
             self.active.client("-R", timeout=120)

@@ -113,6 +113,7 @@ class EventLoop {
   std::optional<Duration> wait_time(std::optional<Duration> max_wait) const;
   std::optional<TimePoint> first_timer() const;
   void gather();
+  static void sleep(Duration d);
   void fail_with(const char* call);
   bool control(int operation, int fd, const Watch& w);
   int wait(std::span<epoll_event> ready, std::optional<Duration> time);

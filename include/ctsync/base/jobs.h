@@ -36,11 +36,12 @@ class Jobs {
  public:
   // Time that all jobs together may take in a turn.
   static constexpr Duration kTurnBudget = std::chrono::microseconds(900);
-  // Once jobs have worked for kSprint, the loop rests before the next turn, for this part of the time the jobs took, if
-  // nothing else is ready. Without a rest a long job would starve the processes of ordinary priority on its processor
-  // (the daemon has real-time priority), and the kernel, which does not let that happen, would stop the daemon for 50
-  // ms in every second. After a second without jobs they may sprint again.
+  // Once jobs have worked for kSprint, the loop rests before the next turn, for this part of the time that the turn took
+  // in all. Without a rest a long job would starve the processes of ordinary priority on its processor (the daemon has
+  // real-time priority), and the kernel, which does not let that happen, would stop the daemon for 50 ms in every
+  // second. After a second without jobs they may sprint again.
   static constexpr int kRestPart = 6;
+  static constexpr Duration kLongestRest = std::chrono::milliseconds(2);
   static constexpr Duration kSprint = std::chrono::milliseconds(400);
 
   // The clock must outlive the jobs.
@@ -59,15 +60,16 @@ class Jobs {
   bool empty() const { return jobs_.empty(); }
   // Whether one of them wants a step.
   bool ready() const;
-  // One turn: steps those that are ready, once each, as far as the budget goes.
-  void step();
+  // One turn, which began a while ago with other work: steps those that are ready, once each, as far as the budget goes.
+  void step(TimePoint turn_began);
+  void step() { step(clock_.now()); }
   // How long to leave the processor to others before the next turn.
   Duration rest() const { return rest_; }
 
  private:
   void run(Job* job, TimePoint budget_end);
   void drop(const Job* job);
-  void account(TimePoint start, TimePoint end);
+  void account(TimePoint turn_began, TimePoint start, TimePoint end);
 
   const Clock& clock_;
   std::vector<std::unique_ptr<Job>> jobs_;
