@@ -23,17 +23,18 @@ text::RenderOptions options_of(bool xml, std::uint32_t now_seconds, std::uint32_
 DumpJob::DumpJob(const Clock& clock, Client client, std::uint32_t end)
     : ListJob(std::move(client)), clock_(clock), end_(end) {}
 
+// Each step gets on, however late it comes: the clock is looked at behind a part.
 Job::State DumpJob::list(TimePoint budget_end) {
+  const auto now = seconds_of(clock_.now());
   while (next_ < end_) {
     if (const auto state = held_up()) return *state;
-    const auto now = clock_.now();
-    if (now >= budget_end) return State::more;
     // The table may have shrunk since the start.
     const auto end = std::min(end_, table_end());
     const auto stop = std::min(end, next_ + kIdsAtOnce);
-    for (; next_ < stop; ++next_) render(next_, seconds_of(now), text_);
+    for (; next_ < stop; ++next_) render(next_, now, text_);
     if (next_ >= end) next_ = end_;
     write_text();
+    if (next_ < end_ && clock_.now() >= budget_end) return State::more;
   }
   return State::done;
 }

@@ -205,12 +205,13 @@ bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
   return true;
 }
 
-// Every ACK is heard, counted and in the end acknowledged by all other nodes. With a window no greater than their
-// number that would go on as fast as the link carries it: leave those ACKs to the timer.
+// Every ACK is heard, counted and in the end acknowledged by all other nodes. With a window no greater than their number
+// that would go on as fast as the link carries it, and with several nodes that lose much not long after: leave those
+// ACKs to the timer.
 bool FtFw::endless_to_acknowledge(const wire::Message& m) const {
-  const bool is_ack = m.header.type == wire::MsgType::control && wire::control_kind(m.header.flags) == ControlKind::ack;
-  return is_ack &&
-         options_.ack_window <= static_cast<std::uint32_t>(std::ranges::count(peers_.all(), true, &Peer::used));
+  if (m.header.type != wire::MsgType::control || wire::control_kind(m.header.flags) != ControlKind::ack) return false;
+  const auto peers = static_cast<std::uint32_t>(std::ranges::count(peers_.all(), true, &Peer::used));
+  return peers > 1 || options_.ack_window <= peers;
 }
 
 // The sequence rules B and C of spec replication.md 3.2.
@@ -362,10 +363,23 @@ bool FtFw::repeat(Range& r) {
     }
     const NodeRef next = resend_.next(n);
     take_out(n);
-    (n.kind() == Kind::control ? control_ : transmit_).push_back(n);
+    if (n.kind() != Kind::control) {
+      transmit_.push_back(n);
+    } else if (answers_others(nodes_.control(n))) {
+      done_with(n);
+    } else {
+      control_.push_back(n);
+    }
     n = next;
   }
   return true;
+}
+
+// Between several nodes repeated ACKs and NACKs, which each of them takes for news, call for more of the same, in the end
+// as fast as the link carries them. What they said the next ones say again.
+bool FtFw::answers_others(const ControlNode& c) const {
+  return (c.flags & (wire::flag::kAck | wire::flag::kNack)) != 0 &&
+         std::ranges::count(peers_.all(), true, &Peer::used) > 1;
 }
 
 void FtFw::take_out(NodeRef n) {

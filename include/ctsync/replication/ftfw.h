@@ -131,6 +131,7 @@ class FtFw final : public Engine {
   void settle();
   void work();
   bool repeat(Range& r);
+  bool answers_others(const ControlNode& c) const;
   void take_out(NodeRef n);
   void make_room();
   void give_up(NodeRef n);
