@@ -11,6 +11,14 @@
 #include <limits>
 
 namespace ctsync {
+namespace {
+
+timespec timespec_of(Duration d) {
+  const auto s = std::chrono::duration_cast<std::chrono::seconds>(d);
+  return {.tv_sec = s.count(), .tv_nsec = (d - s).count()};
+}
+
+}  // namespace
 
 Timer::Timer(EventLoop& loop, std::function<void()> on_expiry)
     : loop_(loop), on_expiry_(std::make_shared<std::function<void()>>(std::move(on_expiry))) {
@@ -113,8 +121,7 @@ void EventLoop::watch_rate(TimePoint t) {
 
 // Not in wait(): what comes meanwhile must not end it. A signal is blocked and waits in its descriptor.
 void EventLoop::sleep(Duration d) {
-  const auto s = std::chrono::duration_cast<std::chrono::seconds>(d);
-  const timespec time{.tv_sec = s.count(), .tv_nsec = (d - s).count()};
+  const timespec time = timespec_of(d);
   ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
 }
 
@@ -145,11 +152,7 @@ int EventLoop::wait(std::span<epoll_event> ready, std::optional<Duration> time) 
   const int size = static_cast<int>(ready.size());
   int n = -1;
   if (fine_wait_) {
-    timespec limit{};
-    if (time) {
-      const auto s = std::chrono::duration_cast<std::chrono::seconds>(*time);
-      limit = {.tv_sec = s.count(), .tv_nsec = (*time - s).count()};
-    }
+    const timespec limit = timespec_of(time.value_or(Duration::zero()));
     n = ::epoll_pwait2(epoll_.get(), ready.data(), size, time ? &limit : nullptr, nullptr);
     if (n < 0 && (errno == ENOSYS || errno == EPERM)) fine_wait_ = false;
   }

@@ -60,8 +60,7 @@ Result<> DatagramLink::open(std::uint32_t interface_index) {
   learn_own_address(interface_index);
   if (auto ok = c_.loop.watch(receiver_.get(), EPOLLIN, [this](std::uint32_t) { receive(); }); !ok) {
     close();
-    errno = ok.error().code;
-    return open_error(options_, "watching the socket");
+    return open_error(options_, "watching the socket", ok.error().code);
   }
   if (current_) flush();
   return {};

@@ -115,8 +115,7 @@ IpAddress peer_address(const LinkOptions& options) {
   return options.destination.is_set() ? options.destination : IpAddress{.family = options.family()};
 }
 
-std::unexpected<Error> open_error(const LinkOptions& options, std::string_view step) {
-  const int code = errno;
+std::unexpected<Error> open_error(const LinkOptions& options, std::string_view step, int code) {
   return fail(fmt::format("can't open channel socket: {} ({} link on `{}': {})", std::strerror(code),
                           to_string(options.kind), options.interface, step),
               code);

@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -38,8 +39,8 @@ std::string describe(const IpAddress& address, std::uint16_t port);
 IpAddress local_address(const LinkOptions& options);
 IpAddress peer_address(const LinkOptions& options);
 
-// The line for a link that cannot be opened; takes errno at the moment of the call.
-std::unexpected<Error> open_error(const LinkOptions& options, std::string_view step);
+// The line for a link that cannot be opened; `code`: errno, as a rule that of the moment of the call.
+std::unexpected<Error> open_error(const LinkOptions& options, std::string_view step, int code = errno);
 
 Result<UniqueFd> open_socket(const LinkOptions& options, int type);
 

@@ -50,8 +50,7 @@ Result<> TcpLink::open(std::uint32_t interface_index) {
   }
   if (auto ok = c_.loop.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_connection(); }); !ok) {
     listener_.reset();
-    errno = ok.error().code;
-    return open_error(options_, "watching the socket");
+    return open_error(options_, "watching the socket", ok.error().code);
   }
   destination_ = socket_address(peer_address(options_), options_.port, interface_index);
   begin_outage(ENOTCONN);

@@ -64,8 +64,8 @@ class InternalStore {
   // Whether a helper may have to adjust the sequence numbers of this TCP flow: it is translated, as far as is known.
   virtual bool may_be_adjusted(const Tuple& orig) const = 0;
 
-  // --- Dumps of the kernel into the store, one at a time: begin, every entry, end. While it is under way, flows whose destroy event
-  // came are remembered, so that an entry read before the event cannot bring them back. ---
+  // --- Dumps of the kernel into the store, one at a time: begin, every entry, end. While it is under way, flows whose
+  // destroy event came are remembered, so that an entry read before the event cannot bring them back. ---
   virtual bool keeps_flows() const = 0;  // if not, there is nothing to load, to mend or to flush
   virtual bool keeps_expectations() const = 0;
   virtual void begin_load(Load) {}

@@ -187,12 +187,12 @@ void KernelSide::mended(Load load, const Error* error) {
   if (error == nullptr) {
     mend_pause_ = kFirstPause;
     if (again) mend_soon();
-    return run_merge();
+  } else {
+    c_.log.error("{}: the internal cache may lack flows or have too many, until this is tried again", error->text);
+    if (load == Load::repeat) tell_all_ = true;
+    resync_at_ = earlier(resync_at_, c_.clock.now() + mend_pause_);
+    mend_pause_ = std::min(2 * mend_pause_, kLastPause);
   }
-  c_.log.error("{}: the internal cache may lack flows or have too many, until this is tried again", error->text);
-  if (load == Load::repeat) tell_all_ = true;
-  resync_at_ = earlier(resync_at_, c_.clock.now() + mend_pause_);
-  mend_pause_ = std::min(2 * mend_pause_, kLastPause);
   run_merge();
 }
 

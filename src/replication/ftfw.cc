@@ -210,8 +210,7 @@ bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
 // ACKs to the timer.
 bool FtFw::endless_to_acknowledge(const wire::Message& m) const {
   if (m.header.type != wire::MsgType::control || wire::control_kind(m.header.flags) != ControlKind::ack) return false;
-  const auto peers = static_cast<std::uint32_t>(std::ranges::count(peers_.all(), true, &Peer::used));
-  return peers > 1 || options_.ack_window <= peers;
+  return peers_.count() > 1 || options_.ack_window <= peers_.count();
 }
 
 // The sequence rules B and C of spec replication.md 3.2.
@@ -378,8 +377,7 @@ bool FtFw::repeat(Range& r) {
 // Between several nodes repeated ACKs and NACKs, which each of them takes for news, call for more of the same, in the end
 // as fast as the link carries them. What they said the next ones say again.
 bool FtFw::answers_others(const ControlNode& c) const {
-  return (c.flags & (wire::flag::kAck | wire::flag::kNack)) != 0 &&
-         std::ranges::count(peers_.all(), true, &Peer::used) > 1;
+  return (c.flags & (wire::flag::kAck | wire::flag::kNack)) != 0 && peers_.count() > 1;
 }
 
 void FtFw::take_out(NodeRef n) {

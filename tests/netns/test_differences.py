@@ -54,6 +54,15 @@ def met(node):
         yield meet
 
 
+def take_over(node, table, injected):
+    """Two flows of the peer come into the kernel: injected at once, or committed."""
+    if injected:
+        lab.wait_for(lambda: len(table.flows()) == 2, 3, "the other flow in the kernel")
+    else:
+        lab.wait_for(lambda: node.external_count() == 2, 3, "the flows in the external cache")
+        node.client("-c")
+
+
 # Synchronisation
 
 
@@ -71,11 +80,7 @@ def test_older_picture_leaves_a_live_entry_alone(met, options):
             peer.say(wire.NEW, older)
             peer.say(wire.UPDATE, older)
             peer.say(wire.NEW, announced(2))
-            if options:
-                lab.wait_for(lambda: len(table.flows()) == 2, 3, "the other flow in the kernel")
-            else:
-                lab.wait_for(lambda: node.external_count() == 2, 3, "the flows in the external cache")
-                node.client("-c")
+            take_over(node, table, options)
             assert not destroyed.flows()
         live = next(flow for flow in table.flows() if flow["orig"]["src"] == "10.1.0.1")
     assert (live["tcp"]["state"], live["mark"], live["status"] & 0xE) == (3, 7, 0xE)
@@ -95,11 +100,7 @@ def test_older_picture_does_not_take_the_end_of_a_connection_back(met, options):
         lab.wait_for(lambda: node.out("-i"), 3, "the flow in the internal cache")
         peer.say(wire.UPDATE, older)
         peer.say(wire.NEW, announced(2))
-        if options:
-            lab.wait_for(lambda: len(table.flows()) == 2, 3, "the other flow in the kernel")
-        else:
-            lab.wait_for(lambda: node.external_count() == 2, 3, "the flows in the external cache")
-            node.client("-c")
+        take_over(node, table, options)
         live = next(flow for flow in table.flows() if flow["orig"]["src"] == "10.1.0.1")
     assert live["tcp"]["state"] == 4 and live["timeout"] <= 110
     assert "FIN_WAIT" in node.out("-i")

@@ -17,6 +17,7 @@
 // Where a guess was wrong the sequence rules of the engines still recover.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -99,6 +100,7 @@ class Peers {
 
   PeerId id(const Peer& p) const { return static_cast<PeerId>(&p - peers_.data()); }
   const Peer& operator[](PeerId id) const { return peers_[id]; }
+  std::uint32_t count() const { return static_cast<std::uint32_t>(std::ranges::count(peers_, true, &Peer::used)); }
   // All places, used or not.
   std::span<Peer> all() { return peers_; }
   std::span<const Peer> all() const { return peers_; }

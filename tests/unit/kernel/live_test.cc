@@ -44,6 +44,17 @@ WriteResult write_one(NetlinkTable& table, WriteOp op, const FlowRecord& r, Orig
   return written.of(7);
 }
 
+// An older picture changes nothing: the entry, which is returned, is the one that was there.
+FlowRecord write_and_expect_kept(NetlinkTable& table, WriteOp op, const FlowRecord& older, const FlowRecord& before) {
+  const auto result = write_one(table, op, older);
+  EXPECT_EQ(0, result.error);
+  EXPECT_EQ(WritePhase::kept, result.phase);
+  FlowRecord got;
+  EXPECT_TRUE(table.get(before.flow.orig, got).value());
+  EXPECT_EQ(before.flow.id, got.flow.id);
+  return got;
+}
+
 TEST_F(Live, EveryProtocolComesBackTheSame) {
   auto& table = open_table();
   std::vector<FlowRecord> flows;
@@ -410,12 +421,7 @@ TEST_F(Live, OlderPictureLeavesALiveEntryAlone) {
   ASSERT_TRUE(table.open_events({}));
   for (const auto op : {WriteOp::create, WriteOp::update, WriteOp::replace}) {
     SCOPED_TRACE(static_cast<int>(op));
-    const auto result = write_one(table, op, older);
-    EXPECT_EQ(0, result.error);
-    EXPECT_EQ(WritePhase::kept, result.phase);
-    FlowRecord got;
-    ASSERT_TRUE(table.get(r.flow.orig, got).value());
-    EXPECT_EQ(before.flow.id, got.flow.id);
+    const auto got = write_and_expect_kept(table, op, older, before);
     EXPECT_EQ(3, got.flow.proto_state);
     EXPECT_EQ(7U, got.flow.mark);
     EXPECT_NEAR(4000, got.flow.timeout, 3);
@@ -437,12 +443,7 @@ TEST_F(Live, UpdateFromBeforeTheEndOfAConnectionLeavesItAlone) {
     SCOPED_TRACE(static_cast<int>(op));
     auto older = make_tcp(1);
     older.flow.timeout = 432000;
-    const auto result = write_one(table, op, older);
-    EXPECT_EQ(0, result.error);
-    EXPECT_EQ(WritePhase::kept, result.phase);
-    FlowRecord got;
-    ASSERT_TRUE(table.get(r.flow.orig, got).value());
-    EXPECT_EQ(before.flow.id, got.flow.id);
+    const auto got = write_and_expect_kept(table, op, older, before);
     EXPECT_EQ(4, got.flow.proto_state);
     EXPECT_NEAR(120, got.flow.timeout, 3);
   }

@@ -507,13 +507,19 @@ TEST_F(FtFwRules, AnAckThatSkipsWhatWasGivenUpIsTold) {
   EXPECT_EQ(small.unrepeatable, 1);
 }
 
-TEST(FtFw, WhatOtherPeersFreedIsTold) {
-  Node n(start_at(1));
-  n.hear("ALIVE|HELLO 100", peer_at(2));
-  n.hear("ALIVE|HELLO 9000", peer_at(3));
-  for (std::uint32_t i = 1; i <= 4; ++i) n.event(i);
-  n.drain();
-  n.hear("ACK 101 1..4", peer_at(2));
+// Two peers, of which the first has acknowledged the four messages that were sent.
+struct FtFwTwoPeers : testing::Test {
+  FtFwTwoPeers() : n(start_at(1)) {
+    n.hear("ALIVE|HELLO 100", peer_at(2));
+    n.hear("ALIVE|HELLO 9000", peer_at(3));
+    for (std::uint32_t i = 1; i <= 4; ++i) n.event(i);
+    n.drain();
+    n.hear("ACK 101 1..4", peer_at(2));
+  }
+  Node n;
+};
+
+TEST_F(FtFwTwoPeers, WhatOtherPeersFreedIsTold) {
   n.hear("NACK 9001 2..3", peer_at(3));
   EXPECT_EQ(n.freed, Lines{"1 asks 2..3"});
   n.event(5);
@@ -523,24 +529,12 @@ TEST(FtFw, WhatOtherPeersFreedIsTold) {
 }
 
 // Nothing is left that could be repeated, but that there was something is no secret.
-TEST(FtFw, AnAckThatSkipsWhatOtherPeersFreedIsTold) {
-  Node n(start_at(1));
-  n.hear("ALIVE|HELLO 100", peer_at(2));
-  n.hear("ALIVE|HELLO 9000", peer_at(3));
-  for (std::uint32_t i = 1; i <= 4; ++i) n.event(i);
-  n.drain();
-  n.hear("ACK 101 1..4", peer_at(2));
+TEST_F(FtFwTwoPeers, AnAckThatSkipsWhatOtherPeersFreedIsTold) {
   n.hear("ACK 9001 4..4", peer_at(3));
   EXPECT_EQ(n.freed, Lines{"1 asks 1..3"});
 }
 
-TEST(FtFw, WhatAPeerFreedThatIsSilentSinceIsTold) {
-  Node n(start_at(1));
-  n.hear("ALIVE|HELLO 100", peer_at(2));
-  n.hear("ALIVE|HELLO 9000", peer_at(3));
-  for (std::uint32_t i = 1; i <= 4; ++i) n.event(i);
-  n.drain();
-  n.hear("ACK 101 1..4", peer_at(2));
+TEST_F(FtFwTwoPeers, WhatAPeerFreedThatIsSilentSinceIsTold) {
   n.wait(FtFw::kPeerGone + kSecond);
   n.hear("NACK 9001 2..3", peer_at(3));
   EXPECT_EQ(n.freed, Lines{"1 asks 2..3"});
@@ -643,6 +637,7 @@ TEST_F(FtFwPacing, ASilentPeerDoesNotStopUs) {
   EXPECT_EQ(n.message_count, 256U);
   n.wait(ms(200));
   EXPECT_GE(n.message_count, 20000U);
+  EXPECT_EQ(n.engine.transmit_length(), 0U);
 }
 
 TEST_F(FtFwPacing, AcksDoNotWaitForTheBacklog) {
