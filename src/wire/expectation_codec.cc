@@ -129,7 +129,7 @@ void encode_expectation(ByteWriter& w, MsgType type, std::uint8_t flags, std::ui
   put_nat(w, e);
   if (e.knows(expect_has::kHelper)) put_string(w, kHelper, e.helper, kMaxWireHelperName);
   if (e.knows(expect_has::kFunction)) put_string(w, kFunction, e.function, kMaxWireFunctionName);
-  w.patch_be16(begin + 2, static_cast<std::uint16_t>(w.size() - begin));
+  set_length(w, begin);
 }
 
 DecodeStatus decode_expectation(std::span<const std::uint8_t> payload, Expectation& out) {

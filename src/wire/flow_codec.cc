@@ -315,7 +315,7 @@ void encode_flow(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t 
   }
   if (f.knows(has::kSynproxy)) put_synproxy(w, f, extra);
   if (f.knows(has::kZone)) put_be16(w, kZone, f.orig.zone);
-  w.patch_be16(begin + 2, static_cast<std::uint16_t>(w.size() - begin));
+  set_length(w, begin);
 }
 
 DecodeStatus decode_flow(std::span<const std::uint8_t> payload, FlowRecord& out) {

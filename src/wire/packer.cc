@@ -45,15 +45,24 @@ void Packer::expectation(MsgType type, std::uint8_t flags, std::uint32_t seq, co
   added(w.size());
 }
 
-void Packer::control(std::uint8_t flags, std::uint32_t seq, std::uint32_t from, std::uint32_t to) {
+void Packer::control(std::uint8_t flags, std::uint32_t seq, std::uint32_t from, std::uint32_t to,
+                     const Extension& tail) {
   auto w = room();
   encode_control(w, flags, seq, from, to);
-  added(w.size());
+  add_control(w, tail);
 }
 
-void Packer::alive(std::uint8_t flags, std::uint32_t seq) {
+void Packer::alive(std::uint8_t flags, std::uint32_t seq, const Extension& tail) {
   auto w = room();
   encode_alive(w, flags, seq);
+  add_control(w, tail);
+}
+
+void Packer::add_control(ByteWriter& w, const Extension& tail) {
+  if (!tail.empty()) {
+    write_extension(w, tail);
+    set_length(w, 0);
+  }
   added(w.size());
 }
 

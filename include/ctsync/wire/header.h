@@ -65,6 +65,11 @@ inline void encode_header(ByteWriter& w, const Header& h) {
   w.be32(h.seq);
 }
 
+// Makes the length of the message that begins at `begin` that of all written since.
+inline void set_length(ByteWriter& w, std::size_t begin) {
+  w.patch_be16(begin + 2, static_cast<std::uint16_t>(w.size() - begin));
+}
+
 // ACK, NACK, RESYNC: `from` to `to`, both inclusive (0, 0 with RESYNC).
 inline void encode_control(ByteWriter& w, std::uint8_t flags, std::uint32_t seq, std::uint32_t from, std::uint32_t to) {
   encode_header(w, {MsgType::control, flags, kControlRangeSize, seq});

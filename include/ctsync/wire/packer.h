@@ -15,6 +15,7 @@
 #include "ctsync/flow/expectation.h"
 #include "ctsync/flow/flow.h"
 #include "ctsync/wire/datagram_sink.h"
+#include "ctsync/wire/extension.h"
 #include "ctsync/wire/flow_codec.h"
 #include "ctsync/wire/header.h"
 
@@ -34,8 +35,8 @@ class Packer {
             std::uint32_t age_seconds);
   void expectation(MsgType type, std::uint8_t flags, std::uint32_t seq, const Expectation& e,
                    std::uint32_t age_seconds);
-  void control(std::uint8_t flags, std::uint32_t seq, std::uint32_t from, std::uint32_t to);
-  void alive(std::uint8_t flags, std::uint32_t seq);
+  void control(std::uint8_t flags, std::uint32_t seq, std::uint32_t from, std::uint32_t to, const Extension& tail = {});
+  void alive(std::uint8_t flags, std::uint32_t seq, const Extension& tail = {});
 
   // Hands everything packed to the sink.
   void flush();
@@ -43,6 +44,7 @@ class Packer {
 
  private:
   ByteWriter room();
+  void add_control(ByteWriter& w, const Extension& tail);
   void added(std::size_t message_size);
   void close_open();
   void send_closed();

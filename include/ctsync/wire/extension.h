@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What ctsyncd nodes tell each other beyond the protocol of conntrackd: TLVs behind the last byte that conntrackd reads of
+// a control message (byte 8 of ALIVE, byte 16 of ACK, NACK and RESYNC). A stock peer looks at nothing there and counts
+// nothing. doc/wire-format.md, section 10.
+//
+// A tail is advisory: it comes from whoever can send on the link. Unknown TLVs are stepped over; from the first one that
+// is malformed on the rest is ignored.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "ctsync/base/bytes.h"
+#include "ctsync/wire/message_reader.h"
+
+namespace ctsync::wire {
+
+// What a node is and can do.
+struct Capabilities {
+  static constexpr std::size_t kVersionSize = 16;
+
+  std::uint32_t bits = 0;                    // none is defined yet: whoever sends capabilities takes all TLVs below
+  std::uint32_t node = 0;                    // drawn at random at each start; never 0
+  std::uint64_t epoch = 0;                   // when the node started, Unix time in seconds
+  std::array<char, kVersionSize> version{};  // terminated text, printable ASCII
+
+  bool operator==(const Capabilities&) const = default;
+};
+
+// Every object that the sender has was sent in or after message `first` of its sequence, and all of that has been
+// acknowledged: what the receiver holds from this sender and older than that has ended.
+struct BulkEnd {
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;  // objects of the bulk; for people
+
+  bool operator==(const BulkEnd&) const = default;
+};
+
+// Sequence numbers, both ends included.
+struct NumberRange {
+  std::uint32_t from = 0;
+  std::uint32_t to = 0;
+
+  bool operator==(const NumberRange&) const = default;
+};
+
+// Who a message is for, and how far the sender knows that node to have come with the sender's own numbers: it needs none
+// before `heard`.
+struct Addressee {
+  std::uint32_t node = 0;
+  std::uint32_t heard = 0;
+
+  bool operator==(const Addressee&) const = default;
+};
+
+// With an ACK that has an addressee: numbers up to `to` of the ACK that have not arrived. All others up to there have,
+// whatever earlier ACKs said and whether they came through.
+struct Missing {
+  static constexpr std::size_t kMost = 16;
+
+  std::array<NumberRange, kMost> ranges{};
+  std::uint8_t count = 0;
+
+  std::span<const NumberRange> all() const { return std::span(ranges).first(count); }
+  bool operator==(const Missing&) const = default;
+};
+
+struct Extension {
+  std::optional<Capabilities> capabilities;
+  std::optional<BulkEnd> bulk_end;
+  std::optional<Addressee> addressee;
+  Missing missing;
+
+  bool empty() const { return !capabilities && !bulk_end && !addressee && missing.count == 0; }
+  bool operator==(const Extension&) const = default;
+};
+
+// Longest tail that write_extension() makes, in bytes.
+inline constexpr std::size_t kMaxExtensionSize = 4 + 36 + 12 + 12 + 4 + 8 * Missing::kMost;
+
+// The tail of a control message: what is behind the bytes that conntrackd reads. Empty for other messages.
+std::span<const std::uint8_t> tail_of(const Message& m);
+
+// Empty if there is no tail of ours.
+Extension read_extension(std::span<const std::uint8_t> tail);
+
+// Appends the tail; nothing if `e` is empty.
+void write_extension(ByteWriter& w, const Extension& e);
+
+}  // namespace ctsync::wire

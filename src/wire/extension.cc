@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/wire/extension.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "attributes.h"
+
+namespace ctsync::wire {
+namespace {
+
+constexpr std::uint32_t kMagic = 0x43545831;  // "CTX1"
+
+enum Tlv : std::uint16_t {
+  kCapabilities = 1,
+  kBulkEnd = 9,
+  kAddressee = 12,
+  kMissing = 13,
+};
+
+constexpr std::size_t kTlvHeader = 4;
+
+void put_tlv(ByteWriter& w, Tlv type, std::size_t size) {
+  w.be16(type);
+  w.be16(static_cast<std::uint16_t>(kTlvHeader + size));
+}
+
+Capabilities read_capabilities(std::span<const std::uint8_t> data) {
+  ByteReader r(data);
+  Capabilities c;
+  c.bits = r.be32();
+  c.node = r.be32();
+  c.epoch = r.be64();
+  const auto length = std::min(r.left(), c.version.size() - 1);
+  const auto text = r.bytes(length);
+  // It goes to terminals and logs.
+  std::ranges::transform(text, c.version.begin(),
+                         [](std::uint8_t b) { return b == 0 || (b > 0x20 && b < 0x7f) ? static_cast<char>(b) : '?'; });
+  std::fill(std::ranges::find(c.version, '\0'), c.version.end(), '\0');
+  return c;
+}
+
+void take(Extension& e, std::uint16_t type, std::span<const std::uint8_t> data) {
+  ByteReader r(data);
+  switch (type) {
+    case kCapabilities:
+      if (data.size() < 16) return;
+      e.capabilities = read_capabilities(data);
+      if (e.capabilities->node == 0) e.capabilities.reset();
+      return;
+    case kBulkEnd:
+      if (data.size() < 8) return;
+      e.bulk_end = {.first = r.be32(), .count = r.be32()};
+      return;
+    case kAddressee:
+      if (data.size() < 8) return;
+      e.addressee = {.node = r.be32(), .heard = r.be32()};
+      return;
+    case kMissing:
+      e.missing = {};
+      while (r.left() >= 8 && e.missing.count < Missing::kMost) {
+        e.missing.ranges[e.missing.count++] = {.from = r.be32(), .to = r.be32()};
+      }
+      return;
+    default:
+      return;
+  }
+}
+
+}  // namespace
+
+std::span<const std::uint8_t> tail_of(const Message& m) {
+  if (m.header.type != MsgType::control) return {};
+  const bool range = (m.header.flags & flag::kRange) != 0;
+  return m.payload.subspan(range ? kControlRangeSize - kHeaderSize : 0);
+}
+
+Extension read_extension(std::span<const std::uint8_t> tail) {
+  Extension e;
+  ByteReader r(tail);
+  if (r.be32() != kMagic) return e;
+  while (r.left() >= kTlvHeader) {
+    const std::uint16_t type = r.be16();
+    const std::size_t length = r.be16();
+    if (length < kTlvHeader || length - kTlvHeader > r.left()) break;
+    take(e, type, r.bytes(length - kTlvHeader));
+    r.skip(std::min<std::size_t>(padded(static_cast<std::uint32_t>(length)) - length, r.left()));
+  }
+  return e;
+}
+
+void write_extension(ByteWriter& w, const Extension& e) {
+  if (e.empty()) return;
+  w.be32(kMagic);
+  if (e.capabilities) {
+    const auto& c = *e.capabilities;
+    put_tlv(w, kCapabilities, 16 + c.version.size());
+    w.be32(c.bits);
+    w.be32(c.node);
+    w.be64(c.epoch);
+    w.copy(c.version.data(), c.version.size());
+  }
+  if (e.bulk_end) {
+    put_tlv(w, kBulkEnd, 8);
+    w.be32(e.bulk_end->first);
+    w.be32(e.bulk_end->count);
+  }
+  if (e.addressee) {
+    put_tlv(w, kAddressee, 8);
+    w.be32(e.addressee->node);
+    w.be32(e.addressee->heard);
+  }
+  if (e.missing.count != 0) {
+    put_tlv(w, kMissing, 8U * e.missing.count);
+    for (const auto& r : e.missing.all()) {
+      w.be32(r.from);
+      w.be32(r.to);
+    }
+  }
+}
+
+}  // namespace ctsync::wire

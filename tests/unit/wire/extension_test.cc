@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Tails of control messages, doc/wire-format.md section 10.
+#include "ctsync/wire/extension.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "hex.h"
+
+namespace ctsync::wire {
+namespace {
+
+using wire_test::hex;
+
+std::vector<std::uint8_t> written_tail(const Extension& e) {
+  std::array<std::uint8_t, kMaxExtensionSize> room{};
+  ByteWriter w(room);
+  write_extension(w, e);
+  EXPECT_FALSE(w.failed());
+  return {w.written().begin(), w.written().end()};
+}
+
+Capabilities some_node() {
+  Capabilities c;
+  c.node = 0x01020304;
+  c.epoch = 0x1122334455667788;
+  std::memcpy(c.version.data(), "0.1.0", 5);
+  return c;
+}
+
+Extension whole_tail() {
+  Extension e;
+  e.capabilities = some_node();
+  e.bulk_end = {.first = 0x10, .count = 3};
+  e.addressee = {.node = 0x0a0b0c0d, .heard = 0x20};
+  e.missing.count = 2;
+  e.missing.ranges[0] = {.from = 0x21, .to = 0x22};
+  e.missing.ranges[1] = {.from = 0x25, .to = 0x25};
+  return e;
+}
+
+TEST(Extension, EveryByteOfATail) {
+  EXPECT_EQ(written_tail(whole_tail()), hex("43 54 58 31"
+                                            "00 01 00 24 00 00 00 00 01 02 03 04 11 22 33 44 55 66 77 88"
+                                            "30 2e 31 2e 30 00 00 00 00 00 00 00 00 00 00 00"
+                                            "00 09 00 0c 00 00 00 10 00 00 00 03"
+                                            "00 0c 00 0c 0a 0b 0c 0d 00 00 00 20"
+                                            "00 0d 00 14 00 00 00 21 00 00 00 22 00 00 00 25 00 00 00 25"));
+}
+
+TEST(Extension, NothingToSayIsNoTail) { EXPECT_TRUE(written_tail({}).empty()); }
+
+TEST(Extension, ReadsWhatItWrites) { EXPECT_EQ(read_extension(written_tail(whole_tail())), whole_tail()); }
+
+TEST(Extension, StepsOverWhatItDoesNotKnow) {
+  EXPECT_EQ(
+      read_extension(hex("43 54 58 31 00 63 00 06 aa bb 00 00 00 0c 00 0c 00 00 00 05 00 00 00 00")).addressee->node,
+      5U);
+}
+
+TEST(Extension, NoTailOfOursIsEmpty) {
+  EXPECT_TRUE(read_extension({}).empty());
+  EXPECT_TRUE(read_extension(hex("43 54 58")).empty());
+  EXPECT_TRUE(read_extension(hex("43 54 58 32 00 0c 00 0c 00 00 00 05 00 00 00 00")).empty());
+}
+
+TEST(Extension, FromTheFirstMalformedTlvOnNothingCounts) {
+  for (const auto* bad : {"00 09 00 0c 00 00 00 10", "00 09 00 03 00 00", "00 09 ff ff 00 00 00 10 00 00 00 00"}) {
+    const auto e = read_extension(hex(std::string("43 54 58 31 00 0c 00 0c 00 00 00 05 00 00 00 00") + bad));
+    ASSERT_TRUE(e.addressee) << bad;
+    EXPECT_EQ(e.addressee->node, 5U) << bad;
+    EXPECT_FALSE(e.bulk_end) << bad;
+  }
+}
+
+TEST(Extension, TooShortToBeWhatItSaysIsSteppedOver) {
+  EXPECT_TRUE(read_extension(hex("43 54 58 31 00 01 00 08 00 00 00 05 00 09 00 08 00 00 00 01 00 0c 00 04")).empty());
+}
+
+TEST(Extension, TakesNoMoreRangesThanItKeeps) {
+  std::string text = "43 54 58 31 00 0d 00 8c";  // 17
+  for (int i = 0; i < 17; ++i) text += " 00 00 00 01 00 00 00 02";
+  EXPECT_EQ(read_extension(hex(text)).missing.count, Missing::kMost);
+}
+
+TEST(Extension, VersionIsFitForATerminal) {
+  const auto e =
+      read_extension(hex("43 54 58 31 00 01 00 28 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 00"
+                         "1b 5b 41 20 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41"));
+  ASSERT_TRUE(e.capabilities);
+  EXPECT_STREQ(e.capabilities->version.data(), "?[A?AAAAAAAAAAA");
+}
+
+TEST(Extension, NodeZeroIsNobody) {
+  EXPECT_FALSE(
+      read_extension(hex("43 54 58 31 00 01 00 14 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 01")).capabilities);
+}
+
+TEST(Extension, TailBeginsBehindWhatConntrackdReads) {
+  const auto tail_size = [](const std::vector<std::uint8_t>& bytes) {
+    MessageReader reader(bytes);
+    Message m;
+    EXPECT_EQ(reader.next(m), MessageReader::Status::message);
+    return tail_of(m).size();
+  };
+  EXPECT_EQ(tail_size(hex("1a 10 00 0c 00 00 00 01 aa aa aa aa")), 4U);
+  EXPECT_EQ(tail_size(hex("1a 08 00 14 00 00 00 01 00 00 00 01 00 00 00 02 aa aa aa aa")), 4U);
+  EXPECT_EQ(tail_size(hex("1a 10 00 08 00 00 00 01")), 0U);
+  EXPECT_EQ(tail_size(hex("10 00 00 0c 00 00 00 01 aa aa aa aa")), 0U);
+}
+
+}  // namespace
+}  // namespace ctsync::wire
