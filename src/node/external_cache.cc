@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "external_cache.h"
 
+#include "ctsync/replication/sequence.h"
 #include "dump_job.h"
 #include "internal_cache.h"
 
@@ -20,18 +21,18 @@ ExternalCache::ExternalCache(table::FlowTable& flows, table::ExpectationTable* e
   if (expectations_ != nullptr) expect_expiry_.emplace(*cache_timeout, clock.now());
 }
 
-void ExternalCache::take(MsgType type, const FlowRecord& record) {
+void ExternalCache::take(MsgType type, const FlowRecord& record, const table::Origin& from) {
   auto id = flows_.find(record.flow.orig);
   const bool stays = type == MsgType::flow_update && id != table::kNoFlow && !generations_.is_flushed(flows_.slot(id));
   if (id != table::kNoFlow && !stays) {
     release(id);
     id = table::kNoFlow;
   }
-  if (type != MsgType::flow_delete) put(record, id);
+  if (type != MsgType::flow_delete) put(record, id, from);
 }
 
 // `id`: what there is of it already, if anything.
-void ExternalCache::put(const FlowRecord& record, table::FlowId id) {
+void ExternalCache::put(const FlowRecord& record, table::FlowId id, const table::Origin& from) {
   const auto now = clock_.now();
   if (id == table::kNoFlow) {
     id = flows_.insert(record, now);
@@ -44,10 +45,11 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id) {
     flows_.update(id, record, now);
   }
   generations_.stamp(flows_.slot(id));
+  flows_.slot(id).link = table::link_of(from);
   if (flow_expiry_) flow_expiry_->touched(id, now);
 }
 
-void ExternalCache::take(MsgType type, const Expectation& e) {
+void ExternalCache::take(MsgType type, const Expectation& e, const table::Origin& from) {
   if (expectations_ == nullptr) return;
   const auto now = clock_.now();
   auto id = expectations_->find(e);
@@ -65,6 +67,7 @@ void ExternalCache::take(MsgType type, const Expectation& e) {
     expectations_->update(id, e, now);
   }
   generations_.stamp(expectations_->slot(id));
+  expectations_->slot(id).link = table::link_of(from);
   if (expect_expiry_) expect_expiry_->touched(id, now);
 }
 
@@ -76,6 +79,18 @@ void ExternalCache::release(table::FlowId id) {
 void ExternalCache::release_expectation(table::ExpectId id) {
   if (expect_expiry_) expect_expiry_->removed(id);
   expectations_->release(id);
+}
+
+bool ExternalCache::sweep(const table::Origin& now, Walk& walk, TimePoint budget_end, std::uint32_t& removed) {
+  const auto has_ended = [&now](const auto& slot) {
+    if (!is_live(slot.state)) return false;
+    const auto o = table::origin_of(slot.link);
+    return o.owner == now.owner && (o.session != now.session || replication::is_before(o.seq, now.seq));
+  };
+  return generations_.each(
+      walk, {.flows = true, .expectations = true}, budget_end, has_ended,
+      [&](table::FlowId id) { release(id), ++removed; },
+      [&](table::ExpectId id) { release_expectation(id), ++removed; });
 }
 
 bool ExternalCache::flush(Walk& walk, TimePoint budget_end) {

@@ -23,11 +23,12 @@ class ExternalCache final : public ExternalStore {
   ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, Picture picture,
                 std::optional<Duration> cache_timeout, const Clock& clock);
 
-  void take(wire::MsgType type, const FlowRecord& record) override;
-  void take(wire::MsgType type, const Expectation& e) override;
+  void take(wire::MsgType type, const FlowRecord& record, const table::Origin& from = {}) override;
+  void take(wire::MsgType type, const Expectation& e, const table::Origin& from = {}) override;
   std::optional<TimePoint> next_deadline() const override;
   void on_timer() override;
 
+  bool sweep(const table::Origin& now, Walk& walk, TimePoint budget_end, std::uint32_t& removed) override;
   void begin_flush(Scope scope) override { generations_.begin_flush(scope); }
   bool flush(Walk& walk, TimePoint budget_end) override;
   std::unique_ptr<Job> dump(const Command& command, const Client& client) override;
@@ -41,7 +42,7 @@ class ExternalCache final : public ExternalStore {
   bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
 
  private:
-  void put(const FlowRecord& record, table::FlowId id);
+  void put(const FlowRecord& record, table::FlowId id, const table::Origin& from);
   void release(table::FlowId id);
   void release_expectation(table::ExpectId id);
   std::optional<std::uint32_t> expires_in(table::FlowId id) const;  // seconds; ALARM only

@@ -22,13 +22,19 @@ class ExternalStore {
   std::function<void()> full = [] {};
 
   // A message of a peer. `type` tells what has happened to it there.
-  virtual void take(wire::MsgType type, const FlowRecord& record) = 0;
-  virtual void take(wire::MsgType type, const Expectation& e) = 0;
+  virtual void take(wire::MsgType type, const FlowRecord& record, const table::Origin& from) = 0;
+  virtual void take(wire::MsgType type, const Expectation& e, const table::Origin& from) = 0;
   // End of a turn of the loop: what was collected is done.
   virtual void end_turn() {}
 
   virtual std::optional<TimePoint> next_deadline() const { return std::nullopt; }
   virtual void on_timer() {}
+
+  // All that the peer `now.owner` has was told in its session `now.session`, in messages from `now.seq` on: what else is
+  // here of it has ended. Goes on from `walk` until `budget_end`, counts what it removes; true when it is through.
+  virtual bool sweep(const table::Origin& /*now*/, Walk&, TimePoint /*budget_end*/, std::uint32_t& /*removed*/) {
+    return true;
+  }
 
   // As of InternalStore.
   virtual void begin_flush(Scope) {}

@@ -9,7 +9,7 @@ namespace ctsync::node {
 
 using wire::MsgType;
 
-void Injection::take(MsgType type, const FlowRecord& record) {
+void Injection::take(MsgType type, const FlowRecord& record, const table::Origin&) {
   pending_ = true;
   switch (type) {
     case MsgType::flow_new:
@@ -79,7 +79,7 @@ const char* Injection::count(const kernel::WriteResult& r) {
   return "";
 }
 
-void Injection::take(MsgType type, const Expectation& e) {
+void Injection::take(MsgType type, const Expectation& e, const table::Origin&) {
   if (pending_) end_turn();  // the master may be among the flows that wait
   const bool destroy = type == MsgType::expect_delete;
   const auto r = writer_.write_expectation(destroy ? kernel::WriteOp::destroy : kernel::WriteOp::create, e);

@@ -23,8 +23,8 @@ class Injection final : public ExternalStore, private kernel::WriteHandler {
   // empty.
   std::function<void(const Tuple& orig, bool there)> on_copy;
 
-  void take(wire::MsgType type, const FlowRecord& record) override;
-  void take(wire::MsgType type, const Expectation& e) override;
+  void take(wire::MsgType type, const FlowRecord& record, const table::Origin& from = {}) override;
+  void take(wire::MsgType type, const Expectation& e, const table::Origin& from = {}) override;
   void end_turn() override;
   std::unique_ptr<Job> dump(const Command&, const Client&) override { return nullptr; }
   text::StoreNumbers flow_numbers() const override { return flows_; }

@@ -15,7 +15,8 @@ PeerSide::PeerSide(Context context)
     : c_(std::move(context)),
       packer_(c_.options.buffer_size, c_.options.encode, c_.sink),
       store_(make_store()),
-      flusher_(c_.jobs, *store_) {
+      flusher_(c_.jobs, *store_),
+      sweeper_(c_.jobs, *store_, [this](std::uint32_t owner, std::uint32_t removed) { swept(owner, removed); }) {
   store_->full = [this] { external_full(); };
   make_engine();
 }
@@ -25,7 +26,8 @@ void PeerSide::make_engine() {
                                      .ack_window = c_.options.ack_window,
                                      .resend_queue_size = c_.options.resend_queue_size,
                                      .refresh_time = c_.options.refresh_time,
-                                     .seed = c_.options.seed};
+                                     .seed = c_.options.seed,
+                                     .self = c_.options.self};
   const replication::EngineContext context{c_.internal, c_.internal_expectations, *this, received_};
   const auto now = c_.clock.now();
   switch (c_.options.mode) {
@@ -106,7 +108,7 @@ bool PeerSide::on_datagram(const replication::PeerAddress& from, std::span<const
 void PeerSide::take(const wire::Message& m) {
   if (wire::is_flow(m.header.type)) {
     if (wire::decode_flow(m.payload, record_) == wire::DecodeStatus::ok) {
-      store_->take(m.header.type, record_);
+      store_->take(m.header.type, record_, origin_of(m));
     } else {
       received_.count_malformed_payload();
     }
@@ -115,11 +117,16 @@ void PeerSide::take(const wire::Message& m) {
     if (wire::decode_expectation(m.payload, e) != wire::DecodeStatus::ok) {
       received_.count_malformed_payload();
     } else if (c_.options.expectations) {
-      store_->take(m.header.type, e);
+      store_->take(m.header.type, e, origin_of(m));
     }
   } else {
     received_.count_bad_type();
   }
+}
+
+table::Origin PeerSide::origin_of(const wire::Message& m) const {
+  const auto& p = engine_->sender();
+  return {.owner = p.owner, .session = p.session, .seq = m.header.seq};
 }
 
 std::optional<TimePoint> PeerSide::next_deadline() const {
@@ -165,6 +172,28 @@ void PeerSide::bulk_started() { c_.log.notice("sending bulk update"); }
 
 void PeerSide::peer_restarted(replication::PeerId peer) {
   tell(restart_limit_, Level::info, [&] { return fmt::format("peer {} has restarted", name_of(peer)); });
+}
+
+void PeerSide::peer_shown(replication::PeerId peer) {
+  tell(shown_limit_, Level::info, [&] {
+    const auto& info = *engine_->peers()[peer].info;
+    return fmt::format("peer {} is ctsyncd {}, node {:08x}", name_of(peer), info.version.data(), info.node);
+  });
+}
+
+void PeerSide::bulk_ended(replication::PeerId peer, std::uint32_t first) {
+  const auto& p = engine_->peers()[peer];
+  sweeper_.start({.owner = p.owner, .session = p.session, .seq = first});
+}
+
+void PeerSide::swept(std::uint32_t owner, std::uint32_t removed) {
+  if (removed == 0) return;
+  const auto peers = engine_->peers().all();
+  const auto p = std::ranges::find(peers, owner, &replication::Peer::owner);
+  tell(sweep_limit_, Level::info, [&] {
+    return fmt::format("{} entries that ended at peer {} meanwhile are removed", removed,
+                       p == peers.end() ? "?" : name_of(engine_->peers().id(*p)));
+  });
 }
 
 void PeerSide::gap_seen(replication::PeerId peer, std::uint32_t from, std::uint32_t to) {

@@ -21,6 +21,7 @@
 #include "external_cache.h"
 #include "flush_cache_job.h"
 #include "injection.h"
+#include "sweep_job.h"
 
 namespace ctsync::node {
 
@@ -74,6 +75,8 @@ class PeerSide final : private replication::Events {
   void bulk_started() override;
   void kernel_bulk_wanted() override { c_.kernel_bulk(); }
   void peer_restarted(replication::PeerId peer) override;
+  void peer_shown(replication::PeerId peer) override;
+  void bulk_ended(replication::PeerId peer, std::uint32_t first) override;
   void gap_seen(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
   void resend_queue_overflow() override;
   void cannot_repeat(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
@@ -104,6 +107,8 @@ class PeerSide final : private replication::Events {
   void make_engine();
   std::unique_ptr<ExternalStore> make_store();
   void take(const wire::Message& m);
+  table::Origin origin_of(const wire::Message& m) const;
+  void swept(std::uint32_t owner, std::uint32_t removed);
   std::string name_of(replication::PeerId peer) const;
   template <typename Text>
   void tell(RateLimit& limit, Level level, Text&& text);
@@ -118,9 +123,12 @@ class PeerSide final : private replication::Events {
   Injection* injection_ = nullptr;
   std::unique_ptr<ExternalStore> store_;  // one of the two
   CacheFlusher<ExternalStore> flusher_;
+  Sweeper sweeper_;
   FlowRecord record_;
   // Any of these a stranger can cause as often as it likes.
   RateLimit resync_limit_{std::chrono::seconds(1)};
+  RateLimit shown_limit_{std::chrono::seconds(1)};
+  RateLimit sweep_limit_{std::chrono::seconds(1)};
   RateLimit restart_limit_{std::chrono::seconds(1)};
   RateLimit gap_limit_{std::chrono::seconds(10)};
   RateLimit overflow_limit_{std::chrono::seconds(10)};

@@ -17,6 +17,7 @@ Verdict Alarm::on_message(const PeerAddress& from, const wire::Message& m, TimeP
     context_.events.peer_appeared(peers_.id(*p));
   }
   p->last_heard = now;
+  heard_from(*p);
   ++p->accepted;
   return m.header.flags == 0 ? Verdict::accept_data : Verdict::consumed;
 }

@@ -63,6 +63,7 @@ void Engine::dead(NodeRef n, Announce announce) {
 void Engine::leaving(NodeRef n) {
   object_gone(n);
   unlink(n);
+  ledger_.remove(n);
 }
 
 bool Engine::is_dead(NodeRef n) const {
@@ -94,10 +95,6 @@ void Engine::unlink(NodeRef n) {
   (n.kind() == Kind::control ? control_ : transmit_).remove(n);
 }
 
-void Engine::queue_control(std::uint8_t flags, std::uint32_t from, std::uint32_t to) {
-  control_.push_back(nodes_.new_control(flags, from, to));
-}
-
 void Engine::queue_object(NodeRef n) {
   if (waits(nodes_.queue(n))) return;
   unlink(n);
@@ -105,6 +102,7 @@ void Engine::queue_object(NodeRef n) {
 }
 
 void Engine::done_with(NodeRef n) {
+  ledger_.remove(n);
   if (n.kind() == Kind::control) {
     nodes_.free_control(n);
   } else if (is_dead(n)) {
@@ -128,7 +126,7 @@ void Engine::request_resync(TimePoint now, Ask when) {
 
 void Engine::ask_if_due(TimePoint now) {
   if (!resync_.is_due(now)) return;
-  queue_control(wire::flag::kResync);
+  queue_control({.flags = wire::flag::kResync});
   resync_.asked(now);
 }
 
@@ -145,8 +143,16 @@ void Engine::begin_bulk(TimePoint now) {
     context_.events.kernel_bulk_wanted();
     return;
   }
-  bulk_ = {.active = true, .flow_end = context_.flows->end_id()};
+  bulk_ = {.active = true, .flow_end = context_.flows->end_id(), .first_seq = next_seq_};
   if (context_.expectations != nullptr) bulk_.expectation_end = context_.expectations->end_id();
+  ledger_.open(bulk_.flow_end, bulk_.expectation_end);
+  bulk_begins(now);
+}
+
+void Engine::end_bulk_if_arrived() {
+  if (bulk_.active || !ledger_.is_open() || ledger_.outstanding() != 0) return;
+  ledger_.close();
+  bulk_arrived(bulk_.first_seq, bulk_.count);
 }
 
 void Engine::answer_resync(PeerId peer, TimePoint now) {
@@ -163,8 +169,10 @@ NodeRef Engine::next_of_bulk(std::uint32_t& scanned) {
   // Dead objects in no queue are gone from the table, so a dead one found here waits for its acknowledgement, or to be
   // released.
   const auto goes = [this](NodeRef n, table::FlowState state, table::Queue queue) {
-    if (state == table::FlowState::free || waits(queue)) return false;
-    return state != table::FlowState::dead || !is_settled(n);
+    if (state == table::FlowState::free) return false;
+    if (state == table::FlowState::dead && is_settled(n)) return false;
+    ledger_.add(n);
+    return !waits(queue);
   };
   while (bulk_.flow < bulk_.flow_end) {
     if (scanned++ == kScanLimit) return {};
@@ -182,6 +190,34 @@ NodeRef Engine::next_of_bulk(std::uint32_t& scanned) {
   return {};
 }
 
+// --- Tails ---
+
+wire::Extension Engine::tail_for(const ControlNode& c, TimePoint now) {
+  wire::Extension e;
+  if (options_.self.node == 0) return e;
+  if (!shown_at_ || now - *shown_at_ >= kShowSpacing) {
+    e.capabilities = options_.self;
+    shown_at_ = now;
+  }
+  if (c.addressee != 0) address(c, e);
+  if (c.bulk_end) e.bulk_end = {.first = c.from, .count = c.to};
+  return e;
+}
+
+wire::Extension Engine::hear_tail(Peer& p, const wire::Message& m) {
+  if (p.info && p.last_heard - p.shown_at > kShownLately) p.info.reset();
+  const auto tail = wire::tail_of(m);
+  if (tail.empty() || options_.self.node == 0) return {};
+  const wire::Extension e = wire::read_extension(tail);
+  if (!e.capabilities) return e;
+  p.shown_at = p.last_heard;
+  if (p.info == e.capabilities) return e;
+  p.info = e.capabilities;
+  shown_at_.reset();  // it may not know us yet either
+  context_.events.peer_shown(peers_.id(p));
+  return e;
+}
+
 // --- Sending ---
 
 void Engine::send_control(wire::Packer& packer, TimePoint now) {
@@ -189,10 +225,11 @@ void Engine::send_control(wire::Packer& packer, TimePoint now) {
   const ControlNode c = nodes_.control(n);
   const std::uint32_t seq = take_seq();
   const auto flags = static_cast<std::uint8_t>(c.flags | next_flags());
+  const wire::Extension tail = tail_for(c, now);
   if ((c.flags & wire::flag::kRange) != 0) {
-    packer.control(flags, seq, c.from, c.to);
+    packer.control(flags, seq, c.from, c.to, tail);
   } else {
-    packer.alive(flags, seq);
+    packer.alive(flags, seq, tail);
   }
   sent(n, seq, now);
 }
@@ -224,6 +261,7 @@ bool Engine::send_data(wire::Packer& packer, TimePoint now) {
     if (!n && bulk_.active && !bulk_.from_kernel) {
       bulk_held_until_ = bulk_held_until(now);
       if (!bulk_held_until_) n = next_of_bulk(scanned);
+      if (n) ++bulk_.count;
     }
     if (!n) break;
     unlink(n);  // of the bulk, out of the resend queue
@@ -238,6 +276,7 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   bool any = false;
   dead_scan_left_ = kDeadScanLimit;
   work_on(now);
+  end_bulk_if_arrived();
   ask_if_due(now);
   for (; !control_.empty(); any = true) send_control(packer, now);
   if (bulk_wanted_ && !bulk_.active && now - *bulk_started_ >= kBulkSpacing) begin_bulk(now);

@@ -52,15 +52,23 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   if (!is_well_formed(m)) return Verdict::bad;
   now_ = now;
   Peer& p = peer_of(from, m.header, now);
+  if (!is_live(p) && p.received) lacks(p);  // what was sent meanwhile may be gone
   p.last_heard = now;
+  const auto session = p.session;
   hear_flags(p, m.header, now);
   if (!may_take(p, m.header.seq, now)) return Verdict::old;
-  take(p, m, now);
+  const wire::Extension tail = hear_tail(p, m);
+  take(p, m, tail, now);
+  if (tail.capabilities) {
+    if (p.node != 0 && p.node != tail.capabilities->node) restarted_unseen(p);
+    p.node = tail.capabilities->node;
+  }
   p.said_hello = (m.header.flags & wire::flag::kHello) != 0;
   if (p.said_hello) p.hello_at = now;
-  note_heard(p, m, now);
+  heard_from(p);
+  note_heard(m, p.session != session, now);
   if (wire::is_data(m.header.type)) return Verdict::accept_data;
-  digest(p, m, now);
+  digest(p, m, tail, now);
   return Verdict::consumed;
 }
 
@@ -69,14 +77,19 @@ Peer& FtFw::peer_of(const PeerAddress& from, const wire::Header& h, TimePoint no
   Peer& p = peers_.add(from, now);
   p.window = options_.ack_window;
   p.last_accepted = now;
+  p.acked = settled_;
+  // From now on an acknowledgement of a stock node may be meant for another one.
+  for (Peer& q : peers_.all()) {
+    if (!q.info) q.in_bulk = false;
+  }
+  lacks(p);
   context_.events.peer_appeared(peers_.id(p));
   return p;
 }
 
 // Whether a request for a resync was answered, or has to be made again (see ResyncRequest).
-void FtFw::note_heard(const Peer& p, const wire::Message& m, TimePoint now) {
+void FtFw::note_heard(const wire::Message& m, bool fresh, TimePoint now) {
   const bool deaf = (m.header.flags & (wire::flag::kHello | wire::flag::kHelloBack)) == wire::flag::kHello;
-  const bool fresh = m.header.seq == p.session_start;
   if (fresh) resync_.forgotten(now);  // its hello has emptied the resend queue
   if (wire::is_data(m.header.type) && !(fresh && deaf)) {
     resync_.data_heard(now);
@@ -91,7 +104,9 @@ void FtFw::hear_flags(Peer& p, const wire::Header& h, TimePoint now) {
   owe_hello_back_ = true;
   if (!continues_session(p, h.seq, now)) return begin_session(p, h.seq);
   const bool old = relation(h.seq, p.expected()) == Relation::before;
-  if (old && !p.old_hello) p.old_hello = Peer::OldHello{.seq = h.seq, .ours = next_seq_};
+  if (!old || p.old_hello) return;
+  p.old_hello = Peer::OldHello{.seq = h.seq, .ours = next_seq_};
+  p.ack_at.reset();
 }
 
 bool FtFw::continues_session(const Peer& p, std::uint32_t seq, TimePoint now) {
@@ -103,9 +118,16 @@ bool FtFw::continues_session(const Peer& p, std::uint32_t seq, TimePoint now) {
 void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   if (p.received) context_.events.peer_restarted(peers_.id(p));
   const auto before = std::exchange(p.old_hello, std::nullopt);
+  p.missing = {};
+  p.ack_at.reset();
+  ++p.session;
+  p.node = 0;
+  lacks(p);
   p.session_start = seq;
   if (before && is_before(before->seq, seq)) {  // it began with that one: what came since is missing
+    p.session_start = before->seq;
     p.last = before->seq - 1;
+    p.add_missing({.from = p.last - kBelievableGap, .to = p.last});
     p.ack_pending = false;
     p.acked = before->ours;
   } else {
@@ -119,19 +141,37 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   forget_resend(p, *p.acked);
 }
 
-// The peer itself needs nothing that was sent before its hello. If others do, that is told.
+// None of its first messages came through, so what it has told since then passes for the earlier session's. It is asked
+// to tell all of it once more.
+void FtFw::restarted_unseen(Peer& p) {
+  context_.events.peer_restarted(peers_.id(p));
+  ++p.session;
+  p.session_start = p.last;
+  lacks(p);
+  request_resync(now_);
+}
+
+// The peer itself needs nothing that was sent before its hello. Nodes that name whom they acknowledge keep what they
+// need; if others lose something, that is told.
 void FtFw::forget_resend(const Peer& by, std::uint32_t before) {
   const NodeRef first = resend_.first_from(settled_);
   if (!first || !is_before(resend_.seq(first), before)) return;
-  for (const Peer& p : peers_.all()) {
+  bool alone = true;
+  for (Peer& p : peers_.all()) {
     if (&p == &by || !is_live(p)) continue;
+    alone = false;
     const std::uint32_t from = p.acked.value_or(resend_.seq(first));
-    if (is_before(from, before)) context_.events.freed_by_hello(peers_.id(by), peers_.id(p), from, before - 1);
+    if (p.info || !is_before(from, before)) continue;
+    lacks(p);
+    context_.events.freed_by_hello(peers_.id(by), peers_.id(p), from, before - 1);
   }
-  settled_ = before;
-  repeats_.clear();
+  if (alone) {
+    repeats_.clear();
+    given_up_.reset();
+  }
+  if (is_after(before, acked_)) acked_ = before;
+  settle();
   overflow_told_ = false;
-  given_up_.reset();
   work();
 }
 
@@ -140,10 +180,11 @@ bool FtFw::began_with_old_hello(const Peer& p, std::uint32_t seq, TimePoint now)
   return p.old_hello && !is_before(seq, p.old_hello->seq) && now - p.last_accepted >= kLateHello;
 }
 
-// The old numbers went on right up to this new one: if they were no copies, they were never used.
+// The old numbers went on right up to this new one: if they were no copies, they were never used. (That a node of our
+// kind has restarted its next capabilities show.)
 void FtFw::ask_for_what_followed_old_hello(Peer& p, std::uint32_t seq) {
   const auto hello = std::exchange(p.old_hello, std::nullopt);
-  if (seq != p.expected() || p.old_count == 0 || p.old_next != seq || !may_answer(p, 2)) return;
+  if (seq != p.expected() || p.old_count == 0 || p.old_next != seq || p.info || !may_answer(p, 2)) return;
   answer(p, wire::flag::kNack, hello->seq, p.last);
 }
 
@@ -182,8 +223,11 @@ bool FtFw::may_answer(Peer& p, std::uint32_t messages) const {
 
 void FtFw::answer(Peer& p, std::uint8_t flags, std::uint32_t from, std::uint32_t to) {
   ++p.answers;
-  queue_control(flags, from, to);
+  queue_control({.flags = flags, .from = from, .to = to, .addressee = address_of(p)});
 }
+
+// Who three or more nodes are on the link reads from it that other numbers than its own are meant.
+std::uint32_t FtFw::address_of(const Peer& p) const { return p.info ? p.info->node : 0; }
 
 bool FtFw::believes_jump(Peer& p, std::uint32_t seq) {
   if (p.jump && seq - *p.jump - 1 < kJumpSuccessors) return true;
@@ -202,6 +246,8 @@ bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
   if (++p.old_count < kOldRunCount || now - p.last_accepted < kOldRunTime) return false;
   p.last = p.old_first - 1;
   p.ack_pending = false;
+  p.missing = {};
+  p.add_missing({.from = p.last - kBelievableGap, .to = p.last});
   return true;
 }
 
@@ -214,58 +260,141 @@ bool FtFw::endless_to_acknowledge(const wire::Message& m) const {
 }
 
 // The sequence rules B and C of spec replication.md 3.2.
-void FtFw::take(Peer& p, const wire::Message& m, TimePoint now) {
+void FtFw::take(Peer& p, const wire::Message& m, const wire::Extension& tail, TimePoint now) {
   const std::uint32_t seq = m.header.seq;
   if (p.old_hello) ask_for_what_followed_old_hello(p, seq);
   if (p.received && seq != p.expected()) close_before_gap(p, seq);
-  if (!p.ack_pending) {
-    p.ack_start = seq;
-    p.ack_pending = true;
-  }
-  if (p.window <= 1 && !endless_to_acknowledge(m) && may_answer(p, 1)) {
-    answer(p, wire::flag::kAck, p.ack_start, seq);
-    p.window = options_.ack_window;
-    p.ack_pending = false;
-  } else if (p.window > 1) {
-    --p.window;
-  }
+  // Whatever it sent before the first number that is heard: it knows from where on that concerns us.
+  if (!p.received) p.add_missing({.from = seq - kBelievableGap, .to = seq - 1});
   p.received = true;
   p.last = seq;
   p.last_accepted = now;
   p.jump.reset();
   p.old_count = 0;
   ++p.accepted;
+  if (is_passing(m, tail)) return;
+  p.last_kept = seq;
+  if (!p.ack_pending) {
+    p.ack_start = seq;
+    p.ack_pending = true;
+  }
+  if (p.window <= 1 && !endless_to_acknowledge(m) && may_answer(p, 1)) {
+    if (p.info) {
+      p.ack_at = earlier(p.ack_at, std::max(now, p.acknowledged_at + kAckSpacing * live_peers()));
+    } else {
+      acknowledge(p);
+    }
+  } else if (p.window > 1) {
+    --p.window;
+  }
 }
 
-// Acknowledges what came before the gap, asks for what is missing. `seq` opens a new window as its first message.
+// A message that a node of our kind does not keep until it is acknowledged (see sent()).
+bool FtFw::is_passing(const wire::Message& m, const wire::Extension& tail) {
+  if (m.header.type != wire::MsgType::control || !tail.addressee || tail.bulk_end) return false;
+  return wire::control_kind(m.header.flags) == ControlKind::ack;
+}
+
+// Acknowledges what came before the gap, asks for what is missing. `seq` opens a new window as its first message. A node
+// of our kind is told a little later (see kMissingDelay).
 void FtFw::close_before_gap(Peer& p, std::uint32_t seq) {
   context_.receive_stats.lost += seq - p.expected();
   context_.events.gap_seen(peers_.id(p), p.expected(), seq - 1);
+  p.add_missing({.from = p.expected(), .to = seq - 1});
+  if (p.info) {
+    if (!p.ack_at) p.ack_at = now_ + kMissingDelay * live_peers();
+    return;
+  }
   if (p.ack_pending) answer(p, wire::flag::kAck, p.ack_start, p.last);
   answer(p, wire::flag::kNack, p.expected(), seq - 1);
   p.ack_pending = false;
   p.window = options_.ack_window;
 }
 
-void FtFw::digest(Peer& p, const wire::Message& m, TimePoint now) {
+// All that has come, up to its last number.
+void FtFw::acknowledge(Peer& p) {
+  answer(p, wire::flag::kAck, p.ack_start, p.last);
+  p.window = options_.ack_window;
+  p.ack_pending = false;
+  p.ack_at.reset();
+  p.acknowledged_at = now_;
+}
+
+void FtFw::address(const ControlNode& c, wire::Extension& tail) const {
+  const auto p =
+      std::ranges::find_if(peers_.all(), [&](const Peer& q) { return q.info && q.info->node == c.addressee; });
+  if (p == peers_.all().end()) return;
+  tail.addressee = {.node = c.addressee, .heard = p->acked.value_or(settled_)};
+  if ((c.flags & wire::flag::kAck) != 0) tail.missing = p->missing;
+}
+
+std::optional<TimePoint> FtFw::ack_at() const {
+  std::optional<TimePoint> first;
+  for (const Peer& p : peers_.all()) first = earlier(first, p.ack_at);
+  return first;
+}
+
+void FtFw::digest(Peer& p, const wire::Message& m, const wire::Extension& tail, TimePoint now) {
+  tell_bulk_end(p);
   switch (wire::control_kind(m.header.flags)) {
     case ControlKind::ack:
-      return on_ack(p, m.from, m.to, now);
+      if (tail.addressee) {
+        if (tail.addressee->node == options_.self.node) on_whole_ack(p, m.to, tail, now);
+      } else if (means_us(p)) {
+        on_ack(p, m.from, m.to, now);
+      }
+      return;
     case ControlKind::nack:
       return on_nack(p, m.from, m.to);
     case ControlKind::resync:
       return answer_resync(peers_.id(p), now);
     default:
+      if (tail.bulk_end && tail.addressee && tail.addressee->node == options_.self.node &&
+          !is_before(tail.bulk_end->first, p.session_start)) {
+        context_.events.bulk_ended(peers_.id(p), tail.bulk_end->first);
+      }
       return;
   }
 }
 
+// Whether the numbers of an ACK without addressee are ours. A stock node names numbers only. A node of our kind that does
+// not name us has not seen yet what we are; then it means us if nobody else is there.
+bool FtFw::means_us(const Peer& p) const {
+  if (!p.info) return true;
+  return live_peers() <= 1;
+}
+
+std::uint32_t FtFw::live_peers() const {
+  return static_cast<std::uint32_t>(std::ranges::count_if(peers_.all(), [this](const Peer& q) { return is_live(q); }));
+}
+
 void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) {
   if (!is_before(to, next_seq_)) return;  // numbers not sent yet: meant for another node, or for our former self
-  std::optional<std::uint32_t> known = p.acked;
-  if (const NodeRef first = resend_.first_from(settled_); !known && first) known = resend_.seq(first);
-  if (known && is_after(from, *known) && !want_repeat(p, *known, from - 1)) return;  // its next ACK shows it again
+  if (!skipped(p, from)) return;          // its next ACK shows it again
   if (!p.acked || is_after(to + 1, *p.acked)) p.acked = to + 1;
+  acknowledged(from, to, now);
+}
+
+// Of a node of our kind: all up to `to` but what it names as missing, whatever it said before.
+void FtFw::on_whole_ack(Peer& p, std::uint32_t to, const wire::Extension& tail, TimePoint now) {
+  const std::uint32_t heard = tail.addressee->heard;
+  if (!is_after(heard, p.expected())) p.forget_missing(heard);
+  if (p.info && !p.ack_pending && !is_after(heard, p.last_kept)) {  // our last ACK was lost
+    p.ack_pending = true;
+    p.ack_start = heard;
+  }
+  const std::uint32_t known = p.acked.value_or(settled_);
+  if (!is_before(to, next_seq_) || is_before(to, known)) return;
+  for (const auto& r : tail.missing.all()) {
+    if (is_before(r.to, known) || is_before(to, r.to) || is_before(r.to, r.from)) continue;
+    if (!want_repeat(p, is_before(r.from, known) ? known : r.from, r.to)) return;  // its next ACK shows it again
+  }
+  p.acked = to + 1;
+  acknowledged(known, to, now);
+}
+
+// What both kinds of ACKs mean for all peers together.
+void FtFw::acknowledged(std::uint32_t from, std::uint32_t to, TimePoint now) {
   if (resync_seq_ && !is_before(*resync_seq_, from) && !is_after(*resync_seq_, to)) resync_.answered();
   if (is_after(to + 1, acked_)) {
     acked_ = to + 1;
@@ -274,6 +403,14 @@ void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) 
   settle();
   work();
   if (resend_length() <= options_.resend_queue_size / 2) overflow_told_ = false;
+}
+
+// A stock node that names none of the numbers between its last ACK and this one never got them.
+bool FtFw::skipped(Peer& p, std::uint32_t from) {
+  const NodeRef first = resend_.first_from(settled_);
+  if (!first) return true;
+  const std::uint32_t known = p.acked.value_or(resend_.seq(first));
+  return !is_after(from, known) || want_repeat(p, known, from - 1);
 }
 
 void FtFw::on_nack(Peer& p, std::uint32_t from, std::uint32_t to) {
@@ -288,7 +425,7 @@ void FtFw::on_nack(Peer& p, std::uint32_t from, std::uint32_t to) {
 // --- The resend queue: ascending numbers ---
 
 // False: there is too much to repeat already, and nothing was done.
-bool FtFw::want_repeat(const Peer& p, std::uint32_t from, std::uint32_t to) {
+bool FtFw::want_repeat(Peer& p, std::uint32_t from, std::uint32_t to) {
   if (!add_repeat(from, to)) {
     context_.events.peer_asks_too_much(peers_.id(p));
     return false;
@@ -298,7 +435,7 @@ bool FtFw::want_repeat(const Peer& p, std::uint32_t from, std::uint32_t to) {
 }
 
 bool FtFw::add_repeat(std::uint32_t from, std::uint32_t to) {
-  for (Range& r : repeats_) {
+  for (wire::NumberRange& r : repeats_) {
     if (is_after(from, r.to + 1) || is_before(to + 1, r.from)) continue;
     if (is_before(from, r.from)) r.from = from;
     if (is_after(to, r.to)) r.to = to;
@@ -309,21 +446,29 @@ bool FtFw::add_repeat(std::uint32_t from, std::uint32_t to) {
   return true;
 }
 
-void FtFw::tell_what_is_gone(const Peer& p, std::uint32_t from, std::uint32_t to) {
-  if (given_up_ && !is_after(from, *given_up_)) context_.events.cannot_repeat(peers_.id(p), from, to);
+void FtFw::tell_what_is_gone(Peer& p, std::uint32_t from, std::uint32_t to) {
+  if (given_up_ && !is_after(from, *given_up_)) {
+    lacks(p);
+    context_.events.cannot_repeat(peers_.id(p), from, to);
+  }
   if (!is_before(from, settled_)) return;
   // Whoever freed it may have fallen silent meanwhile.
   const bool others = std::ranges::any_of(
       peers_.all(), [&](const Peer& q) { return &q != &p && q.used && q.acked && is_after(*q.acked, from); });
   if (!others) return;
+  lacks(p);
   context_.events.freed_by_others(peers_.id(p), from, is_before(to, settled_) ? to : settled_ - 1);
 }
 
 // What was acknowledged is settled, unless it is still to be repeated. (What one ACK skips is repeated, so everything
-// before the highest number acknowledged either has arrived or is sent again.)
+// before the highest number acknowledged either has arrived or is sent again.) Of nodes whose acknowledgements tell whom
+// they mean each must have acknowledged it.
 void FtFw::settle() {
   std::uint32_t before = acked_;
-  for (const Range& r : repeats_) {
+  for (const Peer& p : peers_.all()) {
+    if (p.info && p.acked && is_live(p) && is_before(*p.acked, before)) before = *p.acked;
+  }
+  for (const wire::NumberRange& r : repeats_) {
     if (is_before(r.from, before)) before = r.from;
   }
   if (is_after(before, settled_)) settled_ = before;
@@ -346,13 +491,17 @@ void FtFw::work() {
 
 void FtFw::work_on(TimePoint now) {
   now_ = now;
+  for (Peer& p : peers_.all()) {
+    if (p.ack_at && *p.ack_at <= now) acknowledge(p);
+  }
+  settle();  // a peer may have gone
   work();
   ++turn_;
   steps_left_ = kStepsPerTurn;
 }
 
 // Whether all of the range is done; else it begins where to go on.
-bool FtFw::repeat(Range& r) {
+bool FtFw::repeat(wire::NumberRange& r) {
   NodeRef n = resend_.first_from(is_before(r.from, settled_) ? settled_ : r.from);
   steps_left_ -= std::min(steps_left_, kLookUpSteps);
   for (; n && !is_after(resend_.seq(n), r.to); --steps_left_) {
@@ -364,7 +513,7 @@ bool FtFw::repeat(Range& r) {
     take_out(n);
     if (n.kind() != Kind::control) {
       transmit_.push_back(n);
-    } else if (answers_others(nodes_.control(n))) {
+    } else if (is_superseded(nodes_.control(n))) {
       done_with(n);
     } else {
       control_.push_back(n);
@@ -374,10 +523,13 @@ bool FtFw::repeat(Range& r) {
   return true;
 }
 
-// Between several nodes repeated ACKs and NACKs, which each of them takes for news, call for more of the same, in the end
-// as fast as the link carries them. What they said the next ones say again.
-bool FtFw::answers_others(const ControlNode& c) const {
-  return (c.flags & (wire::flag::kAck | wire::flag::kNack)) != 0 && peers_.count() > 1;
+// An ACK or NACK from when its peers had not shown yet what they are: the ACKs since then say more. Between several
+// nodes repeated ones, which each of them takes for news, call for more of the same, in the end as fast as the link
+// carries them; what they said the next ones say again.
+bool FtFw::is_superseded(const ControlNode& c) const {
+  if ((c.flags & (wire::flag::kAck | wire::flag::kNack)) == 0) return false;
+  return peers_.count() > 1 ||
+         std::ranges::all_of(peers_.all(), [this](const Peer& p) { return !is_live(p) || p.info; });
 }
 
 void FtFw::take_out(NodeRef n) {
@@ -401,7 +553,9 @@ void FtFw::give_up(NodeRef n) {
   ++no_space_;
   if (n.kind() != Kind::control) {
     if (!given_up_ || is_after(seq, *given_up_)) given_up_ = seq;
-    if (!overflow_told_ && is_lacked(seq)) {
+    const bool lacked = lack_all_without(seq);
+    if (is_of_bulk(n)) bulk_is_lost();
+    if (!overflow_told_ && lacked) {
       overflow_told_ = true;
       context_.events.resend_queue_overflow();
     }
@@ -409,10 +563,59 @@ void FtFw::give_up(NodeRef n) {
   done_with(n);
 }
 
-// Whether some peer that we hear has not acknowledged this number.
-bool FtFw::is_lacked(std::uint32_t seq) const {
-  return std::ranges::any_of(peers_.all(),
-                             [&](const Peer& p) { return is_live(p) && (!p.acked || !is_after(*p.acked, seq)); });
+// The peers that we hear and that have not acknowledged this number lack it from now on. Whether there are any.
+bool FtFw::lack_all_without(std::uint32_t seq) {
+  bool any = false;
+  for (Peer& p : peers_.all()) {
+    if (!is_live(p) || (p.acked && is_after(*p.acked, seq))) continue;
+    lacks(p);
+    any = true;
+  }
+  return any;
+}
+
+// --- Bulks that nobody asked for ---
+
+// Only a bulk can bring it up to date.
+void FtFw::lacks(Peer& p) {
+  p.in_bulk = false;
+  if (!p.lacks_since) p.lacks_since = now_;
+}
+
+void FtFw::bulk_begins(TimePoint) {
+  arrived_.reset();
+  const bool alone = live_peers() == 1;
+  for (Peer& p : peers_.all()) {
+    p.in_bulk = is_live(p) && (p.info || alone);
+    p.lacks_since.reset();
+  }
+}
+
+void FtFw::bulk_arrived(std::uint32_t first, std::uint32_t count) {
+  arrived_ = {.first = first, .count = count};
+  for (Peer& p : peers_.all()) tell_bulk_end(p);
+}
+
+// If all of the last bulk has arrived there, and it can take that word. It may show what it is only after the bulk.
+void FtFw::tell_bulk_end(Peer& p) {
+  if (!arrived_ || !p.info || !p.in_bulk || !is_live(p)) return;
+  p.in_bulk = false;
+  queue_control({.flags = wire::flag::kAlive,
+                 .from = arrived_->first,
+                 .to = arrived_->count,
+                 .addressee = p.info->node,
+                 .bulk_end = true});
+}
+
+// When the next bulk is due that is sent because a peer lacks something.
+std::optional<TimePoint> FtFw::offer_at() const {
+  std::optional<TimePoint> first;
+  if (options_.self.node == 0) return first;
+  for (const Peer& p : peers_.all()) {
+    if (p.lacks_since && is_live(p)) first = earlier(first, *p.lacks_since + kOfferDelay);
+  }
+  if (first && bulk_began()) first = std::max(*first, *bulk_began() + kOfferSpacing);
+  return first;
 }
 
 bool FtFw::release_one_dead() {
@@ -434,7 +637,11 @@ bool FtFw::release_one_dead() {
   } else if (!resend_.empty()) {  // from the front again
     dead_from_ = resend_.seq(resend_.front());
   }
-  return Engine::release_one_dead();
+  if (!Engine::release_one_dead()) return false;
+  for (Peer& p : peers_.all()) {
+    if (is_live(p)) lacks(p);
+  }
+  return true;
 }
 
 void FtFw::unlink(NodeRef n) {
@@ -459,9 +666,12 @@ std::uint8_t FtFw::next_flags() {
 void FtFw::sent(NodeRef n, std::uint32_t seq, TimePoint) {
   if (n.kind() == Kind::control) {
     // A flood of questions must not fill the queue with answers.
-    if (nodes_.control(n).flags == wire::flag::kAlive || controls_kept_ == bulk_share()) return done_with(n);
+    const ControlNode& c = nodes_.control(n);
+    // An ACK to a node of our kind says what the ones before did, so a lost one is no loss.
+    const bool passing = !c.bulk_end && (c.flags == wire::flag::kAlive || c.addressee != 0);
+    if (passing || controls_kept_ == bulk_share()) return done_with(n);
     ++controls_kept_;
-    if (nodes_.control(n).flags == wire::flag::kResync) resync_seq_ = seq;
+    if (c.flags == wire::flag::kResync) resync_seq_ = seq;
   }
   resend_.push_back(n, seq);
   while (resend_.length() > options_.resend_queue_size) make_room();
@@ -480,7 +690,8 @@ std::uint32_t FtFw::window_room(TimePoint now) const {
 // A bulk must not push its own messages out of the queue while acknowledgements come, or may yet come.
 std::optional<TimePoint> FtFw::bulk_held_until(TimePoint now) const {
   if (resend_.length() < bulk_share()) return std::nullopt;
-  const TimePoint patience = std::max(bulk_began(), acked_at_.value_or(bulk_began())) + kAckIsFresh;
+  const TimePoint began = bulk_began().value_or(now);
+  const TimePoint patience = std::max(began, acked_at_.value_or(began)) + kAckIsFresh;
   if (now >= patience) return std::nullopt;
   const bool anybody = std::ranges::any_of(peers_.all(), [this](const Peer& p) { return is_live(p); });
   return anybody ? std::optional(patience) : std::nullopt;
@@ -489,20 +700,23 @@ std::optional<TimePoint> FtFw::bulk_held_until(TimePoint now) const {
 std::optional<TimePoint> FtFw::next_deadline() const {
   const bool work_left = !repeats_.empty() || (!resend_.empty() && is_settled(resend_.front()));
   if (work_left) return now_;
-  return std::min(alive_at_, Engine::next_deadline().value_or(alive_at_));
+  const auto at = earlier(earlier(alive_at_, ack_at()), Engine::next_deadline());
+  return bulk_active() ? at : earlier(at, offer_at());
 }
 
 void FtFw::on_timer(TimePoint now) {
   now_ = now;
+  if (const auto at = offer_at(); at && *at <= now && !bulk_active()) begin_bulk(now);
   if (now < alive_at_) return;
   bool any = false;
   for (Peer& p : peers_.all()) {
-    if (!p.used || !p.ack_pending || p.old_hello) continue;  // the numbers may be those of its new session
-    queue_control(wire::flag::kAck, p.ack_start, p.last);
-    p.ack_pending = false;
+    const bool unheard = p.info && p.missing.count != 0;  // it may not have heard what is missing
+    if (!p.used || (!p.ack_pending && !unheard)) continue;
+    if (p.old_hello) continue;  // the numbers may be those of its new session
+    acknowledge(p);
     any = true;
   }
-  if (!any) queue_control(wire::flag::kAlive);
+  if (!any) queue_control({.flags = wire::flag::kAlive});
   alive_at_ = now + kAliveInterval;
 }
 

@@ -39,6 +39,8 @@ Verdict Notrack::on_message(const PeerAddress& from, const wire::Message& m, Tim
         break;
     }
   }
+  heard_from(*p);
+  (void)hear_tail(*p, m);
   p->received = true;
   p->last = h.seq;
   ++p->accepted;
@@ -57,7 +59,7 @@ std::optional<TimePoint> Notrack::next_deadline() const {
 
 void Notrack::on_timer(TimePoint now) {
   if (now < alive_at_) return;
-  queue_control(wire::flag::kAlive);
+  queue_control({.flags = wire::flag::kAlive});
   alive_at_ = now + kAliveInterval;
 }
 

@@ -23,6 +23,29 @@ std::optional<std::uint32_t> fit(const Peer& p, std::uint32_t seq) {
 
 }  // namespace
 
+void Peer::add_missing(const wire::NumberRange& r) {
+  if (missing.count == wire::Missing::kMost) {
+    // The two with the fewest numbers between them.
+    std::uint8_t best = 1;
+    const auto between = [this](std::uint8_t i) { return missing.ranges[i].from - missing.ranges[i - 1U].to; };
+    for (std::uint8_t i = 2; i < missing.count; ++i) {
+      if (between(i) < between(best)) best = i;
+    }
+    missing.ranges[best - 1U].to = missing.ranges[best].to;
+    std::copy(missing.ranges.begin() + best + 1, missing.ranges.end(), missing.ranges.begin() + best);
+    --missing.count;
+  }
+  missing.ranges[missing.count++] = r;
+}
+
+void Peer::forget_missing(std::uint32_t before) {
+  std::uint8_t kept = 0;
+  for (const auto& r : missing.all()) {
+    if (!is_before(r.to, before)) missing.ranges[kept++] = r;
+  }
+  missing.count = kept;
+}
+
 Peer* Peers::owner(const PeerAddress& from) {
   if (peers_[recent_].used && is_at(peers_[recent_], from)) return &peers_[recent_];
   const auto p = std::ranges::find_if(peers_, [&](const Peer& q) { return q.used && is_at(q, from); });
@@ -76,6 +99,7 @@ Peer& Peers::add(const PeerAddress& from, TimePoint now) {
   }
   *room = Peer{};
   room->used = true;
+  room->owner = ++owners_;
   room->link = from.link;
   room->last_heard = now;
   take_place(*room, from);

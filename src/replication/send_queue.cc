@@ -25,14 +25,14 @@ table::Queue& Nodes::queue(NodeRef n) {
   }
 }
 
-NodeRef Nodes::new_control(std::uint8_t flags, std::uint32_t from, std::uint32_t to) {
+NodeRef Nodes::new_control(const ControlNode& c) {
   if (free_.empty()) {
     free_.push_back(static_cast<std::uint32_t>(controls_.size()));
     controls_.emplace_back();
   }
   const std::uint32_t index = free_.back();
   free_.pop_back();
-  controls_[index] = {.link = {}, .queue = table::Queue::none, .flags = flags, .from = from, .to = to};
+  controls_[index] = c;
   return {NodeRef::Kind::control, index};
 }
 

@@ -28,6 +28,7 @@ void Node::start(TimePoint now) {
   clock_.reach(now);
   events_at_.reset();
   jobs_at_.reset();
+  options_.self.node = static_cast<std::uint32_t>(options_.seed >> 32) | 1U;  // as each start of the daemon has its own
   node_ = std::make_unique<node::Node>(kernel_, static_cast<wire::DatagramSink&>(*this), clock_, log_, jobs_, options_);
   const auto ok = node_->start();
   EXPECT_TRUE(ok) << ok.error().text;
@@ -103,17 +104,6 @@ void Node::send(std::span<const std::span<const std::uint8_t>> datagrams) {
     EXPECT_LE(d.size(), options_.buffer_size);
     network_.send(index_, d, clock_.now());
   }
-}
-
-std::optional<TimePoint> Node::told_of_lack(std::size_t peer) const {
-  // "peer X asks for ...; it may lack flows ...", "...; if messages ... did not reach peer X, it lacks flows ..."
-  const std::string name = to_string(address_of(peer));
-  const std::string asks = "peer " + name + " asks for messages ";
-  const std::string not_reached = " did not reach peer " + name + ", it lacks flows";
-  for (const auto& [at, line] : log_.lines | std::views::reverse) {
-    if (line.starts_with(asks) || line.find(not_reached) != std::string::npos) return at;
-  }
-  return std::nullopt;
 }
 
 }  // namespace ctsync::sim

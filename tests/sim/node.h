@@ -52,8 +52,6 @@ class Node final : private wire::DatagramSink {
 
   const std::vector<std::shared_ptr<Client>>& clients() const { return clients_; }
   std::uint64_t turns() const { return turns_; }
-  // When it last said that node `peer` may lack something.
-  std::optional<TimePoint> told_of_lack(std::size_t peer) const;
 
  private:
   class LocalClock final : public Clock {

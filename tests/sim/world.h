@@ -58,8 +58,6 @@ class World {
   Network& network() { return network_; }
   Random& random() { return random_; }
   TimePoint now() const { return now_; }
-  // When traffic last began, changed or ended this flow.
-  TimePoint changed_at(const Tuple& orig) const { return changed_at_.at(orig); }
 
  private:
   static constexpr std::uint32_t kWallStart = 1'700'000'000;
@@ -75,7 +73,6 @@ class World {
   Random random_;
   Network network_;
   TimePoint now_{std::chrono::seconds(100)};
-  std::map<Tuple, TimePoint, node::test::TupleLess> changed_at_;
   std::vector<std::unique_ptr<Node>> nodes_;
   Arrivals traffic_;
   Arrivals commands_;

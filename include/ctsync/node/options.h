@@ -13,6 +13,7 @@
 #include "ctsync/flow/flow.h"
 #include "ctsync/flow/flow_filter.h"
 #include "ctsync/kernel/kernel_table.h"
+#include "ctsync/wire/extension.h"
 #include "ctsync/wire/flow_codec.h"
 
 namespace ctsync::node {
@@ -58,6 +59,7 @@ struct NodeOptions {
   Duration purge_timeout = std::chrono::seconds(60);
   AskAtStart resync_at_start = AskAtStart::never;
   wire::EncodeOptions encode;
+  wire::Capabilities self{};  // what to show to peers of our kind; node 0: nothing (see replication::EngineOptions)
   std::size_t buffer_size = 1472;  // of a datagram, bytes; see Packer
 
   // Statistics mode: called for every cached flow that ends.

@@ -19,12 +19,14 @@
 #include <optional>
 
 #include "ctsync/base/clock.h"
+#include "ctsync/replication/bulk_ledger.h"
 #include "ctsync/replication/events.h"
 #include "ctsync/replication/peers.h"
 #include "ctsync/replication/resync_request.h"
 #include "ctsync/replication/send_queue.h"
 #include "ctsync/table/expectation_table.h"
 #include "ctsync/table/flow_table.h"
+#include "ctsync/wire/extension.h"
 #include "ctsync/wire/message_reader.h"
 #include "ctsync/wire/packer.h"
 #include "ctsync/wire/receive_stats.h"
@@ -51,6 +53,9 @@ struct EngineOptions {
   std::uint32_t resend_queue_size = 131072;  // FT-FW, elements
   std::uint32_t refresh_time = 60;           // ALARM, seconds; 0 counts as 1
   std::uint64_t seed = 1;                    // ALARM: of the refresh times
+  // FT-FW, NOTRACK: what to show of ourselves (see wire/extension.h). With node 0 the engine says no more than stock does:
+  // no tails, no bulk without being asked; and it reads no tails.
+  wire::Capabilities self{};
 };
 
 // What an engine works on. Everything must outlive it. `flows` is nullptr with the internal cache disabled,
@@ -72,6 +77,8 @@ class Engine {
 
   // A message that passed the checks of wire::MessageReader.
   virtual Verdict on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) = 0;
+  // Who sent the last message that was accept_data or consumed.
+  const Peer& sender() const { return peers_[sender_]; }
 
   // --- Changes of the internal tables ---
   // Inserted or updated, in the table already. To be told of every one, initial load included.
@@ -139,12 +146,17 @@ class Engine {
   virtual bool is_settled(NodeRef) const { return false; }
   // Something was sent in a drain that ends now.
   virtual void transmitted(TimePoint now) = 0;
+  // Adds what an engine has to tell the addressee of c, if it has one.
+  virtual void address(const ControlNode& /*c*/, wire::Extension& /*tail*/) const {}
   virtual void object_changed(NodeRef, TimePoint) {}  // announced or not
   virtual void object_gone(NodeRef) {}                // dead or leaving
   // Takes n out of whatever queue it is in.
   virtual void unlink(NodeRef n);
+  // A bulk from the tables begins, or all of it has been sent and acknowledged.
+  virtual void bulk_begins(TimePoint) {}
+  virtual void bulk_arrived(std::uint32_t /*first*/, std::uint32_t /*count*/) {}
 
-  void queue_control(std::uint8_t flags, std::uint32_t from = 0, std::uint32_t to = 0);
+  void queue_control(const ControlNode& c) { control_.push_back(nodes_.new_control(c)); }
   void queue_object(NodeRef n);  // moves it to the transmit queue; stays where it is if it waits there already
   // n is in no queue and need not be sent again: frees a control message, releases a dead object.
   void done_with(NodeRef n);
@@ -152,7 +164,13 @@ class Engine {
   void begin_bulk(TimePoint now);
   // A bulk that a peer asked for: as above, but not more often than kBulkSpacing.
   void answer_resync(PeerId peer, TimePoint now);
-  TimePoint bulk_began() const { return *bulk_started_; }  // there must have been one
+  std::optional<TimePoint> bulk_began() const { return bulk_started_; }  // the last one
+  bool bulk_active() const { return bulk_.active; }
+  void bulk_is_lost() { ledger_.close(); }  // something of it was given up
+  bool is_of_bulk(NodeRef n) const { return ledger_.holds(n); }
+  // The tail of a message that was accepted, if there is any. Takes over what the peer shows of itself.
+  wire::Extension hear_tail(Peer& p, const wire::Message& m);
+  void heard_from(const Peer& p) { sender_ = peers_.id(p); }
   std::uint32_t take_seq() { return next_seq_++; }
   bool is_dead(NodeRef n) const;
 
@@ -182,18 +200,30 @@ class Engine {
     table::FlowId flow_end = 0;
     table::ExpectId expectation = 0;
     table::ExpectId expectation_end = 0;
+    std::uint32_t first_seq = 0;
+    std::uint32_t count = 0;  // objects sent
   };
 
   void changed(NodeRef n, Announce announce, TimePoint now);
   void dead(NodeRef n, Announce announce);
   void leaving(NodeRef n);
   void ask_if_due(TimePoint now);
+  wire::Extension tail_for(const ControlNode& c, TimePoint now);
+  void end_bulk_if_arrived();
   void send_control(wire::Packer& packer, TimePoint now);
   void send_object(wire::Packer& packer, NodeRef n, TimePoint now);
   bool send_data(wire::Packer& packer, TimePoint now);
   NodeRef next_of_bulk(std::uint32_t& scanned);
 
+  // How often what we are is said, at most.
+  static constexpr Duration kShowSpacing = std::chrono::seconds(1);
+  // Who has not shown what it is for so long while it was heard is a stock node now.
+  static constexpr Duration kShownLately = std::chrono::seconds(10);
+
   Bulk bulk_;
+  BulkLedger ledger_;
+  PeerId sender_ = 0;
+  std::optional<TimePoint> shown_at_;
   bool bulk_wanted_ = false;  // another one, when this one is done and kBulkSpacing has passed
   std::optional<TimePoint> bulk_started_;
   std::optional<TimePoint> bulk_held_until_;

@@ -22,6 +22,7 @@ class Events {
   virtual void kernel_bulk_wanted() {}
 
   virtual void peer_appeared(PeerId) {}
+  virtual void peer_shown(PeerId) {}      // it has told what it is (Peer::info)
   virtual void peer_restarted(PeerId) {}  // FT-FW: it says hello anew
   // FT-FW, NOTRACK: numbers from..to never came; FT-FW has asked for them.
   virtual void gap_seen(PeerId, std::uint32_t /*from*/, std::uint32_t /*to*/) {}
@@ -40,6 +41,9 @@ class Events {
   // FT-FW with three or more nodes: the hello of `by` freed numbers that `other`, heard lately, has not acknowledged
   // yet.
   virtual void freed_by_hello(PeerId /*by*/, PeerId /*other*/, std::uint32_t /*from*/, std::uint32_t /*to*/) {}
+  // FT-FW: all that the peer has is in its messages from `first` on, and all of them have arrived (wire::BulkEnd). Comes
+  // only if it is meant for us.
+  virtual void bulk_ended(PeerId, std::uint32_t /*first*/) {}
   // FT-FW: the peer asks for more ranges at once than are kept, or makes more gaps in one turn than are answered. What
   // was too much is dropped as if the link had lost it: its next messages show it again.
   virtual void peer_asks_too_much(PeerId) {}

@@ -2,8 +2,12 @@
 // The engine of Mode FTFW (spec replication.md 3.2): every message is numbered, acknowledged, and kept until then; gaps
 // are asked for and repeated with the current state. On the wire it behaves as stock conntrackd. It does better where
 // stock loses its way, without the other side having to know:
-//  - Sequence state is kept per sender, so a third node does not disturb two others. (Acknowledgements name numbers
-//    only, so a third node may free a message before all have it. That is told, see Events.)
+//  - Sequence state is kept per sender, so a third node does not disturb two others.
+//  - Nodes that have shown themselves as ours (wire/extension.h) name whom an ACK or NACK means, and a message is kept until
+//    each of them has it. A stock node names numbers only, so with three or more nodes it may free a message before all
+//    have it. That is told, see Events.
+//  - A peer that is new, has restarted, was away or lacks what was given up is sent a bulk without having asked. When all of
+//    that has been acknowledged, nodes of our kind are told, so that they can drop what has ended meanwhile.
 //  - An ACK that does not continue the last one of that peer tells that it never got the numbers in between (its NACK
 //    was lost, or it heard us first after them): they are repeated as if asked for. Messages older than a first ACK
 //    likewise.
@@ -48,13 +52,22 @@ class FtFw final : public Engine {
   // Sent and not acknowledged, while acknowledgements come in: about 54 full datagrams, well below what fits the
   // default socket buffer, and several of the peer's default ACK windows. At most half of the resend queue, though.
   static constexpr std::uint32_t kFlightLimit = 1500;
+  // A node of our kind is told what is missing so long, times the peers, after the first gap, for all gaps together: when
+  // several nodes lose much, questions about lost questions would soon be more than the link takes.
+  static constexpr Duration kMissingDelay = std::chrono::milliseconds(10);
+  // Between two ACKs of full windows to such a node, times the peers: one says all that several would.
+  static constexpr Duration kAckSpacing = std::chrono::milliseconds(2);
   static constexpr Duration kAckIsFresh = 2 * kAliveInterval;  // a bulk waits so long for the next one
   // What a peer lacks of which nothing was heard for so long is no news.
   static constexpr Duration kPeerGone = std::chrono::seconds(10);
+  // A peer that lacks something is sent a bulk without having asked, so long after that was seen (it may ask itself), and
+  // so long after the bulk before.
+  static constexpr Duration kOfferDelay = std::chrono::seconds(1);
+  static constexpr Duration kOfferSpacing = std::chrono::seconds(10);
   // Elements of the resend queue that are moved, freed or looked at in one turn, about a tenth of a millisecond.
   static constexpr std::uint32_t kStepsPerTurn = 2000;
   // Ranges to repeat that are kept for later turns; what peers ask for beyond is dropped.
-  static constexpr std::size_t kMaxRepeats = 32;
+  static constexpr std::size_t kMaxRepeats = 64;
   // ACKs and NACKs that one peer, and all of them together, can cause in one turn.
   static constexpr std::uint32_t kAnswersPerTurn = 64;
   static constexpr std::uint32_t kControlLimit = 4096;
@@ -88,11 +101,6 @@ class FtFw final : public Engine {
 
  private:
   enum class Hello : std::uint8_t { initial, saying, done };
-  // Numbers to repeat, both ends included.
-  struct Range {
-    std::uint32_t from;
-    std::uint32_t to;
-  };
 
   Slice slice() const override { return {256, std::chrono::milliseconds(2)}; }
   std::uint32_t window_room(TimePoint now) const override;
@@ -109,6 +117,7 @@ class FtFw final : public Engine {
   void hear_flags(Peer& p, const wire::Header& h, TimePoint now);
   static bool continues_session(const Peer& p, std::uint32_t seq, TimePoint now);
   void begin_session(Peer& p, std::uint32_t seq);
+  void restarted_unseen(Peer& p);
   void forget_resend(const Peer& by, std::uint32_t before);
   bool is_live(const Peer& p) const { return p.used && now_ - p.last_heard < kPeerGone; }
   static bool began_with_old_hello(const Peer& p, std::uint32_t seq, TimePoint now);
@@ -116,33 +125,48 @@ class FtFw final : public Engine {
   bool may_take(Peer& p, std::uint32_t seq, TimePoint now);
   static bool believes_jump(Peer& p, std::uint32_t seq);
   static bool went_back(Peer& p, std::uint32_t seq, TimePoint now);
-  void take(Peer& p, const wire::Message& m, TimePoint now);
+  void take(Peer& p, const wire::Message& m, const wire::Extension& tail, TimePoint now);
+  static bool is_passing(const wire::Message& m, const wire::Extension& tail);
   bool endless_to_acknowledge(const wire::Message& m) const;
   void close_before_gap(Peer& p, std::uint32_t seq);
-  void note_heard(const Peer& p, const wire::Message& m, TimePoint now);
+  void acknowledge(Peer& p);
+  void address(const ControlNode& c, wire::Extension& tail) const override;
+  std::optional<TimePoint> ack_at() const;
+  void note_heard(const wire::Message& m, bool fresh, TimePoint now);
   bool may_answer(Peer& p, std::uint32_t messages) const;
   void answer(Peer& p, std::uint8_t flags, std::uint32_t from, std::uint32_t to);
-  void digest(Peer& p, const wire::Message& m, TimePoint now);
+  void digest(Peer& p, const wire::Message& m, const wire::Extension& tail, TimePoint now);
   void on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now);
   void on_nack(Peer& p, std::uint32_t from, std::uint32_t to);
-  bool want_repeat(const Peer& p, std::uint32_t from, std::uint32_t to);
+  void on_whole_ack(Peer& p, std::uint32_t to, const wire::Extension& tail, TimePoint now);
+  bool skipped(Peer& p, std::uint32_t from);
+  void acknowledged(std::uint32_t from, std::uint32_t to, TimePoint now);
+  std::uint32_t address_of(const Peer& p) const;
+  bool means_us(const Peer& p) const;
+  std::uint32_t live_peers() const;
+  bool want_repeat(Peer& p, std::uint32_t from, std::uint32_t to);
   bool add_repeat(std::uint32_t from, std::uint32_t to);
-  void tell_what_is_gone(const Peer& p, std::uint32_t from, std::uint32_t to);
+  void tell_what_is_gone(Peer& p, std::uint32_t from, std::uint32_t to);
   void settle();
   void work();
-  bool repeat(Range& r);
-  bool answers_others(const ControlNode& c) const;
+  bool repeat(wire::NumberRange& r);
+  bool is_superseded(const ControlNode& c) const;
   void take_out(NodeRef n);
   void make_room();
   void give_up(NodeRef n);
-  bool is_lacked(std::uint32_t seq) const;
+  bool lack_all_without(std::uint32_t seq);
+  void lacks(Peer& p);
+  void bulk_begins(TimePoint now) override;
+  void bulk_arrived(std::uint32_t first, std::uint32_t count) override;
+  void tell_bulk_end(Peer& p);
+  std::optional<TimePoint> offer_at() const;
 
   ResendQueue resend_;
   std::uint32_t controls_kept_ = 0;  // control messages in resend_
   // The peers are done with everything before this number. What is still in resend_ is freed little by little, and
   // neither repeated nor shown.
   std::uint32_t settled_;
-  std::vector<Range> repeats_;  // work put off; first what the oldest asks for
+  std::vector<wire::NumberRange> repeats_;  // work put off; first what the oldest asks for
   std::uint32_t steps_left_ = kStepsPerTurn;
   std::uint32_t dead_from_;  // where release_one_dead() goes on
   TimePoint now_;            // of the last call that brought it
@@ -153,6 +177,7 @@ class FtFw final : public Engine {
   std::uint64_t no_space_ = 0;
   bool overflow_told_ = false;
   std::optional<std::uint32_t> given_up_;    // highest number of an object that was given up
+  std::optional<wire::BulkEnd> arrived_;     // the last bulk, once it has arrived and until the next
   std::uint32_t acked_ = 0;                  // all peers together: one behind the highest number acknowledged
   std::optional<TimePoint> acked_at_;        // when that moved last
   std::optional<std::uint32_t> resync_seq_;  // of the last RESYNC

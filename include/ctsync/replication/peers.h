@@ -25,6 +25,7 @@
 
 #include "ctsync/base/clock.h"
 #include "ctsync/flow/ip_address.h"
+#include "ctsync/wire/extension.h"
 #include "ctsync/wire/header.h"
 
 namespace ctsync::replication {
@@ -53,12 +54,26 @@ struct Peer {
 
   std::uint64_t accepted = 0;  // messages
 
+  // What it has shown of itself lately; empty: a stock conntrackd, as far as we know.
+  std::optional<wire::Capabilities> info;
+  TimePoint shown_at{};
+  std::uint32_t node = 0;  // the id it has shown last in this session; 0: none
+  // What entries that it told are marked with: a number for this peer, never given again, and one for its session.
+  std::uint32_t owner = 0;
+  std::uint32_t session = 0;
+
   bool received = false;   // `last` is set
   std::uint32_t last = 0;  // last number accepted
   // FT-FW.
   std::uint32_t window = 0;  // messages until the next window ACK
   bool ack_pending = false;
-  std::uint32_t ack_start = 0;        // first number not yet acknowledged by us, with ack_pending
+  std::uint32_t ack_start = 0;  // first number not yet acknowledged by us, with ack_pending
+  std::uint32_t last_kept = 0;  // the last one that it keeps until it is acknowledged
+  // Those of its numbers up to `last` that did not come, and that it is not known to have heard of: ascending. With a node
+  // of our kind they are named in each ACK.
+  wire::Missing missing;
+  std::optional<TimePoint> ack_at;    // of a node of our kind: when the next ACK is due
+  TimePoint acknowledged_at{};        // by the last one
   bool said_hello = false;            // its last message had HELLO
   std::uint32_t session_start = 0;    // number of the HELLO that opened its session
   std::optional<TimePoint> hello_at;  // of the last HELLO of the session
@@ -72,6 +87,9 @@ struct Peer {
   // It needs none of our messages before this number: it has acknowledged them, or asked for them, or said HELLO after
   // them. Nothing known yet: empty.
   std::optional<std::uint32_t> acked;
+  // Since when it is known to lack something that only a bulk can bring.
+  std::optional<TimePoint> lacks_since;
+  bool in_bulk = false;            // has been there since the bulk under way began
   std::uint64_t answers_turn = 0;  // the turn in which it caused `answers` control messages
   std::uint32_t answers = 0;
   // A jump too far to be believed at once waits for its successor.
@@ -83,6 +101,10 @@ struct Peer {
   TimePoint last_accepted{};
 
   std::uint32_t expected() const { return last + 1; }
+  // `r` begins after all that is missing. Without room for it two ranges become one, received numbers between included.
+  void add_missing(const wire::NumberRange& r);
+  // It has heard of what was missing before this number.
+  void forget_missing(std::uint32_t before);
 };
 
 class Peers {
@@ -113,6 +135,7 @@ class Peers {
   static bool is_two_daemons(Peer& p, std::uint8_t link, TimePoint now);
 
   std::array<Peer, kMaxPeers> peers_;
+  std::uint32_t owners_ = 0;  // given so far
   std::uint32_t recent_ = 0;  // where the last look-up ended: most messages come from the same peer
 };
 

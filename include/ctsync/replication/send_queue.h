@@ -35,13 +35,16 @@ class NodeRef {
   std::uint32_t value_ = 0;
 };
 
-// A control message that waits: kind as wire flag bit, range of ACK and NACK.
+// A control message that waits: kind as wire flag bit, range of ACK and NACK. ALIVE with `bulk_end`: what the tail says of
+// the bulk (see wire::BulkEnd).
 struct ControlNode {
-  table::QueueLink link;
+  table::QueueLink link{};
   table::Queue queue = table::Queue::none;
   std::uint8_t flags = 0;
   std::uint32_t from = 0;
   std::uint32_t to = 0;
+  std::uint32_t addressee = 0;  // node id of whom it is for; 0: of nobody in particular
+  bool bulk_end = false;
 };
 
 // Resolves references. The tables may be absent (nullptr) and must outlive this.
@@ -54,7 +57,8 @@ class Nodes {
   ControlNode& control(NodeRef n) { return controls_[n.index()]; }
   const ControlNode& control(NodeRef n) const { return controls_[n.index()]; }
 
-  NodeRef new_control(std::uint8_t flags, std::uint32_t from, std::uint32_t to);
+  // `c`: in no queue.
+  NodeRef new_control(const ControlNode& c);
   void free_control(NodeRef n) { free_.push_back(n.index()); }
   std::size_t controls() const { return controls_.size() - free_.size(); }
 

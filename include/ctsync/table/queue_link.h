@@ -3,6 +3,7 @@
 // for its queues.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 namespace ctsync::table {
@@ -24,5 +25,14 @@ enum class Queue : std::uint8_t {
   untold,  // as transmit, and no peer knows of it yet
   resend,
 };
+
+// Who told an entry of the external cache last. Such an entry is never queued, so this lies where the links of others are.
+struct Origin {
+  std::uint32_t owner = 0;    // replication::Peer::owner
+  std::uint32_t session = 0;  // and Peer::session
+  std::uint32_t seq = 0;      // number of the message
+};
+inline Origin origin_of(const QueueLink& link) { return std::bit_cast<Origin>(link); }
+inline QueueLink link_of(const Origin& origin) { return std::bit_cast<QueueLink>(origin); }
 
 }  // namespace ctsync::table

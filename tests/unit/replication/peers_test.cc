@@ -111,7 +111,7 @@ TEST(SendQueue, IsAFifoWithRemovalAnywhere) {
     refs.push_back({NodeRef::Kind::flow, flows.insert(flow_record(i), TimePoint{})});
     q.push_back(refs.back());
   }
-  refs.push_back(nodes.new_control(wire::flag::kAck, 1, 2));
+  refs.push_back(nodes.new_control({.flags = wire::flag::kAck, .from = 1, .to = 2}));
   q.push_back(refs[4]);
   EXPECT_EQ(nodes.queue(refs[0]), table::Queue::transmit);
   q.remove(refs[0]);
