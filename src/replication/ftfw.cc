@@ -313,7 +313,8 @@ void FtFw::close_before_gap(Peer& p, std::uint32_t seq) {
 
 // All that has come, up to its last number.
 void FtFw::acknowledge(Peer& p) {
-  answer(p, wire::flag::kAck, p.ack_start, p.last);
+  // A node of our kind is told even when nothing new has come: what is missing.
+  answer(p, wire::flag::kAck, p.ack_pending && !is_after(p.ack_start, p.last) ? p.ack_start : p.last, p.last);
   p.window = options_.ack_window;
   p.ack_pending = false;
   p.ack_at.reset();

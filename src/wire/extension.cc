@@ -72,7 +72,8 @@ void take(Extension& e, std::uint16_t type, std::span<const std::uint8_t> data) 
 std::span<const std::uint8_t> tail_of(const Message& m) {
   if (m.header.type != MsgType::control) return {};
   const bool range = (m.header.flags & flag::kRange) != 0;
-  return m.payload.subspan(range ? kControlRangeSize - kHeaderSize : 0);
+  const std::size_t read = range ? kControlRangeSize - kHeaderSize : 0;
+  return m.payload.size() > read ? m.payload.subspan(read) : std::span<const std::uint8_t>();
 }
 
 Extension read_extension(std::span<const std::uint8_t> tail) {

@@ -24,6 +24,7 @@ namespace {
 constexpr std::uint32_t kFlows = 64;  // different ones; the table may hold fewer
 constexpr std::uint32_t kExpectations = 8;
 constexpr std::uint32_t kPeers = 6;
+constexpr std::uint32_t kNode = 77;  // our own id, of nodes that show one
 constexpr Duration kMillisecond = std::chrono::milliseconds(1);
 
 FlowRecord flow_record(std::uint32_t n) {
@@ -129,7 +130,7 @@ class World final : public Events {
   void end() {
     for (std::uint32_t n = 0; n < kFlows; ++n) destroy(n, Announce::yes);
     for (std::uint32_t n = 0; n < kExpectations; ++n) destroy_expectation(n);
-    wait(std::chrono::seconds(5));
+    wait(FtFw::kPeerGone + std::chrono::seconds(2));  // nobody is waited for any more
     wire::Message hello;
     hello.header = {wire::MsgType::control, wire::flag::kAlive | wire::flag::kHello, wire::kHeaderSize, 0x40000000};
     engine_->on_message(peer(kPeers), hello, now_);
@@ -145,6 +146,7 @@ class World final : public Events {
     o.ack_window = in.byte();
     o.resend_queue_size = in.byte();
     o.refresh_time = in.byte();
+    o.self.node = in.yes() ? kNode : 0;
     return o;
   }
 
@@ -165,10 +167,32 @@ class World final : public Events {
       m.from = number(wire_.next());
       m.to = in_.yes() ? m.from + in_.byte() : number(wire_.next());
     }
+    std::array<std::uint8_t, 8 + wire::kMaxExtensionSize> room{};
+    ByteWriter w(room);
+    if (m.header.type == wire::MsgType::control && in_.yes()) {
+      if ((m.header.flags & wire::flag::kRange) != 0) w.zeros(8);
+      write_extension(w, tail(k));
+      m.payload = w.written();
+    }
     const Verdict v = engine_->on_message(peer(k), m, now_);
     require(v != Verdict::accept_data || wire::is_data(m.header.type) ||
             ftfw_ == nullptr);  // ALARM leaves it to the decoder
     if (v == Verdict::accept_data || v == Verdict::consumed) heard_[k] = m.header.seq + 1;
+  }
+
+  wire::Extension tail(std::uint32_t from) {
+    wire::Extension e;
+    if (in_.yes()) {
+      e.capabilities.emplace();
+      e.capabilities->node = 100 + from + (in_.below(8) == 0 ? kPeers : 0);
+    }
+    if (in_.yes()) e.addressee = {.node = in_.below(8) == 0 ? 1 : kNode, .heard = number(heard_[from])};
+    if (in_.below(4) == 0) e.bulk_end = {.first = number(heard_[from]), .count = in_.byte()};
+    for (auto n = in_.below(4); n != 0; --n) {
+      const auto first = number(wire_.next());
+      e.missing.ranges[e.missing.count++] = {.from = first, .to = in_.yes() ? first + in_.byte() : in_.word()};
+    }
+    return e;
   }
 
   // Mostly the expected one, or one near it; seldom any.

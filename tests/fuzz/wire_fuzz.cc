@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ctsync/wire/expectation_codec.h"
+#include "ctsync/wire/extension.h"
 #include "ctsync/wire/flow_codec.h"
 #include "ctsync/wire/message_reader.h"
 
@@ -68,6 +69,15 @@ void expectation(std::span<const std::uint8_t> payload) {
   require(written(again) == first);
 }
 
+void tail(std::span<const std::uint8_t> bytes) {
+  const Extension e = read_extension(bytes);
+  std::array<std::uint8_t, kMaxExtensionSize> room;
+  ByteWriter w(room);
+  write_extension(w, e);
+  require(!w.failed());
+  require(read_extension(w.written()) == e);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -78,6 +88,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     ReceiveStats stats;
     while (reader.next(m, stats)) {
       require(m.payload.size() + kHeaderSize == m.header.length);
+      tail(tail_of(m));
       if (is_flow(m.header.type)) flow(m.payload);
       if (is_expectation(m.header.type)) expectation(m.payload);
     }

@@ -289,7 +289,7 @@ void heals_by_itself(std::uint64_t seed, std::size_t nodes) {
   if (r.chance(0.5)) o.resend_queue_size = 100 + r.below(300);
   World w(nodes, o, r.next());
   peace(w, seconds(4));
-  for (std::uint32_t i = 0, rounds = 1 + r.below(4); i < rounds; ++i) {
+  for (std::uint32_t i = 0, rounds = 1 + r.below(nodes == 2 ? 4 : 2); i < rounds; ++i) {
     trouble(w, seconds(4));
     if (r.chance(0.5)) w.restart(r.below(static_cast<std::uint32_t>(nodes)), AskAtStart::never);
     if (r.chance(0.2)) {
