@@ -283,6 +283,7 @@ void FtFw::take(Peer& p, const wire::Message& m, const wire::Extension& tail, Ti
       p.ack_at = earlier(p.ack_at, std::max(now, p.acknowledged_at + kAckSpacing * live_peers()));
     } else {
       acknowledge(p);
+      p.window = options_.ack_window;
     }
   } else if (p.window > 1) {
     --p.window;
@@ -315,7 +316,6 @@ void FtFw::close_before_gap(Peer& p, std::uint32_t seq) {
 void FtFw::acknowledge(Peer& p) {
   // A node of our kind is told even when nothing new has come: what is missing.
   answer(p, wire::flag::kAck, p.ack_pending && !is_after(p.ack_start, p.last) ? p.ack_start : p.last, p.last);
-  p.window = options_.ack_window;
   p.ack_pending = false;
   p.ack_at.reset();
   p.acknowledged_at = now_;
@@ -493,7 +493,9 @@ void FtFw::work() {
 void FtFw::work_on(TimePoint now) {
   now_ = now;
   for (Peer& p : peers_.all()) {
-    if (p.ack_at && *p.ack_at <= now) acknowledge(p);
+    if (!p.ack_at || *p.ack_at > now) continue;
+    acknowledge(p);
+    p.window = options_.ack_window;
   }
   settle();  // a peer may have gone
   work();
