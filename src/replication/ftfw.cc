@@ -118,6 +118,8 @@ bool FtFw::continues_session(const Peer& p, std::uint32_t seq, TimePoint now) {
 void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   if (p.received) context_.events.peer_restarted(peers_.id(p));
   const auto before = std::exchange(p.old_hello, std::nullopt);
+  p.before.reset();
+  if (p.received && !before) p.before = Peer::Before{.next = p.expected(), .until = now_ + kLateHello};
   p.missing = {};
   p.ack_at.reset();
   ++p.session;
@@ -175,6 +177,13 @@ void FtFw::forget_resend(const Peer& by, std::uint32_t before) {
   work();
 }
 
+// A jump to where the session before had come to, for a while: else the new session's numbers up to there would be old.
+// A jump of the new one that is taken for that is made later.
+bool FtFw::is_of_session_before(const Peer& p, std::uint32_t seq, TimePoint now) {
+  if (!p.before || now >= p.before->until) return false;
+  return seq - (p.before->next - kLateHelloReach) < 2 * kLateHelloReach;
+}
+
 // A copy that came late is followed by what is new.
 bool FtFw::began_with_old_hello(const Peer& p, std::uint32_t seq, TimePoint now) {
   return p.old_hello && !is_before(seq, p.old_hello->seq) && now - p.last_accepted >= kLateHello;
@@ -195,6 +204,10 @@ bool FtFw::may_take(Peer& p, std::uint32_t seq, TimePoint now) {
     case Relation::expected:
       return true;
     case Relation::after:
+      if (is_of_session_before(p, seq, now)) {
+        ++context_.receive_stats.before;
+        return false;
+      }
       if (seq - p.expected() > kBelievableGap && !believes_jump(p, seq)) return false;
       break;
     case Relation::before:
@@ -408,9 +421,7 @@ void FtFw::acknowledged(std::uint32_t from, std::uint32_t to, TimePoint now) {
 
 // A stock node that names none of the numbers between its last ACK and this one never got them.
 bool FtFw::skipped(Peer& p, std::uint32_t from) {
-  const NodeRef first = resend_.first_from(settled_);
-  if (!first) return true;
-  const std::uint32_t known = p.acked.value_or(resend_.seq(first));
+  const std::uint32_t known = p.acked.value_or(settled_);
   return !is_after(from, known) || want_repeat(p, known, from - 1);
 }
 

@@ -15,7 +15,7 @@
 //    or its number went back). Then it also empties the resend queue. A later HELLO of the same session is an ordinary
 //    message, gaps included; and one that comes late (an old number, not far before the session, within kLateHello) is
 //    an old message. If nothing but old numbers follow it, the peer has restarted: after kLateHello its session begins
-//    with that HELLO, and what was not used since is asked for.
+//    with that HELLO, and what was not used since is asked for. What comes late of the session before is old as well.
 //  - A jump ahead of more than kBelievableGap is believed when the next number follows it: the message itself is
 //    dropped, the successor opens the gap and asks for it. A corrupt number thus costs nothing; a real jump costs a
 //    repetition.
@@ -120,6 +120,7 @@ class FtFw final : public Engine {
   void restarted_unseen(Peer& p);
   void forget_resend(const Peer& by, std::uint32_t before);
   bool is_live(const Peer& p) const { return p.used && now_ - p.last_heard < kPeerGone; }
+  static bool is_of_session_before(const Peer& p, std::uint32_t seq, TimePoint now);
   static bool began_with_old_hello(const Peer& p, std::uint32_t seq, TimePoint now);
   void ask_for_what_followed_old_hello(Peer& p, std::uint32_t seq);
   bool may_take(Peer& p, std::uint32_t seq, TimePoint now);

@@ -77,6 +77,12 @@ struct Peer {
   bool said_hello = false;            // its last message had HELLO
   std::uint32_t session_start = 0;    // number of the HELLO that opened its session
   std::optional<TimePoint> hello_at;  // of the last HELLO of the session
+  // When its session began, and its next number in the one before: what was under way then may come late.
+  struct Before {
+    std::uint32_t next;
+    TimePoint until;
+  };
+  std::optional<Before> before;
   // An old number that said HELLO soon after the session began, and nothing new since: a copy that came late, or the
   // peer has restarted. `ours`: our next number then.
   struct OldHello {
