@@ -22,6 +22,21 @@ ExternalCache::ExternalCache(table::FlowTable& flows, table::ExpectationTable* e
 }
 
 void ExternalCache::take(MsgType type, const FlowRecord& record, const table::Origin& from) {
+  if (!is_watched(record.flow.orig, from.owner)) return take_flow(type, record, from);
+  const auto copy = [&](FlowRecord& to) -> const FlowRecord* {
+    const auto id = flows_.find(record.flow.orig);
+    if (id == table::kNoFlow || generations_.is_flushed(flows_.slot(id))) return nullptr;
+    flows_.copy_to(id, to);
+    return &to;
+  };
+  FlowRecord before;
+  FlowRecord after;
+  const auto* const was = copy(before);
+  take_flow(type, record, from);
+  on_mended_(was, copy(after));
+}
+
+void ExternalCache::take_flow(MsgType type, const FlowRecord& record, const table::Origin& from) {
   auto id = flows_.find(record.flow.orig);
   const bool stays = type == MsgType::flow_update && id != table::kNoFlow && !generations_.is_flushed(flows_.slot(id));
   if (id != table::kNoFlow && !stays) {
@@ -37,7 +52,7 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id, const table:
   if (id == table::kNoFlow) {
     id = flows_.insert(record, now);
     if (id == table::kNoFlow) return full();
-  } else if (picture_ == Picture::whole) {
+  } else if (discount(id); picture_ == Picture::whole) {
     // An update may be of a later flow with this tuple whose beginning is told in no other message: the sender's queue
     // holds one message a flow. Nothing of the earlier flow, NAT and labels above all, may stay.
     flows_.replace(id, record, now);
@@ -46,6 +61,7 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id, const table:
   }
   generations_.stamp(flows_.slot(id));
   flows_.slot(id).link = table::link_of(from);
+  count(id);
   if (flow_expiry_) flow_expiry_->touched(id, now);
 }
 
@@ -71,7 +87,20 @@ void ExternalCache::take(MsgType type, const Expectation& e, const table::Origin
   if (expect_expiry_) expect_expiry_->touched(id, now);
 }
 
+void ExternalCache::count(table::FlowId id) {
+  if (!keeps_sums_) return;
+  const auto& slot = flows_.slot(id);
+  sums_.add(table::origin_of(slot.link).owner, ctsync::print_of(slot.flow, flows_.extra(id), true));
+}
+
+void ExternalCache::discount(table::FlowId id) {
+  if (!keeps_sums_) return;
+  const auto& slot = flows_.slot(id);
+  sums_.remove(table::origin_of(slot.link).owner, ctsync::print_of(slot.flow, flows_.extra(id), true));
+}
+
 void ExternalCache::release(table::FlowId id) {
+  discount(id);
   if (flow_expiry_) flow_expiry_->removed(id);
   flows_.release(id);
 }
@@ -81,15 +110,25 @@ void ExternalCache::release_expectation(table::ExpectId id) {
   expectations_->release(id);
 }
 
-bool ExternalCache::sweep(const table::Origin& now, Walk& walk, TimePoint budget_end, std::uint32_t& removed) {
-  const auto has_ended = [&now](const auto& slot) {
+bool ExternalCache::sweep(const Told& told, Walk& walk, TimePoint budget_end, std::uint32_t& removed) {
+  const auto has_ended = [&now = told.from](const auto& slot) {
     if (!is_live(slot.state)) return false;
     const auto o = table::origin_of(slot.link);
     return o.owner == now.owner && (o.session != now.session || replication::is_before(o.seq, now.seq));
   };
   return generations_.each(
-      walk, {.flows = true, .expectations = true}, budget_end, has_ended,
-      [&](table::FlowId id) { release(id), ++removed; },
+      walk, {.flows = true, .expectations = told.buckets == nullptr}, budget_end, has_ended,
+      [&](table::FlowId id) {
+        const Tuple& orig = flows_.slot(id).flow.orig;
+        if (told.buckets != nullptr && !told.buckets->test(ctsync::bucket_of(orig))) return;
+        if (is_watched(orig, told.from.owner)) {
+          FlowRecord before;
+          flows_.copy_to(id, before);
+          on_mended_(&before, nullptr);
+        }
+        release(id);
+        ++removed;
+      },
       [&](table::ExpectId id) { release_expectation(id), ++removed; });
 }
 

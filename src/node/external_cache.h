@@ -8,6 +8,7 @@
 #include "expiry.h"
 #include "external_store.h"
 #include "generations.h"
+#include "owner_sums.h"
 
 namespace ctsync::node {
 
@@ -23,12 +24,24 @@ class ExternalCache final : public ExternalStore {
   ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, Picture picture,
                 std::optional<Duration> cache_timeout, const Clock& clock);
 
+  // Keeps sums from now on; the cache is empty still.
+  void keep_sums() { keeps_sums_ = true; }
+  const table::FlowSums* sums_of(std::uint32_t owner) const { return sums_.of(owner); }
+  // Called when a message of peer `owner` changes a flow of these buckets: what was there, if anything, and what is there
+  // now, if anything. Empty: no more.
+  using OnMended = std::function<void(const FlowRecord* before, const FlowRecord* after)>;
+  void watch(std::uint32_t owner, std::shared_ptr<const Buckets> buckets, OnMended on_mended) {
+    watched_owner_ = owner;
+    watched_ = std::move(buckets);
+    on_mended_ = std::move(on_mended);
+  }
+
   void take(wire::MsgType type, const FlowRecord& record, const table::Origin& from = {}) override;
   void take(wire::MsgType type, const Expectation& e, const table::Origin& from = {}) override;
   std::optional<TimePoint> next_deadline() const override;
   void on_timer() override;
 
-  bool sweep(const table::Origin& now, Walk& walk, TimePoint budget_end, std::uint32_t& removed) override;
+  bool sweep(const Told& told, Walk& walk, TimePoint budget_end, std::uint32_t& removed) override;
   void begin_flush(Scope scope) override { generations_.begin_flush(scope); }
   bool flush(Walk& walk, TimePoint budget_end) override;
   std::unique_ptr<Job> dump(const Command& command, const Client& client) override;
@@ -42,6 +55,12 @@ class ExternalCache final : public ExternalStore {
   bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
 
  private:
+  void take_flow(wire::MsgType type, const FlowRecord& record, const table::Origin& from);
+  bool is_watched(const Tuple& orig, std::uint32_t owner) const {
+    return watched_ != nullptr && watched_owner_ == owner && watched_->test(ctsync::bucket_of(orig));
+  }
+  void count(table::FlowId id);
+  void discount(table::FlowId id);
   void put(const FlowRecord& record, table::FlowId id, const table::Origin& from);
   void release(table::FlowId id);
   void release_expectation(table::ExpectId id);
@@ -54,6 +73,11 @@ class ExternalCache final : public ExternalStore {
   std::optional<Expiry> flow_expiry_;
   std::optional<Expiry> expect_expiry_;
   Generations generations_;
+  bool keeps_sums_ = false;
+  OwnerSums sums_;
+  std::uint32_t watched_owner_ = 0;
+  std::shared_ptr<const Buckets> watched_;
+  OnMended on_mended_;
 };
 
 }  // namespace ctsync::node

@@ -3,16 +3,27 @@
 // put straight into the kernel (5.5). The mirror of InternalStore.
 #pragma once
 
+#include <bitset>
 #include <functional>
 #include <memory>
 #include <optional>
 
 #include "ctsync/flow/expectation.h"
 #include "ctsync/flow/flow.h"
+#include "ctsync/table/flow_sums.h"
 #include "ctsync/wire/header.h"
 #include "internal_store.h"
 
 namespace ctsync::node {
+
+// Buckets of table::FlowSums.
+using Buckets = std::bitset<table::FlowSums::kBuckets>;
+
+// What a peer has told anew: everything, or its flows of some buckets.
+struct Told {
+  table::Origin from;
+  std::shared_ptr<const Buckets> buckets;  // nullptr: everything
+};
 
 class ExternalStore {
  public:
@@ -30,11 +41,10 @@ class ExternalStore {
   virtual std::optional<TimePoint> next_deadline() const { return std::nullopt; }
   virtual void on_timer() {}
 
-  // All that the peer `now.owner` has was told in its session `now.session`, in messages from `now.seq` on: what else is
-  // here of it has ended. Goes on from `walk` until `budget_end`, counts what it removes; true when it is through.
-  virtual bool sweep(const table::Origin& /*now*/, Walk&, TimePoint /*budget_end*/, std::uint32_t& /*removed*/) {
-    return true;
-  }
+  // All that the peer `told.from.owner` has was told in its session `told.from.session`, in messages from
+  // `told.from.seq` on: what else is here of it has ended. Goes on from `walk` until `budget_end`, counts what it removes;
+  // true when it is through.
+  virtual bool sweep(const Told& /*told*/, Walk&, TimePoint /*budget_end*/, std::uint32_t& /*removed*/) { return true; }
 
   // As of InternalStore.
   virtual void begin_flush(Scope) {}

@@ -109,7 +109,9 @@ void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
     insert(record, announce);
   } else {
     const auto now = clock_.now();
+    discount(id);
     flows_.update(id, record, now);
+    count(id);
     generations_.stamp(flows_.slot(id));
     flow_changed(id, announce, now);
   }
@@ -120,6 +122,7 @@ void InternalCache::insert(const FlowRecord& record, Announce announce) {
   if (flows_.total() >= flows_.limit()) make_room();
   const auto id = flows_.insert(record, now);
   if (id == table::kNoFlow) return full();
+  count(id);
   generations_.stamp(flows_.slot(id));
   flow_changed(id, announce, now);
 }
@@ -131,11 +134,13 @@ bool InternalCache::has_room() const {
 }
 
 void InternalCache::bury(table::FlowId id, Announce announce) {
+  discount(id);
   flows_.mark_dead(id);
   flow_dead(id, announce);
 }
 
 void InternalCache::release(table::FlowId id) {
+  if (is_live(flows_.slot(id).state)) discount(id);
   flow_leaving(id);
   flows_.release(id);
 }

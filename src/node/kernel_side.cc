@@ -187,6 +187,8 @@ void KernelSide::mended(Load load, const Error* error) {
   if (error == nullptr) {
     mend_pause_ = kFirstPause;
     if (again) mend_soon();
+    flushed_ = false;  // a flush would have cancelled it
+    tell_whole();
   } else {
     c_.log.error("{}: the internal cache may lack flows or have too many, until this is tried again", error->text);
     if (load == Load::repeat) tell_all_ = true;
@@ -236,6 +238,8 @@ void KernelSide::run_merge() {
 void KernelSide::merge_done(const Error* error) {
   log_error(error);
   merging_ = false;
+  if (error == nullptr && !flusher_.running()) flushed_ = false;
+  tell_whole();
   for (const auto& on_done : std::exchange(merge_for_, {})) on_done();
   if (std::exchange(mend_again_, false)) mend_soon();
   run_merge();
@@ -247,6 +251,8 @@ void KernelSide::flush_store(Scope scope, std::function<void()> on_done) {
     c_.jobs.cancel(std::exchange(mending_, nullptr));
     mend_again_ = true;
   }
+  flushed_ |= scope.flows;
+  tell_whole();
   flusher_.start(scope, [this, on_done = std::move(on_done)] {
     on_done();
     if (std::exchange(mend_again_, false)) mend_soon();

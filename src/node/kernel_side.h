@@ -28,6 +28,8 @@ class KernelSide {
     Jobs& jobs;
     const NodeOptions& options;
     InternalStore& store;
+    // Called when the store was emptied, though the kernel was not, and when it has been filled again (true).
+    std::function<void(bool)> whole = [](bool) {};
   };
   explicit KernelSide(const Context& context);
   KernelSide(const KernelSide&) = delete;
@@ -93,6 +95,7 @@ class KernelSide {
   void catch_up();
   void run_merge();
   void merge_done(const Error* error);
+  void tell_whole() { c_.whole(!flushed_); }
   void run_flush();
   void flush_done(const Error* error);
   void log_error(const Error* error);
@@ -112,6 +115,7 @@ class KernelSide {
   bool freeing_ = false;
   Job* mending_ = nullptr;
   bool mend_again_ = false;
+  bool flushed_ = false;                            // the store is not filled again yet
   bool waiting_when_lost_ = false;                  // events that waited when the last ones were lost may wait still
   Duration mend_pause_ = kFirstPause;               // after the next failure
   bool merging_ = false;                            // -R under way

@@ -30,12 +30,17 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
   } else {
     make_peer_side();
   }
-  kernel_side_ = std::make_unique<KernelSide>(KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_});
+  kernel_side_ = std::make_unique<KernelSide>(
+      KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_, [this](bool whole) {
+                            if (peer_side_) peer_side_->engine().set_whole(whole);
+                          }});
 }
 
 void Node::make_peer_side() {
   const bool expectations = options_.expectations;
   const bool cached = options_.internal_cache || options_.mode != Mode::notrack;  // the others cannot do without
+  if (options_.mode == Mode::ftfw) sums_.emplace();
+  table::FlowSums* const sums = sums_ ? &*sums_ : nullptr;
   peer_side_ = std::make_unique<PeerSide>(
       PeerSide::Context{.kernel = kernel_,
                         .sink = sink_,
@@ -44,13 +49,14 @@ void Node::make_peer_side() {
                         .jobs = jobs_,
                         .options = options_,
                         .internal = cached ? &internal_ : nullptr,
+                        .sums = sums,
                         .internal_expectations = cached && expectations ? &internal_expectations_ : nullptr,
                         .external = external_,
                         .external_expectations = expectations ? &external_expectations_ : nullptr,
                         .kernel_bulk = [this] { bulk_from_kernel(); }});
   if (cached) {
     store_ = std::make_unique<SyncCache>(internal_, expectations ? &internal_expectations_ : nullptr,
-                                         peer_side_->engine(), clock_);
+                                         peer_side_->engine(), sums, options_.encode.window_scale, clock_);
     return;
   }
   auto bypass = std::make_unique<Bypass>(kernel_, options_.filter, *peer_side_->notrack(), peer_side_->packer(), log_,

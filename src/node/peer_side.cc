@@ -19,6 +19,14 @@ PeerSide::PeerSide(Context context)
       sweeper_(c_.jobs, *store_, [this](std::uint32_t owner, std::uint32_t removed) { swept(owner, removed); }) {
   store_->full = [this] { external_full(); };
   make_engine();
+  if (ftfw_ == nullptr || cache_ == nullptr || c_.options.self.node == 0) return;
+  cache_->keep_sums();
+  reconciler_.emplace(Reconciler::Context{.engine = *ftfw_,
+                                          .cache = *cache_,
+                                          .clock = c_.clock,
+                                          .log = c_.log,
+                                          .name_of = [this](replication::PeerId peer) { return name_of(peer); },
+                                          .sweep = [this](Told told) { sweeper_.start(std::move(told)); }});
 }
 
 void PeerSide::make_engine() {
@@ -28,7 +36,7 @@ void PeerSide::make_engine() {
                                      .refresh_time = c_.options.refresh_time,
                                      .seed = c_.options.seed,
                                      .self = c_.options.self};
-  const replication::EngineContext context{c_.internal, c_.internal_expectations, *this, received_};
+  const replication::EngineContext context{c_.internal, c_.internal_expectations, *this, received_, c_.sums};
   const auto now = c_.clock.now();
   switch (c_.options.mode) {
     case Mode::notrack: {
@@ -77,6 +85,11 @@ void PeerSide::request_resync(replication::Ask when) {
   if (c_.options.mode == Mode::alarm) return;  // has no such message
   c_.log.notice("resync requested");
   engine_->request_resync(c_.clock.now(), when);
+}
+
+void PeerSide::flush_store(Scope scope, std::function<void()> on_done) {
+  if (reconciler_) reconciler_->cache_flushed();
+  flusher_.start(scope, std::move(on_done));
 }
 
 // --- The link ---
@@ -142,6 +155,7 @@ void PeerSide::on_timer() {
 
 void PeerSide::end_turn() {
   store_->end_turn();
+  if (reconciler_) reconciler_->end_turn();
   engine_->drain(packer_, c_.clock.now(), c_.sink.congested());
 }
 
@@ -183,10 +197,20 @@ void PeerSide::peer_shown(replication::PeerId peer) {
 
 void PeerSide::bulk_ended(replication::PeerId peer, std::uint32_t first) {
   const auto& p = engine_->peers()[peer];
-  sweeper_.start({.owner = p.owner, .session = p.session, .seq = first});
+  if (reconciler_) reconciler_->bulk_ended(peer);
+  sweeper_.start({.from = {.owner = p.owner, .session = p.session, .seq = first}, .buckets = nullptr});
+}
+
+void PeerSide::sums_heard(replication::PeerId peer, const wire::Sums& sums) {
+  if (reconciler_) reconciler_->sums_heard(peer, sums);
+}
+
+void PeerSide::repair_ended(replication::PeerId peer, std::uint32_t number, std::uint32_t first) {
+  if (reconciler_) reconciler_->repair_ended(peer, number, first);
 }
 
 void PeerSide::swept(std::uint32_t owner, std::uint32_t removed) {
+  if (reconciler_) reconciler_->swept(owner);
   if (removed == 0) return;
   const auto peers = engine_->peers().all();
   const auto p = std::ranges::find(peers, owner, &replication::Peer::owner);

@@ -21,6 +21,7 @@
 #include "external_cache.h"
 #include "flush_cache_job.h"
 #include "injection.h"
+#include "reconciler.h"
 #include "sweep_job.h"
 
 namespace ctsync::node {
@@ -36,6 +37,7 @@ class PeerSide final : private replication::Events {
     Jobs& jobs;
     const NodeOptions& options;
     table::FlowTable* internal;
+    const table::FlowSums* sums;  // over `internal`; nullptr: peers are not told any
     table::ExpectationTable* internal_expectations;
     table::FlowTable& external;
     table::ExpectationTable* external_expectations;
@@ -53,7 +55,7 @@ class PeerSide final : private replication::Events {
 
   void request_resync(replication::Ask when = replication::Ask::now);
   void bulk_send() { engine_->start_bulk(c_.clock.now()); }
-  void flush_store(Scope scope, std::function<void()> on_done) { flusher_.start(scope, std::move(on_done)); }
+  void flush_store(Scope scope, std::function<void()> on_done);
   // The job that lists the resend queue to the client and finishes it; nothing but in FT-FW.
   std::unique_ptr<Job> list_resend_queue(const Client& client);
 
@@ -77,6 +79,8 @@ class PeerSide final : private replication::Events {
   void peer_restarted(replication::PeerId peer) override;
   void peer_shown(replication::PeerId peer) override;
   void bulk_ended(replication::PeerId peer, std::uint32_t first) override;
+  void sums_heard(replication::PeerId peer, const wire::Sums& sums) override;
+  void repair_ended(replication::PeerId peer, std::uint32_t number, std::uint32_t first) override;
   void gap_seen(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
   void resend_queue_overflow() override;
   void cannot_repeat(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
@@ -124,6 +128,7 @@ class PeerSide final : private replication::Events {
   std::unique_ptr<ExternalStore> store_;  // one of the two
   CacheFlusher<ExternalStore> flusher_;
   Sweeper sweeper_;
+  std::optional<Reconciler> reconciler_;  // FT-FW with an external cache
   FlowRecord record_;
   // Any of these a stranger can cause as often as it likes.
   RateLimit resync_limit_{std::chrono::seconds(1)};

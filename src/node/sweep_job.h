@@ -22,9 +22,10 @@ class Sweeper {
   Sweeper(Jobs& jobs, ExternalStore& store, OnDone on_done)
       : jobs_(jobs), store_(store), on_done_(std::move(on_done)) {}
 
-  void start(const table::Origin& now) {
-    std::erase_if(waiting_, [&](const table::Origin& o) { return o.owner == now.owner; });
-    waiting_.push_back(now);
+  void start(Told told) {
+    std::erase_if(waiting_, [&](const Told& t) { return t.from.owner == told.from.owner && !told.buckets; });
+    if (waiting_.size() == kMost) waiting_.erase(waiting_.begin());
+    waiting_.push_back(std::move(told));
     if (!running_) {
       running_ = true;
       jobs_.add(std::make_unique<SweepJob>(*this));
@@ -43,7 +44,7 @@ class Sweeper {
         removed_ = 0;
       }
       if (!s_.store_.sweep(*now_, walk_, budget_end, removed_)) return State::more;
-      s_.on_done_(now_->owner, removed_);
+      s_.on_done_(now_->from.owner, removed_);
       now_.reset();
       s_.running_ = !s_.waiting_.empty();
       return s_.running_ ? State::more : State::done;
@@ -51,7 +52,7 @@ class Sweeper {
 
    private:
     Sweeper& s_;
-    std::optional<table::Origin> now_;
+    std::optional<Told> now_;
     Walk walk_;
     std::uint32_t removed_ = 0;
   };
@@ -60,7 +61,8 @@ class Sweeper {
   ExternalStore& store_;
   OnDone on_done_;
   bool running_ = false;
-  std::vector<table::Origin> waiting_;  // one for each peer at most
+  static constexpr std::size_t kMost = 256;  // what is not swept today a later word of the peer sweeps
+  std::vector<Told> waiting_;
 };
 
 }  // namespace ctsync::node

@@ -145,19 +145,42 @@ void Engine::begin_bulk(TimePoint now) {
   }
   bulk_ = {.active = true, .flow_end = context_.flows->end_id(), .first_seq = next_seq_};
   if (context_.expectations != nullptr) bulk_.expectation_end = context_.expectations->end_id();
-  ledger_.open(bulk_.flow_end, bulk_.expectation_end);
+  bulk_was_whole_ = whole_;
+  ledger_.close();
+  if (whole_) ledger_.open(bulk_.flow_end, bulk_.expectation_end);
   bulk_begins(now);
+}
+
+void Engine::begin_repair(const Buckets& buckets) {
+  bulk_ = {.active = true, .flow_end = context_.flows->end_id(), .first_seq = next_seq_, .repair = true};
+  repaired_ = buckets;
+  ledger_.open(bulk_.flow_end, 0);
+}
+
+void Engine::set_whole(bool whole) {
+  if (whole == whole_) return;
+  whole_ = whole;
+  if (!whole) {
+    if (ledger_.is_open() && !bulk_.repair) bulk_was_whole_ = false;
+    ledger_.close();
+  } else if (!bulk_was_whole_) {
+    whole_again();
+  }
 }
 
 void Engine::end_bulk_if_arrived() {
   if (bulk_.active || !ledger_.is_open() || ledger_.outstanding() != 0) return;
   ledger_.close();
-  bulk_arrived(bulk_.first_seq, bulk_.count);
+  if (bulk_.repair) {
+    repair_arrived(bulk_.first_seq);
+  } else {
+    bulk_arrived(bulk_.first_seq, bulk_.count);
+  }
 }
 
 void Engine::answer_resync(PeerId peer, TimePoint now) {
   context_.events.resync_requested(peer);
-  if (bulk_.active || (bulk_started_ && now - *bulk_started_ < kBulkSpacing)) {
+  if (bulk_.active || now < next_bulk_at()) {
     bulk_wanted_ = true;
   } else {
     begin_bulk(now);
@@ -178,6 +201,7 @@ NodeRef Engine::next_of_bulk(std::uint32_t& scanned) {
     if (scanned++ == kScanLimit) return {};
     const table::FlowId id = bulk_.flow++;
     const auto& slot = context_.flows->slot(id);
+    if (bulk_.repair && !repaired_.test(ctsync::bucket_of(slot.flow.orig))) continue;
     if (goes({Kind::flow, id}, slot.state, slot.queue)) return {Kind::flow, id};
   }
   while (bulk_.expectation < bulk_.expectation_end) {
@@ -200,8 +224,35 @@ wire::Extension Engine::tail_for(const ControlNode& c, TimePoint now) {
     shown_at_ = now;
   }
   if (c.addressee != 0) address(c, e);
-  if (c.bulk_end) e.bulk_end = {.first = c.from, .count = c.to};
+  tell(c, e);
   return e;
+}
+
+void Engine::tell(const ControlNode& c, wire::Extension& e) const {
+  using Tail = ControlNode::Tail;
+  switch (c.tail) {
+    case Tail::usual:
+    case Tail::repair_request:
+      return;
+    case Tail::bulk_end:
+      e.bulk_end = {.first = c.from, .count = c.to};
+      return;
+    case Tail::repair_end:
+      e.repair_end = {.number = c.to, .first = c.from};
+      return;
+    case Tail::sums_wanted:
+      e.sums_wanted = c.from | std::uint64_t{c.to} << 32;
+      return;
+    case Tail::group_sums:
+    case Tail::bucket_sums:
+      e.sums = {.of_buckets = c.tail == Tail::bucket_sums,
+                .first = static_cast<std::uint16_t>(c.from),
+                .count = wire::Sums::kMost};
+      for (std::uint32_t i = 0; i < wire::Sums::kMost; ++i) {
+        e.sums.sums[i] = e.sums.of_buckets ? context_.sums->bucket(c.from + i) : context_.sums->group(c.from + i);
+      }
+      return;
+  }
 }
 
 wire::Extension Engine::hear_tail(Peer& p, const wire::Message& m) {
@@ -279,7 +330,7 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   end_bulk_if_arrived();
   ask_if_due(now);
   for (; !control_.empty(); any = true) send_control(packer, now);
-  if (bulk_wanted_ && !bulk_.active && now - *bulk_started_ >= kBulkSpacing) begin_bulk(now);
+  if (bulk_wanted_ && !bulk_.active && now >= next_bulk_at()) begin_bulk(now);
   congested_at_.reset();
   bulk_held_until_.reset();
   if (congested) {
@@ -287,10 +338,12 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   } else if (send_data(packer, now)) {
     any = true;
   }
-  if (!packer.empty()) {
-    packer.flush();
-    any = true;
+  any |= !packer.empty();
+  // What is said then puts no acknowledgement off.
+  if (!congested && transmit_.empty() && !bulk_.active && all_told(now)) {
+    while (!control_.empty()) send_control(packer, now);
   }
+  packer.flush();
   if (any) transmitted(now);
 }
 
@@ -300,7 +353,12 @@ std::optional<TimePoint> Engine::next_deadline() const {
     t = congested_at_ ? *congested_at_ + kCongestedPause : slice_start_ + slice().interval;
   }
   if (bulk_held_until_ && control_.empty() && transmit_.empty()) t = bulk_held_until_;
-  if (bulk_wanted_ && !bulk_.active) t = earlier(t, *bulk_started_ + kBulkSpacing);
+  if (bulk_wanted_ && !bulk_.active) t = earlier(t, next_bulk_at());
+  if (transmit_.empty() && !bulk_.active) {
+    auto told = tell_at();
+    if (told && congested_at_) told = std::max(*told, *congested_at_ + kCongestedPause);
+    t = earlier(t, told);
+  }
   return earlier(t, resync_.deadline());
 }
 

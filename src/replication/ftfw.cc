@@ -42,7 +42,10 @@ FtFw::FtFw(const EngineContext& context, const EngineOptions& options, TimePoint
       dead_from_(options.first_sequence),
       now_(now),
       alive_at_(now + kAliveInterval),
-      acked_(options.first_sequence) {
+      acked_(options.first_sequence),
+      sums_at_(now + kSumsInterval),
+      parts_at_(now),
+      repair_after_(now) {
   options_.ack_window = std::max<std::uint32_t>(options_.ack_window, 1);
 }
 
@@ -123,6 +126,8 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   p.missing = {};
   p.ack_at.reset();
   ++p.session;
+  p.told_all = p.repairing = false;
+  p.session_at = now_;
   p.node = 0;
   lacks(p);
   p.session_start = seq;
@@ -148,6 +153,8 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
 void FtFw::restarted_unseen(Peer& p) {
   context_.events.peer_restarted(peers_.id(p));
   ++p.session;
+  p.told_all = false;
+  p.session_at = now_;
   p.session_start = p.last;
   lacks(p);
   request_resync(now_);
@@ -291,6 +298,8 @@ void FtFw::take(Peer& p, const wire::Message& m, const wire::Extension& tail, Ti
     p.ack_start = seq;
     p.ack_pending = true;
   }
+  // It tells the end of the repair when all of it has been acknowledged.
+  if (p.repairing && p.info) p.ack_at = earlier(p.ack_at, now + kMissingDelay);
   if (p.window <= 1 && !endless_to_acknowledge(m) && may_answer(p, 1)) {
     if (p.info) {
       p.ack_at = earlier(p.ack_at, std::max(now, p.acknowledged_at + kAckSpacing * live_peers()));
@@ -340,6 +349,7 @@ void FtFw::address(const ControlNode& c, wire::Extension& tail) const {
   if (p == peers_.all().end()) return;
   tail.addressee = {.node = c.addressee, .heard = p->acked.value_or(settled_)};
   if ((c.flags & wire::flag::kAck) != 0) tail.missing = p->missing;
+  if (c.tail == ControlNode::Tail::repair_request) tail.repair_request = p->request;
 }
 
 std::optional<TimePoint> FtFw::ack_at() const {
@@ -363,12 +373,30 @@ void FtFw::digest(Peer& p, const wire::Message& m, const wire::Extension& tail, 
     case ControlKind::resync:
       return answer_resync(peers_.id(p), now);
     default:
-      if (tail.bulk_end && tail.addressee && tail.addressee->node == options_.self.node &&
-          !is_before(tail.bulk_end->first, p.session_start)) {
-        context_.events.bulk_ended(peers_.id(p), tail.bulk_end->first);
-      }
-      return;
+      return on_alive(p, tail);
   }
+}
+
+void FtFw::on_alive(Peer& p, const wire::Extension& tail) {
+  const bool comparable = p.told_all || now_ - p.session_at >= kTellsAll;
+  if (tail.sums.count != 0 && p.missing.count == 0 && comparable) {
+    context_.events.sums_heard(peers_.id(p), tail.sums);
+  }
+  if (!tail.addressee || tail.addressee->node != options_.self.node) return;
+  if (tail.bulk_end && !is_before(tail.bulk_end->first, p.session_start)) {
+    p.told_all = true;
+    context_.events.bulk_ended(peers_.id(p), tail.bulk_end->first);
+  }
+  if (tail.repair_end && tail.repair_end->number == p.request.number) p.repairing = false;
+  if (tail.repair_end && !is_before(tail.repair_end->first, p.session_start)) {
+    context_.events.repair_ended(peers_.id(p), tail.repair_end->number, tail.repair_end->first);
+  }
+  if (tail.sums_wanted) {
+    for (std::uint32_t part = 0; part < kBucketParts; ++part) {
+      if ((*tail.sums_wanted >> (part / kPartsOfGroup) & 1) != 0) parts_wanted_.set(part);
+    }
+  }
+  if (tail.repair_request) want_repair(p, *tail.repair_request);
 }
 
 // Whether the numbers of an ACK without addressee are ours. A stock node names numbers only. A node of our kind that does
@@ -618,7 +646,99 @@ void FtFw::tell_bulk_end(Peer& p) {
                  .from = arrived_->first,
                  .to = arrived_->count,
                  .addressee = p.info->node,
-                 .bulk_end = true});
+                 .tail = ControlNode::Tail::bulk_end});
+}
+
+// --- Sums, and repair of what differs ---
+
+void FtFw::ask_sums(PeerId peer, std::uint64_t groups) {
+  const Peer& p = peers_[peer];
+  if (!p.info) return;
+  queue_control({.flags = wire::flag::kAlive,
+                 .from = static_cast<std::uint32_t>(groups),
+                 .to = static_cast<std::uint32_t>(groups >> 32),
+                 .addressee = p.info->node,
+                 .tail = ControlNode::Tail::sums_wanted});
+}
+
+void FtFw::ask_repair(PeerId peer, const wire::RepairRequest& request) {
+  Peer& p = peers_.all()[peer];
+  if (!p.info) return;
+  p.request = request;
+  p.repairing = request.count != 0;
+  queue_control({.flags = wire::flag::kAlive, .addressee = p.info->node, .tail = ControlNode::Tail::repair_request});
+}
+
+// To whom it may concern: nodes of our kind that we hear.
+bool FtFw::can_tell_sums() const {
+  if (context_.sums == nullptr || !is_whole() || !repeats_.empty()) return false;
+  return std::ranges::any_of(peers_.all(), [this](const Peer& p) { return is_live(p) && p.info; });
+}
+
+std::optional<TimePoint> FtFw::tell_at() const {
+  if (!can_tell_sums()) return std::nullopt;
+  return parts_wanted_.any() ? std::min(sums_at_, parts_at_) : sums_at_;
+}
+
+bool FtFw::all_told(TimePoint now) {
+  if (!can_tell_sums()) return false;
+  const auto tell = [this](ControlNode::Tail tail, std::uint32_t part) {
+    const auto first = part * static_cast<std::uint32_t>(wire::Sums::kMost);
+    queue_control({.flags = wire::flag::kAlive, .from = first, .tail = tail});
+  };
+  if (now >= sums_at_) {
+    sums_at_ = now + kSumsInterval;
+    tell(ControlNode::Tail::group_sums, next_part_);
+    next_part_ = (next_part_ + 1) % kGroupParts;
+  }
+  if (parts_wanted_.none() || now < parts_at_) return !control_.empty();
+  parts_at_ = now + kSumsPause;
+  std::uint32_t left = kSumsAtOnce;
+  for (std::uint32_t part = 0; part < kBucketParts && left != 0; ++part) {
+    if (!parts_wanted_.test(part)) continue;
+    parts_wanted_.reset(part);
+    tell(ControlNode::Tail::bucket_sums, part);
+    --left;
+  }
+  return true;
+}
+
+void FtFw::want_repair(Peer& p, const wire::RepairRequest& request) {
+  if (!p.info) return;
+  if (request.count == 0) return lacks(p);
+  for (const auto b : request.all()) {
+    if (b < wanted_.size()) wanted_.set(b);
+  }
+  std::erase_if(wanted_by_, [&](const Asker& a) { return a.node == p.info->node; });
+  if (wanted_by_.size() < kMaxPeers) wanted_by_.push_back({p.info->node, request.number});
+}
+
+std::optional<TimePoint> FtFw::repair_at() const {
+  if (wanted_by_.empty() || bulk_active() || !is_whole() || context_.flows == nullptr) return std::nullopt;
+  return repair_after_;
+}
+
+void FtFw::start_repair(TimePoint now) {
+  repair_after_ = now + kRepairSpacing;
+  repaired_for_ = std::exchange(wanted_by_, {});
+  begin_repair(wanted_);
+  wanted_.reset();
+}
+
+void FtFw::repair_arrived(std::uint32_t first) {
+  for (const Asker& a : std::exchange(repaired_for_, {})) {
+    queue_control({.flags = wire::flag::kAlive,
+                   .from = first,
+                   .to = a.number,
+                   .addressee = a.node,
+                   .tail = ControlNode::Tail::repair_end});
+  }
+}
+
+void FtFw::whole_again() {
+  for (Peer& p : peers_.all()) {
+    if (is_live(p) && p.info) lacks(p);
+  }
 }
 
 // When the next bulk is due that is sent because a peer lacks something.
@@ -682,7 +802,8 @@ void FtFw::sent(NodeRef n, std::uint32_t seq, TimePoint) {
     // A flood of questions must not fill the queue with answers.
     const ControlNode& c = nodes_.control(n);
     // An ACK to a node of our kind says what the ones before did, so a lost one is no loss.
-    const bool passing = !c.bulk_end && (c.flags == wire::flag::kAlive || c.addressee != 0);
+    const bool end = c.tail == ControlNode::Tail::bulk_end || c.tail == ControlNode::Tail::repair_end;
+    const bool passing = !end && (c.flags == wire::flag::kAlive || c.addressee != 0);
     if (passing || controls_kept_ == bulk_share()) return done_with(n);
     ++controls_kept_;
     if (c.flags == wire::flag::kResync) resync_seq_ = seq;
@@ -715,12 +836,13 @@ std::optional<TimePoint> FtFw::next_deadline() const {
   const bool work_left = !repeats_.empty() || (!resend_.empty() && is_settled(resend_.front()));
   if (work_left) return now_;
   const auto at = earlier(earlier(alive_at_, ack_at()), Engine::next_deadline());
-  return bulk_active() ? at : earlier(at, offer_at());
+  return bulk_active() ? at : earlier(earlier(at, offer_at()), repair_at());
 }
 
 void FtFw::on_timer(TimePoint now) {
   now_ = now;
   if (const auto at = offer_at(); at && *at <= now && !bulk_active()) begin_bulk(now);
+  if (const auto at = repair_at(); at && *at <= now) start_repair(now);
   if (now < alive_at_) return;
   bool any = false;
   for (Peer& p : peers_.all()) {

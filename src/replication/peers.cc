@@ -38,10 +38,10 @@ void Peer::add_missing(const wire::NumberRange& r) {
   missing.ranges[missing.count++] = r;
 }
 
-void Peer::forget_missing(std::uint32_t before) {
+void Peer::forget_missing(std::uint32_t heard) {
   std::uint8_t kept = 0;
   for (const auto& r : missing.all()) {
-    if (!is_before(r.to, before)) missing.ranges[kept++] = r;
+    if (!is_before(r.to, heard)) missing.ranges[kept++] = r;
   }
   missing.count = kept;
 }
@@ -102,6 +102,7 @@ Peer& Peers::add(const PeerAddress& from, TimePoint now) {
   room->owner = ++owners_;
   room->link = from.link;
   room->last_heard = now;
+  room->session_at = now;
   take_place(*room, from);
   return *room;
 }

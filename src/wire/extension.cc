@@ -13,6 +13,11 @@ constexpr std::uint32_t kMagic = 0x43545831;  // "CTX1"
 
 enum Tlv : std::uint16_t {
   kCapabilities = 1,
+  kGroupSums = 3,
+  kBucketSums = 4,
+  kSumsWanted = 5,
+  kRepairRequest = 6,
+  kRepairEnd = 7,
   kBulkEnd = 9,
   kAddressee = 12,
   kMissing = 13,
@@ -40,6 +45,21 @@ Capabilities read_capabilities(std::span<const std::uint8_t> data) {
   return c;
 }
 
+Sums read_sums(bool of_buckets, std::span<const std::uint8_t> data) {
+  ByteReader r(data);
+  Sums s{.of_buckets = of_buckets, .first = r.be16()};
+  r.skip(2);
+  while (r.left() >= 8 && s.count < Sums::kMost) s.sums[s.count++] = r.be64();
+  return s;
+}
+
+RepairRequest read_repair_request(std::span<const std::uint8_t> data) {
+  ByteReader r(data);
+  RepairRequest q{.number = r.be32()};
+  while (r.left() >= 2 && q.count < RepairRequest::kMost) q.buckets[q.count++] = r.be16();
+  return q;
+}
+
 void take(Extension& e, std::uint16_t type, std::span<const std::uint8_t> data) {
   ByteReader r(data);
   switch (type) {
@@ -51,6 +71,20 @@ void take(Extension& e, std::uint16_t type, std::span<const std::uint8_t> data) 
     case kBulkEnd:
       if (data.size() < 8) return;
       e.bulk_end = {.first = r.be32(), .count = r.be32()};
+      return;
+    case kGroupSums:
+    case kBucketSums:
+      if (data.size() >= 12) e.sums = read_sums(type == kBucketSums, data);
+      return;
+    case kSumsWanted:
+      if (data.size() >= 8) e.sums_wanted = r.be64();
+      return;
+    case kRepairRequest:
+      if (data.size() >= 4) e.repair_request = read_repair_request(data);
+      return;
+    case kRepairEnd:
+      if (data.size() < 8) return;
+      e.repair_end = {.number = r.be32(), .first = r.be32()};
       return;
     case kAddressee:
       if (data.size() < 8) return;
@@ -110,6 +144,28 @@ void write_extension(ByteWriter& w, const Extension& e) {
     put_tlv(w, kAddressee, 8);
     w.be32(e.addressee->node);
     w.be32(e.addressee->heard);
+  }
+  if (e.sums.count != 0) {
+    put_tlv(w, e.sums.of_buckets ? kBucketSums : kGroupSums, 4 + 8U * e.sums.count);
+    w.be16(e.sums.first);
+    w.zeros(2);
+    for (const auto s : e.sums.all()) w.be64(s);
+  }
+  if (e.sums_wanted) {
+    put_tlv(w, kSumsWanted, 8);
+    w.be64(*e.sums_wanted);
+  }
+  if (e.repair_request) {
+    const auto& q = *e.repair_request;
+    put_tlv(w, kRepairRequest, 4 + 2U * q.count);
+    w.be32(q.number);
+    for (const auto b : q.all()) w.be16(b);
+    if (q.count % 2 != 0) w.zeros(2);
+  }
+  if (e.repair_end) {
+    put_tlv(w, kRepairEnd, 8);
+    w.be32(e.repair_end->number);
+    w.be32(e.repair_end->first);
   }
   if (e.missing.count != 0) {
     put_tlv(w, kMissing, 8U * e.missing.count);

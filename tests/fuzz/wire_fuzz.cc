@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "ctsync/flow/flow_print.h"
 #include "ctsync/wire/expectation_codec.h"
 #include "ctsync/wire/extension.h"
 #include "ctsync/wire/flow_codec.h"
@@ -56,6 +57,9 @@ void flow(std::span<const std::uint8_t> payload) {
   require(decode_flow(first, again) == DecodeStatus::ok);
   require(again.flow.orig == r.flow.orig || r.flow.orig.l4 == kUdpLite);
   require(written(again) == first);
+  if (again.flow.orig == r.flow.orig) {
+    require(print_of(again.flow, &again.extra, true) == print_of(r.flow, &r.extra, true));
+  }
 }
 
 void expectation(std::span<const std::uint8_t> payload) {

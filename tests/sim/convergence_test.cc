@@ -164,6 +164,9 @@ void peace(World& w, Duration how_long) {
   w.run_for(how_long);
 }
 
+// As long as a peer that lacks something may have to wait for the bulk that brings it.
+constexpr Duration kHealed = seconds(30);
+
 // As operators do when they do not trust what they see: forget what the peers told, and ask them anew.
 void ask_anew(World& w, std::size_t node) {
   w.command(node, Verb::flush_caches, Side::external);
@@ -199,8 +202,8 @@ TEST(FtFwSimulation, TheReceiverRestarts) {
   });
 }
 
-// The sender restarts: what it had not told about the ends of flows is gone with it (spec replication.md 9, 24). With
-// an emptied external cache and a new request, as operators do, all is well again.
+// The sender restarts: what it had not told about the ends of flows is gone with it (spec replication.md 9, 24), and yet
+// all is well again without anybody's help.
 TEST(FtFwSimulation, TheSenderRestarts) {
   for_each_seed([](std::uint64_t seed) {
     Random r(seed);
@@ -211,9 +214,7 @@ TEST(FtFwSimulation, TheSenderRestarts) {
     trouble(w, seconds(3));
     if (r.chance(0.5)) w.restart(1, AskAtStart::never);
     trouble(w, seconds(3));
-    peace(w, seconds(4));
-    ask_anew(w, 1);
-    peace(w, seconds(3));
+    peace(w, kHealed);
     EXPECT_EQ(difference(w.node(1).external(), w.node(0).internal()), "");
     // And what happens from now on arrives by itself.
     w.set_traffic(milliseconds(20));
@@ -224,8 +225,8 @@ TEST(FtFwSimulation, TheSenderRestarts) {
   });
 }
 
-// Damaged numbers, cut datagrams, noise: contents may be wrong for good, but numbers find each other again, so that a
-// resync works and nothing stays queued.
+// Damaged numbers, cut datagrams, noise: numbers find each other again, nothing stays queued, and contents that are wrong
+// are found and mended.
 TEST(FtFwSimulation, Corruption) {
   for_each_seed([](std::uint64_t seed) {
     Random r(seed);
@@ -234,15 +235,13 @@ TEST(FtFwSimulation, Corruption) {
     w.set_traffic(milliseconds(5 + r.below(50)));
     w.network().set_faults({.loss = 0.05, .corrupt = 0.1});
     w.run_for(seconds(8));
-    peace(w, seconds(8));
-    for (std::size_t i = 0; i < 2; ++i) ask_anew(w, i);
-    peace(w, seconds(4));
+    peace(w, kHealed);
     expect_agreement(w);
   });
 }
 
-// Operators empty caches and kernels, commit and purge while flows come and go, and kernels refuse writes. What peers
-// were not told of has to be asked for; then all is well.
+// Operators empty caches and kernels, commit and purge while flows come and go, and kernels refuse writes. An external
+// cache that was emptied stays so for a while; then all is well.
 TEST(FtFwSimulation, CommandsInBetween) {
   for_each_seed([](std::uint64_t seed) {
     Random r(seed);
@@ -256,8 +255,7 @@ TEST(FtFwSimulation, CommandsInBetween) {
     peace(w, seconds(6));
     for (std::size_t i = 0; i < 2; ++i) w.command(i, Verb::resync_kernel);  // what was flushed
     w.run_for(seconds(1));
-    for (std::size_t i = 0; i < 2; ++i) ask_anew(w, i);
-    peace(w, seconds(4));
+    peace(w, seconds(60) + kHealed);
     expect_agreement(w);
   });
 }
@@ -279,12 +277,32 @@ TEST(FtFwSimulation, KernelOverrun) {
   EXPECT_GT(lost, 0U);
 }
 
-// As long as a peer that lacks something may have to wait for the bulk that brings it.
-constexpr Duration kHealed = seconds(30);
+// What a stranger slips in between, or a fault of our own would: entries that are wrong, missing or made up, of which no
+// number tells. When nothing else happens it is mended within three seconds of the peer's next message that is heard.
+TEST(FtFwSimulation, SilentDamage) {
+  for_each_seed([](std::uint64_t seed) {
+    Random r(seed);
+    World w(2, options_for(Mode::ftfw, r), r.next());
+    w.set_traffic(milliseconds(5 + r.below(20)));
+    w.run_for(seconds(3));
+    peace(w, seconds(6));
+    expect_agreement(w);
+    w.forge(0, 1);
+    w.run_for(seconds(5));  // two seconds' messages pass for old
+    EXPECT_EQ(disagreement(w), "");
+    w.set_traffic(milliseconds(5 + r.below(20)));
+    for (int i = 0; i < 20; ++i) {
+      const std::size_t as = r.below(2);
+      w.forge(as, 1 - as);
+      w.run_for(milliseconds(r.below(500)));
+    }
+    peace(w, kHealed);
+    expect_agreement(w);
+  });
+}
 
 // Nobody asks for anything: whatever restarts, is cut off or falls out of a small resend queue, in the end every external
-// cache has what the others have, no more and no less. (Between three and more nodes an entry that has ended is left over
-// now and then; why is not understood yet.)
+// cache has what the others have, no more and no less.
 void heals_by_itself(std::uint64_t seed, std::size_t nodes) {
   Random r(seed);
   auto o = options_for(Mode::ftfw, r);
@@ -303,10 +321,7 @@ void heals_by_itself(std::uint64_t seed, std::size_t nodes) {
   }
   trouble(w, seconds(3));
   peace(w, kHealed);
-  if (nodes == 2) return expect_agreement(w);
-  const std::string found = disagreement(w);
-  EXPECT_EQ(found.find("missing "), std::string::npos) << found;
-  EXPECT_EQ(found.find(" has "), std::string::npos) << found;
+  expect_agreement(w);
 }
 
 TEST(FtFwSimulation, TwoNodesHealByThemselves) {

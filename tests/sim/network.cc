@@ -4,6 +4,7 @@
 namespace ctsync::sim {
 
 void Network::send(std::size_t from, std::span<const std::uint8_t> bytes, TimePoint now) {
+  last_[from].assign(bytes.begin(), bytes.end());
   if (cut_[from]) return;
   for (std::size_t to = 0; to < nodes_; ++to) {
     if (to == from || cut_[to]) continue;

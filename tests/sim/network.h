@@ -32,11 +32,13 @@ struct Delivery {
 
 class Network {
  public:
-  Network(std::size_t nodes, Random& random) : nodes_(nodes), random_(random), cut_(nodes, false) {}
+  Network(std::size_t nodes, Random& random) : nodes_(nodes), random_(random), cut_(nodes, false), last_(nodes) {}
 
   void set_faults(const Faults& f) { faults_ = f; }
   void cut(std::size_t node, bool on) { cut_[node] = on; }  // neither sends nor receives
   bool is_cut(std::size_t node) const { return cut_[node]; }
+  // The last datagram that this node sent; empty: none.
+  const std::vector<std::uint8_t>& last_of(std::size_t node) const { return last_[node]; }
 
   void send(std::size_t from, std::span<const std::uint8_t> bytes, TimePoint now);
 
@@ -64,6 +66,7 @@ class Network {
   Random& random_;
   Faults faults_;
   std::vector<bool> cut_;
+  std::vector<std::vector<std::uint8_t>> last_;
   std::uint64_t order_ = 0;
   std::priority_queue<Delivery, std::vector<Delivery>, Later> queue_;
 };

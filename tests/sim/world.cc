@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+
+#include "ctsync/wire/flow_codec.h"
+#include "ctsync/wire/message_reader.h"
 
 namespace ctsync::sim {
 
@@ -66,6 +70,31 @@ void World::move_flow(std::size_t from, std::size_t to) {
   nodes_[from]->kernel().disown(flow);
   there.touch(flow);
   nodes_[to]->expect_events(now_);
+}
+
+void World::forge(std::size_t as, std::size_t to) {
+  wire::MessageReader reader(network_.last_of(as));
+  wire::Message m;
+  while (reader.next(m) == wire::MessageReader::Status::message) {
+  }
+  const auto& flows = nodes_[as]->node().internal_flows();
+  std::array<std::uint8_t, 2 * wire::kMaxEncodedSize> room;
+  ByteWriter w(room);
+  const auto say = [&](wire::MsgType type, const Flow& f) {
+    wire::encode_flow(w, type, 0, ++m.header.seq, f, nullptr, 0, {});
+  };
+  for (table::FlowId id = 0; id < flows.end_id() && w.size() == 0; ++id) {
+    Flow f = flows.slot(id).flow;
+    if (!is_live(flows.slot(id).state) || !random_.chance(0.05)) continue;
+    f.mark ^= 1U + random_.below(9);
+    f.present |= has::kMark;
+    say(random_.chance(0.5) ? wire::MsgType::flow_update : wire::MsgType::flow_delete, f);
+    f.orig.src_port ^= 0x8000;
+    say(wire::MsgType::flow_new, f);
+  }
+  if (w.size() == 0) return;
+  nodes_[to]->receive(as, w.written(), now_);
+  nodes_[to]->turn(now_);
 }
 
 void World::arrivals() {

@@ -50,6 +50,9 @@ class World {
   void run_for(Duration d);
   // The packets of a flow of node `from` go through node `to` from now on, where a copy of it is.
   void move_flow(std::size_t from, std::size_t to);
+  // A stranger says in the name of `as`, to node `to` alone, that a flow has changed or ended, and another one come to
+  // be: what `as` sends next with these numbers passes for old.
+  void forge(std::size_t as, std::size_t to);
   // The process of a node dies and starts anew, with its number from the wall clock.
   void restart(std::size_t node, node::AskAtStart ask) { nodes_[node]->restart(ask, now_); }
 

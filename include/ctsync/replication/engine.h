@@ -15,6 +15,7 @@
 // buffer nor the resend queue, and does not stall the loop (spec replication.md 9, 22 and 41).
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <optional>
 
@@ -25,6 +26,7 @@
 #include "ctsync/replication/resync_request.h"
 #include "ctsync/replication/send_queue.h"
 #include "ctsync/table/expectation_table.h"
+#include "ctsync/table/flow_sums.h"
 #include "ctsync/table/flow_table.h"
 #include "ctsync/wire/extension.h"
 #include "ctsync/wire/message_reader.h"
@@ -60,12 +62,13 @@ struct EngineOptions {
 
 // What an engine works on. Everything must outlive it. `flows` is nullptr with the internal cache disabled,
 // `expectations` is nullptr without ExpectationSync. In `receive_stats` the engine counts `lost` and `before`, nothing
-// else.
+// else. `sums`: over `flows`, kept up by their owner; nullptr: peers are told none.
 struct EngineContext {
   table::FlowTable* flows;
   table::ExpectationTable* expectations;
   Events& events;
   wire::ReceiveStats& receive_stats;
+  const table::FlowSums* sums = nullptr;
 };
 
 class Engine {
@@ -95,6 +98,9 @@ class Engine {
   // The flow table is full: give up the message of a dead flow and release it. False if there is none, or none was found
   // in what a turn may look at.
   virtual bool release_one_dead();
+  // Whether the tables have all that they should. They have not when they were emptied and not yet filled again: then peers
+  // are told no end of a bulk, for what is not in it need not have ended, and no sums. Whole at first.
+  void set_whole(bool whole);
 
   // --- Commands ---
   // Ask the peers for everything (-n, StartupResync). If no peer was heard lately the request is repeated as
@@ -148,13 +154,20 @@ class Engine {
   virtual void transmitted(TimePoint now) = 0;
   // Adds what an engine has to tell the addressee of c, if it has one.
   virtual void address(const ControlNode& /*c*/, wire::Extension& /*tail*/) const {}
-  virtual void object_changed(NodeRef, TimePoint) {}  // announced or not
-  virtual void object_gone(NodeRef) {}                // dead or leaving
+  // All objects that wait have been sent: queues what can be said only then. Whether there is any.
+  virtual bool all_told(TimePoint) { return false; }
+  virtual std::optional<TimePoint> tell_at() const { return std::nullopt; }  // when that is due
+  virtual void object_changed(NodeRef, TimePoint) {}                         // announced or not
+  virtual void object_gone(NodeRef) {}                                       // dead or leaving
   // Takes n out of whatever queue it is in.
   virtual void unlink(NodeRef n);
   // A bulk from the tables begins, or all of it has been sent and acknowledged.
   virtual void bulk_begins(TimePoint) {}
   virtual void bulk_arrived(std::uint32_t /*first*/, std::uint32_t /*count*/) {}
+  // Likewise a repair.
+  virtual void repair_arrived(std::uint32_t /*first*/) {}
+  // The tables are whole again, and the last bulk was not.
+  virtual void whole_again() {}
 
   void queue_control(const ControlNode& c) { control_.push_back(nodes_.new_control(c)); }
   void queue_object(NodeRef n);  // moves it to the transmit queue; stays where it is if it waits there already
@@ -162,6 +175,10 @@ class Engine {
   void done_with(NodeRef n);
   // A bulk now; or, when one is under way, after it.
   void begin_bulk(TimePoint now);
+  // Sends the flows of these buckets, if no bulk is under way.
+  using Buckets = std::bitset<table::FlowSums::kBuckets>;
+  void begin_repair(const Buckets& buckets);
+  bool is_whole() const { return whole_; }
   // A bulk that a peer asked for: as above, but not more often than kBulkSpacing.
   void answer_resync(PeerId peer, TimePoint now);
   std::optional<TimePoint> bulk_began() const { return bulk_started_; }  // the last one
@@ -202,13 +219,16 @@ class Engine {
     table::ExpectId expectation_end = 0;
     std::uint32_t first_seq = 0;
     std::uint32_t count = 0;  // objects sent
+    bool repair = false;      // only flows of `repaired_`
   };
 
   void changed(NodeRef n, Announce announce, TimePoint now);
   void dead(NodeRef n, Announce announce);
   void leaving(NodeRef n);
   void ask_if_due(TimePoint now);
+  TimePoint next_bulk_at() const { return bulk_started_ ? *bulk_started_ + kBulkSpacing : TimePoint::min(); }
   wire::Extension tail_for(const ControlNode& c, TimePoint now);
+  void tell(const ControlNode& c, wire::Extension& e) const;
   void end_bulk_if_arrived();
   void send_control(wire::Packer& packer, TimePoint now);
   void send_object(wire::Packer& packer, NodeRef n, TimePoint now);
@@ -221,6 +241,9 @@ class Engine {
   static constexpr Duration kShownLately = std::chrono::seconds(10);
 
   Bulk bulk_;
+  Buckets repaired_;
+  bool whole_ = true;
+  bool bulk_was_whole_ = true;
   BulkLedger ledger_;
   PeerId sender_ = 0;
   std::optional<TimePoint> shown_at_;

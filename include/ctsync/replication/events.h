@@ -44,6 +44,11 @@ class Events {
   // FT-FW: all that the peer has is in its messages from `first` on, and all of them have arrived (wire::BulkEnd). Comes
   // only if it is meant for us.
   virtual void bulk_ended(PeerId, std::uint32_t /*first*/) {}
+  // FT-FW: the peer's sums as of now; nothing that it sent before is missing, and it should have told everything
+  // in this session (bulk_ended).
+  virtual void sums_heard(PeerId, const wire::Sums&) {}
+  // FT-FW: as bulk_ended(), of the flows of the buckets of our request `number`.
+  virtual void repair_ended(PeerId, std::uint32_t /*number*/, std::uint32_t /*first*/) {}
   // FT-FW: the peer asks for more ranges at once than are kept, or makes more gaps in one turn than are answered. What
   // was too much is dropped as if the link had lost it: its next messages show it again.
   virtual void peer_asks_too_much(PeerId) {}

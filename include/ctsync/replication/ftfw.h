@@ -64,6 +64,14 @@ class FtFw final : public Engine {
   // so long after the bulk before.
   static constexpr Duration kOfferDelay = std::chrono::seconds(1);
   static constexpr Duration kOfferSpacing = std::chrono::seconds(10);
+  // Sums of a peer that has not told everything yet are of no use, unless it is overdue.
+  static constexpr Duration kTellsAll = std::chrono::seconds(15);
+  // Sums are told so often, of one half of the groups each time.
+  static constexpr Duration kSumsInterval = std::chrono::seconds(1);
+  // Messages with sums of buckets that are sent at once, and when the next ones are.
+  static constexpr std::uint32_t kSumsAtOnce = 8;
+  static constexpr Duration kSumsPause = std::chrono::milliseconds(5);
+  static constexpr Duration kRepairSpacing = std::chrono::milliseconds(200);
   // Elements of the resend queue that are moved, freed or looked at in one turn, about a tenth of a millisecond.
   static constexpr std::uint32_t kStepsPerTurn = 2000;
   // Ranges to repeat that are kept for later turns; what peers ask for beyond is dropped.
@@ -77,6 +85,9 @@ class FtFw final : public Engine {
   Verdict on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) override;
   void start_bulk(TimePoint now) override { begin_bulk(now); }
   bool release_one_dead() override;
+  // Asks a peer of our kind for the sums of the buckets of these groups, and for what Events::repair_ended() answers.
+  void ask_sums(PeerId peer, std::uint64_t groups);
+  void ask_repair(PeerId peer, const wire::RepairRequest& request);
   std::optional<TimePoint> next_deadline() const override;
   void on_timer(TimePoint now) override;
 
@@ -160,6 +171,15 @@ class FtFw final : public Engine {
   void bulk_begins(TimePoint now) override;
   void bulk_arrived(std::uint32_t first, std::uint32_t count) override;
   void tell_bulk_end(Peer& p);
+  bool can_tell_sums() const;
+  bool all_told(TimePoint now) override;
+  std::optional<TimePoint> tell_at() const override;
+  void on_alive(Peer& p, const wire::Extension& tail);
+  void want_repair(Peer& p, const wire::RepairRequest& request);
+  std::optional<TimePoint> repair_at() const;
+  void start_repair(TimePoint now);
+  void repair_arrived(std::uint32_t first) override;
+  void whole_again() override;
   std::optional<TimePoint> offer_at() const;
 
   ResendQueue resend_;
@@ -182,6 +202,25 @@ class FtFw final : public Engine {
   std::uint32_t acked_ = 0;                  // all peers together: one behind the highest number acknowledged
   std::optional<TimePoint> acked_at_;        // when that moved last
   std::optional<std::uint32_t> resync_seq_;  // of the last RESYNC
+
+  // A part of the sums is a message's worth.
+  static constexpr std::uint32_t kGroupParts = table::FlowSums::kGroups / wire::Sums::kMost;
+  static constexpr std::uint32_t kBucketParts = table::FlowSums::kBuckets / wire::Sums::kMost;
+  static constexpr std::uint32_t kPartsOfGroup = table::FlowSums::kBucketsOfGroup / wire::Sums::kMost;
+  std::uint32_t next_part_ = 0;  // of the groups
+  TimePoint sums_at_;
+  std::bitset<kBucketParts> parts_wanted_;
+  TimePoint parts_at_;
+
+  // Who has asked for a repair, and the number of its request.
+  struct Asker {
+    std::uint32_t node;
+    std::uint32_t number;
+  };
+  Buckets wanted_;
+  std::vector<Asker> wanted_by_;  // one for each node
+  std::vector<Asker> repaired_for_;
+  TimePoint repair_after_;
 };
 
 }  // namespace ctsync::replication

@@ -98,6 +98,10 @@ struct Peer {
   bool in_bulk = false;            // has been there since the bulk under way began
   std::uint64_t answers_turn = 0;  // the turn in which it caused `answers` control messages
   std::uint32_t answers = 0;
+  bool told_all = false;        // it has told everything once in this session
+  TimePoint session_at{};       // when that began
+  wire::RepairRequest request;  // the last one that it was sent
+  bool repairing = false;       // and whether its answer is still to come
   // A jump too far to be believed at once waits for its successor.
   std::optional<std::uint32_t> jump;
   // A run of successive old numbers: the next one, how many so far, and where it began.
@@ -109,8 +113,8 @@ struct Peer {
   std::uint32_t expected() const { return last + 1; }
   // `r` begins after all that is missing. Without room for it two ranges become one, received numbers between included.
   void add_missing(const wire::NumberRange& r);
-  // It has heard of what was missing before this number.
-  void forget_missing(std::uint32_t before);
+  // It has heard of what was missing before the number `heard`.
+  void forget_missing(std::uint32_t heard);
 };
 
 class Peers {

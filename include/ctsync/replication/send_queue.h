@@ -35,16 +35,26 @@ class NodeRef {
   std::uint32_t value_ = 0;
 };
 
-// A control message that waits: kind as wire flag bit, range of ACK and NACK. ALIVE with `bulk_end`: what the tail says of
-// the bulk (see wire::BulkEnd).
+// A control message that waits: kind as wire flag bit, range of ACK and NACK. ALIVE with a tail: what the numbers are depends
+// on the tail.
 struct ControlNode {
+  enum class Tail : std::uint8_t {
+    usual,
+    bulk_end,        // from: wire::BulkEnd::first, to: count
+    repair_end,      // from: wire::RepairEnd::first, to: number
+    group_sums,      // from: wire::Sums::first
+    bucket_sums,     // likewise
+    sums_wanted,     // from, to: the lower and the upper half of the groups
+    repair_request,  // of that peer, see FtFw
+  };
+
   table::QueueLink link{};
   table::Queue queue = table::Queue::none;
   std::uint8_t flags = 0;
   std::uint32_t from = 0;
   std::uint32_t to = 0;
   std::uint32_t addressee = 0;  // node id of whom it is for; 0: of nobody in particular
-  bool bulk_end = false;
+  Tail tail = Tail::usual;
 };
 
 // Resolves references. The tables may be absent (nullptr) and must outlive this.

@@ -67,18 +67,60 @@ struct Missing {
   bool operator==(const Missing&) const = default;
 };
 
+// Sums of the flows that the sender has (table::FlowSums), taken when all of them had been sent: whoever lacks no message up
+// to this one holds the same, or something is wrong.
+struct Sums {
+  static constexpr std::size_t kMost = 32;
+
+  bool of_buckets = false;  // else of groups
+  std::uint16_t first = 0;  // index of the first one
+  std::uint8_t count = 0;
+  std::array<std::uint64_t, kMost> sums{};
+
+  std::span<const std::uint64_t> all() const { return std::span(sums).first(count); }
+  bool operator==(const Sums&) const = default;
+};
+
+// Asks for the flows of these buckets, or, without any, for everything. `number`: of the request, for its answer.
+struct RepairRequest {
+  static constexpr std::size_t kMost = 32;
+
+  std::uint32_t number = 0;
+  std::uint8_t count = 0;
+  std::array<std::uint16_t, kMost> buckets{};
+
+  std::span<const std::uint16_t> all() const { return std::span(buckets).first(count); }
+  bool operator==(const RepairRequest&) const = default;
+};
+
+// As BulkEnd, of the flows of the buckets that the request named.
+struct RepairEnd {
+  std::uint32_t number = 0;
+  std::uint32_t first = 0;
+
+  bool operator==(const RepairEnd&) const = default;
+};
+
 struct Extension {
   std::optional<Capabilities> capabilities;
   std::optional<BulkEnd> bulk_end;
   std::optional<Addressee> addressee;
   Missing missing;
+  Sums sums;                                 // count 0: none
+  std::optional<std::uint64_t> sums_wanted;  // of the buckets of these groups; bit 0: the first
+  std::optional<RepairRequest> repair_request;
+  std::optional<RepairEnd> repair_end;
 
-  bool empty() const { return !capabilities && !bulk_end && !addressee && missing.count == 0; }
+  bool empty() const {
+    return !capabilities && !bulk_end && !addressee && missing.count == 0 && sums.count == 0 && !sums_wanted &&
+           !repair_request && !repair_end;
+  }
   bool operator==(const Extension&) const = default;
 };
 
 // Longest tail that write_extension() makes, in bytes.
-inline constexpr std::size_t kMaxExtensionSize = 4 + 36 + 12 + 12 + 4 + 8 * Missing::kMost;
+inline constexpr std::size_t kMaxExtensionSize =
+    4 + 36 + 12 + 12 + 4 + 8 * Missing::kMost + 8 + 8 * Sums::kMost + 12 + 8 + 2 * RepairRequest::kMost + 12;
 
 // The tail of a control message: what is behind the bytes that conntrackd reads. Empty for other messages.
 std::span<const std::uint8_t> tail_of(const Message& m);

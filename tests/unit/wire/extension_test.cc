@@ -51,6 +51,25 @@ TEST(Extension, EveryByteOfATail) {
                                             "00 0d 00 14 00 00 00 21 00 00 00 22 00 00 00 25 00 00 00 25"));
 }
 
+TEST(Extension, EveryByteOfSumsAndRepairs) {
+  Extension e;
+  e.sums = {.of_buckets = true, .first = 0x0120, .count = 2, .sums = {0x1122334455667788, 5}};
+  e.sums_wanted = 0x8000000000000001;
+  e.repair_request = {.number = 7, .count = 3, .buckets = {1, 0x0fff, 2}};
+  e.repair_end = {.number = 7, .first = 0x20};
+  const auto bytes = written_tail(e);
+  EXPECT_EQ(bytes, hex("43 54 58 31"
+                       "00 04 00 18 01 20 00 00 11 22 33 44 55 66 77 88 00 00 00 00 00 00 00 05"
+                       "00 05 00 0c 80 00 00 00 00 00 00 01"
+                       "00 06 00 0e 00 00 00 07 00 01 0f ff 00 02 00 00"
+                       "00 07 00 0c 00 00 00 07 00 00 00 20"));
+  EXPECT_EQ(read_extension(bytes), e);
+  e = {};
+  e.sums = {.first = 32, .count = 1, .sums = {1}};
+  EXPECT_EQ(written_tail(e), hex("43 54 58 31 00 03 00 10 00 20 00 00 00 00 00 00 00 00 00 01"));
+  EXPECT_EQ(read_extension(written_tail(e)), e);
+}
+
 TEST(Extension, NothingToSayIsNoTail) { EXPECT_TRUE(written_tail({}).empty()); }
 
 TEST(Extension, ReadsWhatItWrites) { EXPECT_EQ(read_extension(written_tail(whole_tail())), whole_tail()); }

@@ -8,6 +8,7 @@
 #include <array>
 #include <string>
 
+#include "ctsync/flow/flow_print.h"
 #include "ctsync/wire/message_reader.h"
 #include "examples.h"
 #include "hex.h"
@@ -522,6 +523,109 @@ TEST(DecodeFlow, ARecordIsUsedAgainWithoutLeftovers) {
   EXPECT_EQ(r.flow.present, 0U);
   EXPECT_EQ(r.flow.orig.src_port, 0);
   EXPECT_EQ(r.flow.reply_dst, Address{});
+}
+
+// --- FlowPrint ---
+
+FlowPrint print(const FlowRecord& r, bool window_scale = true) { return print_of(r.flow, &r.extra, window_scale); }
+
+FlowRecord as_the_peer_has_it(const FlowRecord& r, const EncodeOptions& options) {
+  const auto message = encode(r, MsgType::flow_update, 0, options);
+  FlowRecord got;
+  EXPECT_EQ(decode_flow(std::span(message).subspan(kHeaderSize), got), DecodeStatus::ok);
+  return got;
+}
+
+// One of each kind, with everything that goes over the wire.
+std::vector<FlowRecord> rich_flows() {
+  std::vector<FlowRecord> flows{
+      tcp(1, 80, 3, 0xe, 100),          icmp(kIcmp, 8, 0x1234, 0xa, kClient, kServer), kernel_flow(kGre, 0, 0, 0x8, 30),
+      kernel_flow(kGre, 5, 6, 0x8, 30), kernel_flow(kUdpLite, 7, 8, 0x8, 30),          kernel_flow(99, 0, 0, 0x8, 30)};
+  auto& r = flows.emplace_back(tcp(2, 80, 3, 0x18e | status::kSrcNat | status::kDstNat, 100, kClient6, kServer6));
+  r.flow.reply_dst = kServer6;
+  r.flow.reply_src = kClient6;
+  r.flow.reply_dst_port = 99;
+  r.flow.reply_src_port = 98;
+  auto& x = flows.emplace_back(tcp(3, 80, 3, 0xe | status::kOffload, 100));
+  x.flow.present |= has::kMark | has::kZone | has::kWscaleOrig | has::kWscaleReply | has::kLabels | has::kHelper |
+                    has::kSeqAdjOrig | has::kSeqAdjReply | has::kMaster | has::kMasterPorts | has::kSynproxy |
+                    has::kSynproxyValues;
+  x.flow.mark = 5;
+  x.flow.orig.zone = 9;
+  x.flow.wscale_orig = 7;
+  x.flow.wscale_reply = 8;
+  x.extra.labels = {1, 0, 0, 0x80000000};
+  x.extra.helper = {'f', 't', 'p'};
+  x.extra.seqadj_orig = {1, 2, 3};
+  x.extra.seqadj_reply = {4, 5, 6};
+  x.extra.master = tcp(4, 21, 3, 0, 0).flow.orig;
+  x.extra.synproxy_isn = 1;
+  x.extra.synproxy_its = 2;
+  x.extra.synproxy_tsoff = 3;
+  auto& sctp = flows.emplace_back(kernel_flow(kSctp, 5001, 5002, 0xe, 210));
+  sctp.flow.present |= has::kProtoState | has::kSctpTags;
+  sctp.flow.proto_state = 4;
+  sctp.extra.sctp_vtag_orig = 0x55667788;
+  sctp.extra.sctp_vtag_reply = 0x11223344;
+  auto& dccp = flows.emplace_back(kernel_flow(kDccp, 1, 2, 0xe, 210));
+  dccp.flow.present |= has::kProtoState | has::kDccpRole;
+  dccp.flow.proto_state = 2;
+  dccp.extra.dccp_role = 1;
+  auto& nat_icmp = flows.emplace_back(icmp(kIcmp, 8, 1, 0x18a | status::kSrcNat, kClient, kServer));
+  nat_icmp.flow.reply_dst = {1, 2, 3, 4};
+  nat_icmp.flow.reply_dst_port = 77;
+  return flows;
+}
+
+TEST(FlowPrint, IsTheSameAtBothEnds) {
+  for (const bool window_scale : {false, true}) {
+    for (const auto& r : rich_flows()) {
+      const auto got = as_the_peer_has_it(r, {.send_timeout = false, .window_scale = window_scale});
+      EXPECT_EQ(print(got), print(r, window_scale)) << r.flow.orig.src_port << " protocol " << int{r.flow.orig.l4};
+    }
+  }
+}
+
+TEST(FlowPrint, LabelsWithNoBitSetAreNone) {
+  auto r = tcp(1, 2, 3, 0xe, 0);
+  const auto without = print(r);
+  r.flow.present |= has::kLabels;
+  r.extra.labels = {};
+  EXPECT_EQ(print(r), without);
+}
+
+// What the wire carries, and nothing else, makes another number; another bucket comes from the original tuple alone.
+TEST(FlowPrint, DiffersByWhatTheWireCarries) {
+  const auto base = rich_flows()[7];
+  const auto changed = [&](auto&& change) {
+    auto r = base;
+    change(r);
+    return print(r);
+  };
+  const auto same_bucket = [&](auto&& change) {
+    EXPECT_EQ(changed(change).bucket, print(base).bucket);
+    EXPECT_NE(changed(change).number, print(base).number);
+  };
+  same_bucket([](FlowRecord& r) { r.flow.mark = 6; });
+  same_bucket([](FlowRecord& r) { r.flow.present &= ~has::kMark; });
+  same_bucket([](FlowRecord& r) { r.flow.status |= status::kSeqAdjust; });
+  same_bucket([](FlowRecord& r) { r.flow.proto_state = 4; });
+  same_bucket([](FlowRecord& r) { r.flow.wscale_reply = 9; });
+  same_bucket([](FlowRecord& r) { r.extra.labels[1] = 1; });
+  same_bucket([](FlowRecord& r) { r.extra.helper = {'s', 'i', 'p'}; });
+  same_bucket([](FlowRecord& r) { r.extra.seqadj_reply.offset_after = 7; });
+  same_bucket([](FlowRecord& r) { r.extra.master.dst_port = 22; });
+  same_bucket([](FlowRecord& r) { r.extra.synproxy_tsoff = 4; });
+  EXPECT_NE(changed([](FlowRecord& r) { r.flow.orig.src_port = 4; }).number, print(base).number);
+  EXPECT_EQ(changed([](FlowRecord& r) { r.flow.timeout = 5; }), print(base));
+  EXPECT_EQ(changed([](FlowRecord& r) { r.flow.id = 5; }), print(base));
+  EXPECT_EQ(changed([](FlowRecord& r) { r.flow.status &= ~status::kOffload; }), print(base));
+}
+
+// Nodes of other versions and machines have to compute the same.
+TEST(FlowPrint, IsWhatItAlwaysWas) {
+  EXPECT_EQ(print(rich_flows()[0]), (FlowPrint{.bucket = 0x4fe, .number = 0xcce09bc51b6de8bc}));
+  EXPECT_EQ(print(rich_flows()[7]), (FlowPrint{.bucket = 0xb66, .number = 0x3eae2cd277ee0ab6}));
 }
 
 }  // namespace

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "reconciler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <string_view>
+#include <utility>
+
+#include "ctsync/text/render_flow.h"
+
+namespace ctsync::node {
+namespace {
+
+constexpr std::uint32_t kMostNamed = 5;  // flows of one repair
+
+std::string difference(const FlowRecord& before, const FlowRecord& after) {
+  const Flow& a = before.flow;
+  const Flow& b = after.flow;
+  std::string s;
+  const auto add = [&s](bool differs, std::string_view what) {
+    if (!differs) return;
+    if (!s.empty()) s += ", ";
+    s += what;
+  };
+  add(a.knows(has::kProtoState) != b.knows(has::kProtoState) || a.proto_state != b.proto_state, "state");
+  add(a.status != b.status, "status");
+  add(a.knows(has::kMark) != b.knows(has::kMark) || a.mark != b.mark, "mark");
+  add(!same_nat(a, b), "NAT");
+  return s.empty() ? "other attributes" : s;
+}
+
+FlowPrint print_of(const FlowRecord& r) { return ctsync::print_of(r.flow, &r.extra, true); }
+
+}  // namespace
+
+Reconciler::Side& Reconciler::side(replication::PeerId peer) {
+  const auto& p = c_.engine.peers()[peer];
+  auto& s = sides_[peer];
+  if (s && s->owner == p.owner && s->session == p.session) return *s;
+  Numbers numbers;
+  if (s && s->owner == p.owner) numbers = s->numbers;
+  s = std::make_unique<Side>();
+  s->owner = p.owner;
+  s->session = p.session;
+  s->numbers = numbers;
+  return *s;
+}
+
+bool Reconciler::may_compare(const Side& s) const {
+  if (s.sweeping) return false;
+  if (!flushed_at_ || (s.told_at && *s.told_at > *flushed_at_)) return true;
+  return c_.clock.now() - *flushed_at_ >= kAfterFlush;
+}
+
+void Reconciler::sums_heard(replication::PeerId peer, const wire::Sums& sums) {
+  Side& s = side(peer);
+  if (!may_compare(s)) return;
+  if (sums.of_buckets) {
+    if (sums.first + sums.count <= static_cast<int>(table::FlowSums::kBuckets)) buckets_heard(s, sums);
+  } else if (sums.first + sums.count <= static_cast<int>(kGroups)) {
+    groups_heard(peer, s, sums);
+  }
+}
+
+void Reconciler::groups_heard(replication::PeerId peer, Side& s, const wire::Sums& sums) {
+  const auto now = c_.clock.now();
+  const auto* held = c_.cache.sums_of(s.owner);
+  std::uint64_t differ = 0;
+  std::uint64_t compared = 0;
+  std::uint64_t quiet = 0;
+  for (std::uint32_t i = 0; i < sums.count; ++i) {
+    const std::uint32_t group = sums.first + i;
+    const auto bit = std::uint64_t{1} << group;
+    compared |= bit;
+    const auto by = sums.sums[i] - (held == nullptr ? 0 : held->group(group));
+    if (by != 0) {
+      differ |= bit;
+      if (by == s.quiet[group].by && now < s.quiet[group].until) quiet |= bit;
+    } else {
+      const auto first = static_cast<std::uint16_t>(group * table::FlowSums::kBucketsOfGroup);
+      s.tries.erase(s.tries.lower_bound(first), s.tries.lower_bound(first + table::FlowSums::kBucketsOfGroup));
+    }
+  }
+  s.numbers.compared += sums.count;
+  s.numbers.differed += static_cast<std::uint64_t>(std::popcount(differ));
+  s.compared |= compared;
+  s.differ = (s.differ & ~compared) | differ;
+  if (s.differ != 0) {
+    s.in_step_since.reset();
+  } else if (!s.in_step_since && s.compared == ~std::uint64_t{0}) {
+    s.in_step_since = now;
+    s.tries_of_all = {};
+  }
+  if (s.until) {
+    if (now < *s.until) return;
+    end_repair(s);
+  }
+  const std::uint64_t wanted = differ & ~quiet;
+  if (wanted == 0) return;
+  if (std::popcount(wanted) > kMostGroups) return ask_for_everything(peer, s);
+  s.to_ask = wanted;
+  s.until = now + kPatience;
+  s.request = {};
+  for (std::uint32_t part = 0; part < s.parts.size(); ++part) {
+    s.parts[part] = (wanted >> (part / kPartsOfGroup) & 1) != 0;
+  }
+  anything_to_ask_ = true;
+}
+
+void Reconciler::buckets_heard(Side& s, const wire::Sums& sums) {
+  const std::size_t part = sums.first / wire::Sums::kMost;
+  if (!s.until || s.ready || sums.first % wire::Sums::kMost != 0 || !s.parts.test(part)) return;
+  s.parts.reset(part);
+  const auto now = c_.clock.now();
+  const auto* held = c_.cache.sums_of(s.owner);
+  const std::uint32_t group = sums.first / table::FlowSums::kBucketsOfGroup;
+  auto& quiet = s.quiet[group];
+  if (part % kPartsOfGroup == 0) quiet = {.by = 0, .until = TimePoint::max()};
+  for (std::uint32_t i = 0; i < sums.count; ++i) {
+    const auto bucket = static_cast<std::uint16_t>(sums.first + i);
+    const auto by = sums.sums[i] - (held == nullptr ? 0 : held->bucket(bucket));
+    if (by == 0) {
+      s.tries.erase(bucket);
+    } else if (const auto t = s.tries.find(bucket); t != s.tries.end() && now < t->second.until) {
+      quiet.by += by;
+      quiet.until = std::min(quiet.until, t->second.until);
+    } else if (s.request.count < wire::RepairRequest::kMost) {
+      s.request.buckets[s.request.count++] = bucket;
+    }
+  }
+  if (s.parts.any()) return;
+  if (s.request.count == 0) return end_repair(s);  // nothing differs any more
+  s.ready = true;
+  anything_to_ask_ = true;
+}
+
+void Reconciler::ask_for_everything(replication::PeerId peer, Side& s) {
+  if (c_.clock.now() < s.tries_of_all.until || !try_again(peer, s.tries_of_all)) return;
+  s.until = c_.clock.now() + kPatienceForAll;
+  s.request = {};
+  s.ready = true;
+  anything_to_ask_ = true;
+}
+
+// Whether one more repair is worth it.
+bool Reconciler::try_again(replication::PeerId peer, Try& t) {
+  if (t.count++ < kTries) return true;
+  t.count = 0;
+  t.pause = std::max(kFirstPause, 2 * t.pause);
+  t.until = c_.clock.now() + t.pause;
+  c_.log.warning("flows of peer {} differ from the external cache again and again: left as they are for {} minutes",
+                 c_.name_of(peer), std::chrono::duration_cast<std::chrono::minutes>(t.pause).count());
+  return false;
+}
+
+void Reconciler::begin_repair(replication::PeerId peer, Side& s) {
+  s.ready = false;
+  if (s.request.count != 0) {
+    auto buckets = std::make_shared<Buckets>();
+    wire::RepairRequest request;
+    for (const auto b : s.request.all()) {
+      if (!try_again(peer, s.tries[b])) continue;
+      request.buckets[request.count++] = b;
+      buckets->set(b);
+    }
+    if (request.count == 0) return end_repair(s);
+    s.request = request;
+    s.repaired = std::move(buckets);
+    s.until = c_.clock.now() + kPatience;
+    c_.cache.watch(s.owner, s.repaired,
+                   [this, peer](const FlowRecord* before, const FlowRecord* after) { mended(peer, before, after); });
+  }
+  s.request.number = ++requests_;
+  s.mended = 0;
+  ++s.numbers.repairs;
+  c_.engine.ask_repair(peer, s.request);
+}
+
+void Reconciler::mended(replication::PeerId peer, const FlowRecord* before, const FlowRecord* after) {
+  if (!sides_[peer] || (before == nullptr && after == nullptr)) return;
+  if (before != nullptr && after != nullptr && print_of(*before) == print_of(*after)) return;
+  Side& s = *sides_[peer];
+  ++s.mended;
+  ++s.numbers.mended;
+  if (s.mended > kMostNamed) return;
+  std::string line;
+  text::FlowRenderer().append(line, after != nullptr ? *after : *before);
+  const std::string what = before == nullptr  ? "it was missing"
+                           : after == nullptr ? "it had ended there"
+                                              : difference(*before, *after) + " differed";
+  c_.log.notice("mended from peer {}: {}: {}", c_.name_of(peer), what, line);
+}
+
+void Reconciler::repair_ended(replication::PeerId peer, std::uint32_t number, std::uint32_t first) {
+  Side& s = side(peer);
+  if (!s.repaired || s.sweeping || s.request.number != number) return;
+  s.sweeping = true;
+  c_.sweep({.from = {.owner = s.owner, .session = s.session, .seq = first}, .buckets = s.repaired});
+}
+
+void Reconciler::bulk_ended(replication::PeerId peer) {
+  Side& s = side(peer);
+  s.told_at = c_.clock.now();
+  s.sweeping = true;
+  if (!s.repaired) end_repair(s);
+}
+
+void Reconciler::swept(std::uint32_t owner) {
+  for (const auto& s : sides_) {
+    if (!s || s->owner != owner) continue;
+    s->sweeping = false;
+    if (s->repaired) end_repair(*s);
+  }
+}
+
+void Reconciler::end_repair(Side& s) {
+  if (s.repaired) c_.cache.watch(0, nullptr, {});
+  s.until.reset();
+  s.to_ask = 0;
+  s.parts.reset();
+  s.ready = false;
+  s.repaired.reset();
+}
+
+void Reconciler::end_turn() {
+  if (!std::exchange(anything_to_ask_, false)) return;
+  for (replication::PeerId peer = 0; peer < sides_.size(); ++peer) {
+    if (!sides_[peer]) continue;
+    Side& s = *sides_[peer];
+    if (const auto groups = std::exchange(s.to_ask, 0); groups != 0) c_.engine.ask_sums(peer, groups);
+    if (s.ready) begin_repair(peer, s);
+  }
+}
+
+std::optional<TimePoint> Reconciler::in_step_since(replication::PeerId peer) const {
+  return sides_[peer] ? sides_[peer]->in_step_since : std::nullopt;
+}
+
+}  // namespace ctsync::node
