@@ -42,6 +42,7 @@ constexpr std::array kStats{Parameter{"network", Request::stats_network},
                             Parameter{"rsqueue", Request::stats_resend_queue},
                             Parameter{"process", Request::stats_process},
                             Parameter{"queue", Request::stats_queue},
+                            Parameter{"peers", Request::stats_peers},
                             Parameter{"ct", Request::stats},
                             Parameter{"expect", Request::stats_expect}};
 
@@ -211,6 +212,7 @@ std::string usage_text(const std::string& program) {
       "  -e [ct|expect], display the content of the external cache\n"
       "  -k, kill conntrack daemon\n"
       "  -s  [network|cache|runtime|link|rsqueue|queue|ct|expect], dump statistics\n"
+      "  -s peers, show what is known of the other nodes\n"
       "  -R [ct|expect], resync with kernel conntrack table\n"
       "  -n, request resync with other node (only FT-FW and NOTRACK modes)\n"
       "  -B, force a bulk send to other replica firewalls\n"

@@ -85,6 +85,8 @@ std::optional<Command> decode_request(std::int32_t code) {
       return statistics(Topic::link);
     case Request::stats_queue:
       return statistics(Topic::queue);
+    case Request::stats_peers:
+      return statistics(Topic::peers);
     case Request::stats_process:
       return statistics(Topic::processes);
     case Request::stats_resend_queue:

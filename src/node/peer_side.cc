@@ -11,6 +11,16 @@
 
 namespace ctsync::node {
 
+namespace {
+
+constexpr Duration kLately = std::chrono::seconds(10);
+
+std::uint64_t seconds_since(TimePoint then, TimePoint now) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now - then).count());
+}
+
+}  // namespace
+
 PeerSide::PeerSide(Context context)
     : c_(std::move(context)),
       packer_(c_.options.buffer_size, c_.options.encode, c_.sink),
@@ -151,6 +161,7 @@ void PeerSide::on_timer() {
   if (const auto at = engine_->next_deadline(); at && *at <= now) engine_->on_timer(now);
   if (const auto at = store_->next_deadline(); at && *at <= now) store_->on_timer();
   tell_lacks();
+  if (now >= states_at_) watch_states();
 }
 
 void PeerSide::end_turn() {
@@ -303,6 +314,41 @@ void PeerSide::external_full() {
        [] { return "the external cache is full, what is new at the peers is not taken (see HashLimit)"; });
 }
 
+// --- What is known of the peers ---
+
+text::PeerState PeerSide::state_of(replication::PeerId peer) const {
+  const auto& p = engine_->peers()[peer];
+  if (c_.clock.now() - p.last_heard >= kLately) return text::PeerState::lost;
+  if (!reconciler_ || !p.info) return text::PeerState::unknown;
+  return reconciler_->in_step_since(peer) ? text::PeerState::in_sync : text::PeerState::catching_up;
+}
+
+// One line for each change. That a peer has appeared is none: what it is it says, or it is a stock one. Strangers can make
+// as many peers as there is room for: no more lines at once, the others follow.
+void PeerSide::watch_states() {
+  constexpr int kMostLines = 8;
+  int lines = 0;
+  const auto now = c_.clock.now();
+  states_at_ = now + std::chrono::milliseconds(500);
+  const auto peers = engine_->peers().all();
+  for (replication::PeerId i = 0; i < peers.size() && lines < kMostLines; ++i) {
+    if (!peers[i].used) continue;
+    const auto state = state_of(i);
+    PeerTold& told = states_[i];
+    const bool fresh = told.owner != peers[i].owner;
+    if (!fresh && told.state == state) continue;
+    ++lines;
+    const auto before = std::exchange(told, {.owner = peers[i].owner, .state = state, .since = now}).state;
+    if (state == text::PeerState::lost) {
+      c_.log.warning("peer {} is lost: nothing was heard of it for {} seconds", name_of(i), kLately / std::chrono::seconds(1));
+    } else if (state == text::PeerState::unknown) {
+      if (!fresh && before == text::PeerState::lost) c_.log.notice("peer {} is heard again", name_of(i));
+    } else {
+      c_.log.notice("peer {}: {}", name_of(i), text::to_string(state));
+    }
+  }
+}
+
 // --- For people ---
 
 std::unique_ptr<Job> PeerSide::list_resend_queue(const Client& client) {
@@ -322,6 +368,32 @@ void PeerSide::fill(text::Snapshot& s) const {
                .bad_size = received_.bad_size,
                .lost = received_.lost,
                .before = received_.before};
+  const auto now = c_.clock.now();
+  const auto peers = engine_->peers().all();
+  for (replication::PeerId i = 0; i < peers.size(); ++i) {
+    const auto& p = peers[i];
+    if (!p.used) continue;
+    const auto state = state_of(i);
+    const bool told = states_[i].owner == p.owner && states_[i].state == state;
+    const auto* sums = cache_ == nullptr ? nullptr : cache_->sums_of(p.owner);
+    const auto numbers = reconciler_ ? reconciler_->numbers(i) : Reconciler::Numbers{};
+    s.peers.push_back(
+        {.name = name_of(i),
+         .software = p.info ? fmt::format("ctsyncd {}, node {:08x}", p.info->version.data(), p.info->node) : "",
+         .state = state,
+         .since = told ? seconds_since(states_[i].since, now) : 0,
+         .heard = seconds_since(p.last_heard, now),
+         .held = sums == nullptr ? 0 : sums->flows(),
+         .announced = c_.internal == nullptr ? 0 : c_.internal->live(),
+         .waiting = ftfw_ == nullptr ? 0 : ftfw_->waiting_for(i),
+         .received = p.accepted,
+         .lost = p.lost,
+         .resyncs = p.resyncs,
+         .compared = numbers.compared,
+         .differed = numbers.differed,
+         .repairs = numbers.repairs,
+         .mended = numbers.mended});
+  }
   s.queue_nodes = engine_->queue_nodes();
   constexpr std::uint64_t kNoMaximum = 2147483647;  // as conntrackd says
   s.queues.push_back({.name = "txqueue", .elements = engine_->transmit_length(), .maximum = kNoMaximum});
@@ -333,13 +405,18 @@ void PeerSide::fill(text::Snapshot& s) const {
 }
 
 std::string PeerSide::status() const {
-  constexpr Duration kLately = std::chrono::seconds(10);
   std::string text = cache_ == nullptr ? ", no external cache" : fmt::format(", {} external", c_.external.live());
   if (c_.options.mode == Mode::alarm) return text;  // keeps no account of its peers
   const auto now = c_.clock.now();
   const auto peers = std::ranges::count_if(
       engine_->peers().all(), [&](const replication::Peer& p) { return p.used && now - p.last_heard < kLately; });
-  return text + fmt::format(", {} peer{} heard", peers, peers == 1 ? "" : "s");
+  text += fmt::format(", {} peer{} heard", peers, peers == 1 ? "" : "s");
+  if (!reconciler_) return text;
+  std::uint32_t in_sync = 0;
+  for (replication::PeerId i = 0; i < replication::kMaxPeers; ++i) {
+    if (engine_->peers()[i].used && state_of(i) == text::PeerState::in_sync) ++in_sync;
+  }
+  return in_sync == 0 ? text : text + fmt::format(", {} in sync", in_sync);
 }
 
 }  // namespace ctsync::node

@@ -71,6 +71,15 @@ class PeerSide final : private replication::Events {
   std::string status() const;
 
  private:
+  // As last told in the log.
+  struct PeerTold {
+    std::uint32_t owner = 0;
+    text::PeerState state{};
+    TimePoint since{};
+  };
+  text::PeerState state_of(replication::PeerId peer) const;
+  void watch_states();
+
   // replication::Events
   void resync_requested(replication::PeerId peer) override;
   void peer_appeared(replication::PeerId peer) override { lacks_[peer].untold = false; }
@@ -128,6 +137,8 @@ class PeerSide final : private replication::Events {
   std::unique_ptr<ExternalStore> store_;  // one of the two
   CacheFlusher<ExternalStore> flusher_;
   Sweeper sweeper_;
+  std::array<PeerTold, replication::kMaxPeers> states_;
+  TimePoint states_at_{};  // when they are looked at again
   std::optional<Reconciler> reconciler_;  // FT-FW with an external cache
   FlowRecord record_;
   // Any of these a stranger can cause as often as it likes.

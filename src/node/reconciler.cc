@@ -86,6 +86,7 @@ void Reconciler::groups_heard(replication::PeerId peer, Side& s, const wire::Sum
   s.numbers.compared += sums.count;
   s.numbers.differed += static_cast<std::uint64_t>(std::popcount(differ));
   s.compared |= compared;
+  s.compared_at = now;
   s.differ = (s.differ & ~compared) | differ;
   if (s.differ != 0) {
     s.in_step_since.reset();
@@ -235,7 +236,9 @@ void Reconciler::end_turn() {
 }
 
 std::optional<TimePoint> Reconciler::in_step_since(replication::PeerId peer) const {
-  return sides_[peer] ? sides_[peer]->in_step_since : std::nullopt;
+  const auto& s = sides_[peer];
+  if (!s || s->owner != c_.engine.peers()[peer].owner || s->session != c_.engine.peers()[peer].session) return {};
+  return c_.clock.now() - s->compared_at < kLately ? s->in_step_since : std::nullopt;
 }
 
 }  // namespace ctsync::node

@@ -29,6 +29,7 @@ class Reconciler {
   static constexpr Duration kPatienceForAll = std::chrono::seconds(60);
   // Repairs in a row after which a bucket that still differs is left alone, at first for so long, then twice as long.
   static constexpr std::uint8_t kTries = 3;
+  static constexpr Duration kLately = std::chrono::seconds(10);
   static constexpr Duration kFirstPause = std::chrono::minutes(10);
   // More groups that differ in one message are not looked at one by one: the peer is asked for everything.
   static constexpr int kMostGroups = 16;
@@ -55,7 +56,7 @@ class Reconciler {
   // Sends what is to be asked.
   void end_turn();
 
-  // Since when all that was compared with the peer has been the same; nothing: it is not, or not known yet.
+  // Since when all that was compared with the peer has been the same; nothing: it is not, or was not compared lately.
   std::optional<TimePoint> in_step_since(replication::PeerId peer) const;
   struct Numbers {
     std::uint64_t compared = 0;  // sums of groups
@@ -85,6 +86,7 @@ class Reconciler {
     std::uint64_t differ = 0;    // groups that differed when last compared
     std::uint64_t compared = 0;  // groups that have been compared
     std::optional<TimePoint> in_step_since;
+    TimePoint compared_at{};
     std::map<std::uint16_t, Try> tries;  // of buckets that differed when they were last looked at
     Try tries_of_all;                    // of everything
     // Groups of which nothing but buckets left alone differed: by how much, and until when.

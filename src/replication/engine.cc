@@ -179,6 +179,7 @@ void Engine::end_bulk_if_arrived() {
 }
 
 void Engine::answer_resync(PeerId peer, TimePoint now) {
+  ++peers_.all()[peer].resyncs;
   context_.events.resync_requested(peer);
   if (bulk_.active || now < next_bulk_at()) {
     bulk_wanted_ = true;

@@ -322,6 +322,7 @@ bool FtFw::is_passing(const wire::Message& m, const wire::Extension& tail) {
 // of our kind is told a little later (see kMissingDelay).
 void FtFw::close_before_gap(Peer& p, std::uint32_t seq) {
   context_.receive_stats.lost += seq - p.expected();
+  p.lost += seq - p.expected();
   context_.events.gap_seen(peers_.id(p), p.expected(), seq - 1);
   p.add_missing({.from = p.expected(), .to = seq - 1});
   if (p.info) {
@@ -784,6 +785,11 @@ void FtFw::unlink(NodeRef n) {
   } else {
     Engine::unlink(n);
   }
+}
+
+std::uint32_t FtFw::waiting_for(PeerId peer) const {
+  const auto from = peers_[peer].acked.value_or(settled_);
+  return resend_.length() - resend_.count_before(is_before(from, settled_) ? settled_ : from);
 }
 
 // --- Sending ---

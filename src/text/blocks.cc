@@ -152,6 +152,36 @@ void append_queues(std::string& out, std::uint64_t allocated_nodes, std::span<co
   }
 }
 
+std::string_view to_string(PeerState state) {
+  switch (state) {
+    case PeerState::lost:
+      return "lost";
+    case PeerState::unknown:
+      return "no way to know";
+    case PeerState::catching_up:
+      return "catching up";
+    case PeerState::in_sync:
+      return "in sync";
+  }
+  return "?";
+}
+
+void append_peer(std::string& out, const PeerNumbers& p) {
+  add(out, "peer {} ({}):\n", p.name, p.software.empty() ? "has not said what it is: conntrackd?" : p.software);
+  add(out, "\tstate:\t\t\t\t{} (for {} s)\n", to_string(p.state), p.since);
+  add(out, "\tlast heard:\t\t\t{:>12} s ago\n", p.heard);
+  add(out, "\tmessages received:\t\t{:>12}\n", p.received);
+  add(out, "\tmessages lost:\t\t\t{:>12}\n", p.lost);
+  add(out, "\tmessages it has yet to acknowledge: {:>8}\n", p.waiting);
+  add(out, "\tresyncs it asked for:\t\t{:>12}\n", p.resyncs);
+  add(out, "\tconnections it is told of:\t{:>12}\n", p.announced);
+  add(out, "\tconnections held of it:\t\t{:>12}\n", p.held);
+  add(out, "\tsums compared:\t\t\t{:>12}\n", p.compared);
+  add(out, "\tsums that differed:\t\t{:>12}\n", p.differed);
+  add(out, "\trepairs:\t\t\t{:>12}\n", p.repairs);
+  add(out, "\tconnections mended:\t\t{:>12}\n\n", p.mended);
+}
+
 namespace {
 
 void append_internal(std::string& out, const StoreNumbers& n, bool extended) {
@@ -209,6 +239,10 @@ void append_of_sync_mode(std::string& out, Topic topic, const Snapshot& s) {
       return;
     case Topic::queue:
       append_queues(out, s.queue_nodes, s.queues);
+      return;
+    case Topic::peers:
+      for (const auto& p : s.peers) append_peer(out, p);
+      if (s.peers.empty()) add(out, "no peer was heard\n\n");
       return;
     case Topic::runtime:
     case Topic::processes:

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """FT-FW brings a peer up to date that missed something, without being asked (doc/differences.md 22 to 25, 28)."""
+import socket
+import struct
+import time
+
 import pytest
 
 import ctnl
 import lab
+import wire
 
 
 def udp(number):
@@ -96,3 +101,92 @@ def test_outage_longer_than_the_resend_queue():
                 table.create(udp(number))
             pair.backup.run("nft", "delete", "table", "inet", "cut")
             wait_until_equal(table, pair.backup, 30)
+
+
+def block_of(node, number=0):
+    """The lines of `-s peers` on the peer of this number, as {name: value}."""
+    blocks = node.out("-s", "peers").strip().split("\n\n")
+    head, *lines = blocks[number].splitlines()
+    found = {name.strip(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
+    return head, found
+
+
+def test_peers_and_whether_they_are_in_sync(pair_of):
+    pair = pair_of(lab.OURS, lab.OURS)
+    with ctnl.Table(pair.active) as table:
+        for number in range(50):
+            table.create(udp(number))
+        lab.wait_for(lambda: block_of(pair.backup)[1]["state"].startswith("in sync"), 8, "the peer to be in sync")
+    head, seen = block_of(pair.backup)
+    assert head.startswith("peer 10.77.9.1 (ctsyncd ") and ", node " in head
+    assert (seen["connections held of it"], seen["repairs"], seen["sums that differed"]) == ("50", "0", "0")
+    assert int(seen["sums compared"]) >= 64 and int(seen["last heard"].split()[0]) <= 2
+    assert block_of(pair.active)[1]["connections it is told of"] == "50"
+    lab.wait_for(lambda: "peer 10.77.9.1: in sync" in pair.backup.log(), 3, "the line that it is in sync")
+    pair.active.kill()
+    lab.wait_for(lambda: block_of(pair.backup)[1]["state"].startswith("lost"), 13, "the peer to be lost")
+    lab.wait_for(lambda: "peer 10.77.9.1 is lost" in pair.backup.log(), 3, "the line that it is lost")
+    assert pair.backup.log().count("peer 10.77.9.1 is lost") == 1
+    pair.active.start()
+    lab.wait_for(lambda: block_of(pair.backup)[1]["state"].startswith("in sync"), 20, "the peer to be in sync again")
+
+
+def test_nothing_can_be_known_of_a_stock_peer(pair_of):
+    pair = pair_of(lab.OURS, lab.STOCK)
+    head, seen = block_of(pair.active)
+    assert head == "peer 10.77.9.2 (has not said what it is: conntrackd?):"
+    assert seen["state"].startswith("no way to know")
+
+
+class Impostor:
+    """Speaks to the backup in the name of the active node, with the numbers that this is about to use: what it says is
+    believed, and what the node says next passes for old. So entries go wrong, and no number tells."""
+
+    def __init__(self, pair):
+        self.pair = pair
+
+    def last_number(self):
+        with self.pair.backup.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as ears:
+            ears.bind(("sync0", 0x0800))
+            ears.settimeout(5)
+            while True:
+                packet = ears.recv(65536)
+                if packet[9] == socket.IPPROTO_UDP and packet[12:16] == socket.inet_aton("10.77.9.1"):
+                    return wire.parse(packet[28:])[-1][2]
+
+    def say(self, *messages):
+        number = self.last_number()
+        said = [wire.message(kind, number + 1 + i, payload) for i, (kind, payload) in enumerate(messages)]
+        with self.pair.active.socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth:
+            mouth.sendto(b"".join(said), ("10.77.9.2", lab.SYNC_PORT))
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_silent_damage_is_found_mended_and_named(busy):
+    with lab.Pair(lab.OURS, lab.OURS) as pair:
+        pair.configure().start().greeted()
+        with ctnl.Table(pair.active) as table:
+            for number in range(200):
+                table.create(udp(number))
+            lab.wait_for(lambda: pair.backup.external_count() == 200, 5, "the flows at the backup")
+            time.sleep(3)
+            wrong = wire.flow("10.1.0.1", "10.2.0.1", 1000, 53, proto=17, status=0xE, extra=wire.attr(7, struct.pack(">I", 77)))
+            made_up = wire.flow("10.9.9.9", "10.2.0.1", 9, 53, proto=17)
+            gone = wire.flow("10.1.0.2", "10.2.0.1", 1001, 53, proto=17)
+            Impostor(pair).say((wire.UPDATE, wrong), (wire.NEW, made_up), (wire.DELETE, gone))
+            lab.wait_for(lambda: "10.9.9.9" in pair.backup.out("-e"), 2, "the damage")
+            began = time.monotonic()
+            number = 1000
+            while time.monotonic() < began + 12:
+                if busy:
+                    table.create(udp(number))
+                    number += 1
+                dump = pair.backup.out("-e")
+                if "10.9.9.9" not in dump and "mark=77" not in dump and sources(dump) == in_kernel(table):
+                    break
+                time.sleep(0.02)
+            assert time.monotonic() < began + 10, "the damage is still there"
+        log = pair.backup.log()
+        for line in ("mark differed: udp      17 src=10.1.0.1", "it had ended there: udp      17 src=10.9.9.9",
+                     "it was missing: udp      17 src=10.1.0.2"):
+            assert line in log, log

@@ -288,7 +288,7 @@ TEST(FtFwSimulation, SilentDamage) {
     peace(w, seconds(6));
     expect_agreement(w);
     w.forge(0, 1);
-    w.run_for(seconds(5));  // two seconds' messages pass for old
+    w.run_for(seconds(6));  // two seconds' messages pass for old
     EXPECT_EQ(disagreement(w), "");
     w.set_traffic(milliseconds(5 + r.below(20)));
     for (int i = 0; i < 20; ++i) {

@@ -46,6 +46,7 @@ enum class Request : std::int32_t {
   stats_resend_queue = 32,
   stats_process = 35,
   stats_queue = 36,
+  stats_peers = 1001,  // conntrackd has none such
 };
 
 // What the request with this number asks for; nothing if there is none (27 is reserved and counts as none).

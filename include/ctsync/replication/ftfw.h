@@ -95,6 +95,8 @@ class FtFw final : public Engine {
   std::uint32_t resend_length() const { return resend_.length() - resend_.count_before(settled_); }
   std::uint32_t resend_maximum() const { return options_.resend_queue_size; }
   std::uint64_t resend_no_space() const { return no_space_; }
+  // Messages that this peer has not acknowledged yet, as far as it is known.
+  std::uint32_t waiting_for(PeerId peer) const;
   // The next `most` elements in order from `next` on (empty: from the first), so that nobody has to walk over all of
   // them in one go; moves `next` behind them. How many there were. f(bool control, std::uint32_t seq, std::uint8_t
   // flags); flags of control messages, else 0.

@@ -53,6 +53,8 @@ struct Peer {
   TimePoint last_heard{};  // last message with a valid header
 
   std::uint64_t accepted = 0;  // messages
+  std::uint64_t lost = 0;      // numbers that did not come when they should
+  std::uint64_t resyncs = 0;   // that it has asked for
 
   // What it has shown of itself lately; empty: a stock conntrackd, as far as we know.
   std::optional<wire::Capabilities> info;

@@ -15,7 +15,7 @@ namespace ctsync::text {
 
 // What `-s` may be asked for. The resend queue is not here: it is listed element by element. Processes: conntrackd
 // lists its child processes, and there are none here.
-enum class Topic : std::uint8_t { summary, expectations, network, cache, runtime, link, queue, processes };
+enum class Topic : std::uint8_t { summary, expectations, network, cache, runtime, link, queue, processes, peers };
 
 // Of a table of flows or of expectations.
 struct CacheNumbers {
@@ -104,6 +104,32 @@ struct QueueNumbers {
   std::uint64_t no_space = 0;
 };
 
+// What is known of another node.
+enum class PeerState : std::uint8_t {
+  lost,         // not heard lately
+  unknown,      // it is heard, but tells nothing that could be compared: conntrackd, or a mode other than FT-FW
+  catching_up,  // it differs from what is held of it, or was not compared lately
+  in_sync,      // what is held of it is what it has
+};
+struct PeerNumbers {
+  std::string name;      // address
+  std::string software;  // "ctsyncd 0.1.0, node 1a2b3c4d"; empty if it has not said
+  PeerState state{};
+  std::uint64_t since = 0;      // seconds in this state
+  std::uint64_t heard = 0;      // seconds since its last message
+  std::uint64_t held = 0;       // flows of it in the external cache
+  std::uint64_t announced = 0;  // flows that it is told of: those of the internal cache
+  std::uint64_t waiting = 0;    // messages that it has not acknowledged
+  std::uint64_t received = 0;   // messages
+  std::uint64_t lost = 0;       // of its messages, before they were repeated
+  std::uint64_t resyncs = 0;    // that it has asked for
+  std::uint64_t compared = 0;   // sums
+  std::uint64_t differed = 0;
+  std::uint64_t repairs = 0;
+  std::uint64_t mended = 0;  // flows
+};
+std::string_view to_string(PeerState state);
+
 struct Snapshot {
   enum class Mode : std::uint8_t {
     idle,        // neither Sync nor Stats: the process alone
@@ -122,6 +148,7 @@ struct Snapshot {
   std::vector<LinkNumbers> links;
   std::uint64_t queue_nodes = 0;
   std::vector<QueueNumbers> queues;  // in the order of the output
+  std::vector<PeerNumbers> peers;
 };
 
 // Appends the blocks of a topic, each with the empty line that ends it; nothing where the mode has none.
