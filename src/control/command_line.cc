@@ -34,17 +34,13 @@ constexpr std::array kExternal{Parameter{"ct", Request::dump_external_ct},
 constexpr std::array kResync{Parameter{"ct", Request::resync_kernel_ct},
                              Parameter{"expect", Request::resync_kernel_expect}};
 constexpr std::string_view kDeprecatedLink = "multicast";
-constexpr std::array kStats{Parameter{"network", Request::stats_network},
-                            Parameter{"cache", Request::stats_cache},
-                            Parameter{"runtime", Request::stats_runtime},
-                            Parameter{kDeprecatedLink, Request::stats_link},
-                            Parameter{"link", Request::stats_link},
-                            Parameter{"rsqueue", Request::stats_resend_queue},
-                            Parameter{"process", Request::stats_process},
-                            Parameter{"queue", Request::stats_queue},
-                            Parameter{"peers", Request::stats_peers},
-                            Parameter{"ct", Request::stats},
-                            Parameter{"expect", Request::stats_expect}};
+constexpr std::array kStats{
+    Parameter{"network", Request::stats_network}, Parameter{"cache", Request::stats_cache},
+    Parameter{"runtime", Request::stats_runtime}, Parameter{kDeprecatedLink, Request::stats_link},
+    Parameter{"link", Request::stats_link},       Parameter{"rsqueue", Request::stats_resend_queue},
+    Parameter{"process", Request::stats_process}, Parameter{"queue", Request::stats_queue},
+    Parameter{"peers", Request::stats_peers},     Parameter{"ct", Request::stats},
+    Parameter{"expect", Request::stats_expect}};
 
 constexpr std::array kClientOptions{
     ClientOption{'c', Request::commit_all, kCommit, false},

@@ -340,7 +340,8 @@ void PeerSide::watch_states() {
     ++lines;
     const auto before = std::exchange(told, {.owner = peers[i].owner, .state = state, .since = now}).state;
     if (state == text::PeerState::lost) {
-      c_.log.warning("peer {} is lost: nothing was heard of it for {} seconds", name_of(i), kLately / std::chrono::seconds(1));
+      c_.log.warning("peer {} is lost: nothing was heard of it for {} seconds", name_of(i),
+                     kLately / std::chrono::seconds(1));
     } else if (state == text::PeerState::unknown) {
       if (!fresh && before == text::PeerState::lost) c_.log.notice("peer {} is heard again", name_of(i));
     } else {

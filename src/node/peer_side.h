@@ -138,7 +138,7 @@ class PeerSide final : private replication::Events {
   CacheFlusher<ExternalStore> flusher_;
   Sweeper sweeper_;
   std::array<PeerTold, replication::kMaxPeers> states_;
-  TimePoint states_at_{};  // when they are looked at again
+  TimePoint states_at_{};                 // when they are looked at again
   std::optional<Reconciler> reconciler_;  // FT-FW with an external cache
   FlowRecord record_;
   // Any of these a stranger can cause as often as it likes.

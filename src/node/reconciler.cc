@@ -138,7 +138,8 @@ void Reconciler::buckets_heard(Side& s, const wire::Sums& sums) {
 }
 
 void Reconciler::ask_for_everything(replication::PeerId peer, Side& s) {
-  if (c_.clock.now() < s.tries_of_all.until || !try_again(peer, s.tries_of_all)) return;
+  if (c_.clock.now() < s.tries_of_all.until) return;
+  if (!try_again(s.tries_of_all)) return leave_alone(peer, s.tries_of_all.pause);
   s.until = c_.clock.now() + kPatienceForAll;
   s.request = {};
   s.ready = true;
@@ -146,14 +147,17 @@ void Reconciler::ask_for_everything(replication::PeerId peer, Side& s) {
 }
 
 // Whether one more repair is worth it.
-bool Reconciler::try_again(replication::PeerId peer, Try& t) {
+bool Reconciler::try_again(Try& t) const {
   if (t.count++ < kTries) return true;
   t.count = 0;
   t.pause = std::max(kFirstPause, 2 * t.pause);
   t.until = c_.clock.now() + t.pause;
-  c_.log.warning("flows of peer {} differ from the external cache again and again: left as they are for {} minutes",
-                 c_.name_of(peer), std::chrono::duration_cast<std::chrono::minutes>(t.pause).count());
   return false;
+}
+
+void Reconciler::leave_alone(replication::PeerId peer, Duration pause) {
+  c_.log.warning("flows of peer {} differ from the external cache again and again: left as they are for {} s",
+                 c_.name_of(peer), pause / std::chrono::seconds(1));
 }
 
 void Reconciler::begin_repair(replication::PeerId peer, Side& s) {
@@ -161,11 +165,16 @@ void Reconciler::begin_repair(replication::PeerId peer, Side& s) {
   if (s.request.count != 0) {
     auto buckets = std::make_shared<Buckets>();
     wire::RepairRequest request;
+    Duration pause{};
     for (const auto b : s.request.all()) {
-      if (!try_again(peer, s.tries[b])) continue;
+      if (Try& t = s.tries[b]; !try_again(t)) {
+        pause = std::max(pause, t.pause);
+        continue;
+      }
       request.buckets[request.count++] = b;
       buckets->set(b);
     }
+    if (pause != Duration{}) leave_alone(peer, pause);
     if (request.count == 0) return end_repair(s);
     s.request = request;
     s.repaired = std::move(buckets);

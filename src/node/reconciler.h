@@ -27,10 +27,11 @@ class Reconciler {
   // A repair that has not ended for so long is given up; so is an answer with sums.
   static constexpr Duration kPatience = std::chrono::seconds(5);
   static constexpr Duration kPatienceForAll = std::chrono::seconds(60);
-  // Repairs in a row after which a bucket that still differs is left alone, at first for so long, then twice as long.
+  // Repairs in a row after which a bucket that still differs is left alone, at first for so long, then twice as long. (Of two
+  // nodes that both announce a connection, as after a take-over, the second one sends its end within a minute, as a rule.)
   static constexpr std::uint8_t kTries = 3;
   static constexpr Duration kLately = std::chrono::seconds(10);
-  static constexpr Duration kFirstPause = std::chrono::minutes(10);
+  static constexpr Duration kFirstPause = std::chrono::minutes(1);
   // More groups that differ in one message are not looked at one by one: the peer is asked for everything.
   static constexpr int kMostGroups = 16;
   // An emptied cache stays empty for so long, unless the peer tells everything: that is what it was emptied for.
@@ -112,7 +113,8 @@ class Reconciler {
   void buckets_heard(Side& s, const wire::Sums& sums);
   void ask_for_everything(replication::PeerId peer, Side& s);
   void begin_repair(replication::PeerId peer, Side& s);
-  bool try_again(replication::PeerId peer, Try& t);
+  bool try_again(Try& t) const;
+  void leave_alone(replication::PeerId peer, Duration pause);
   void end_repair(Side& s);
   void mended(replication::PeerId peer, const FlowRecord* before, const FlowRecord* after);
 

@@ -102,14 +102,14 @@ struct RepairEnd {
 };
 
 struct Extension {
-  std::optional<Capabilities> capabilities;
-  std::optional<BulkEnd> bulk_end;
-  std::optional<Addressee> addressee;
-  Missing missing;
-  Sums sums;                                 // count 0: none
-  std::optional<std::uint64_t> sums_wanted;  // of the buckets of these groups; bit 0: the first
-  std::optional<RepairRequest> repair_request;
-  std::optional<RepairEnd> repair_end;
+  std::optional<Capabilities> capabilities{};
+  std::optional<BulkEnd> bulk_end{};
+  std::optional<Addressee> addressee{};
+  Missing missing{};
+  Sums sums{};                                 // count 0: none
+  std::optional<std::uint64_t> sums_wanted{};  // of the buckets of these groups; bit 0: the first
+  std::optional<RepairRequest> repair_request{};
+  std::optional<RepairEnd> repair_end{};
 
   bool empty() const {
     return !capabilities && !bulk_end && !addressee && missing.count == 0 && sums.count == 0 && !sums_wanted &&

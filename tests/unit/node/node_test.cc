@@ -7,9 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "ctsync/table/flow_sums.h"
 #include "ctsync/wire/message_reader.h"
 #include "ctsync/wire/packer.h"
 #include "fixture.h"
+#include "reconciler.h"
 
 namespace ctsync::node::test {
 namespace {
@@ -25,13 +27,17 @@ class Sink final : public wire::DatagramSink {
       wire::MessageReader reader(d);
       wire::Message m;
       wire::ReceiveStats ignored;
-      while (reader.next(m, ignored)) last_seq = m.header.seq;
+      while (reader.next(m, ignored)) {
+        last_seq = m.header.seq;
+        if (const auto tail = wire::tail_of(m); !tail.empty()) tails.push_back(wire::read_extension(tail));
+      }
     }
   }
   bool congested() const override { return is_congested; }
   std::size_t count = 0;
   bool is_congested = false;
   std::uint32_t last_seq = 0;
+  std::vector<wire::Extension> tails;
 };
 
 // A client that reads what it is told to.
@@ -195,6 +201,162 @@ TEST_F(NodeTest, WhatEachPeerLacksIsToldOfThatPeer) {
   EXPECT_EQ(log_lines(fmt::format("peer 192.168.0.3 asks for messages {} to {}", second + 2, second + 5)), 1);
   turns(20, seconds(1));
   EXPECT_EQ(log_lines("asks for messages"), 3);
+}
+
+// --- Comparing with a peer ---
+
+// The peer is node 7; every message that the node sends it acknowledges as soon as it is heard.
+class CompareTest : public NodeTest {
+ protected:
+  CompareTest() {
+    options_.mode = Mode::ftfw;
+    options_.self = {.node = 1, .epoch = 5};
+    start();
+    say({}, wire::flag::kAlive | wire::flag::kHello);
+    hear_numbered_flow(1);
+    hear_numbered_flow(2);
+    say({.bulk_end = wire::BulkEnd{.first = first_, .count = 2}});
+    say({}, wire::flag::kAck);  // it knows that it has said nothing before
+    turns(5);
+    sink_.tails.clear();
+  }
+  void say(wire::Extension tail, std::uint8_t flags = wire::flag::kAlive) {
+    tail.capabilities = wire::Capabilities{.node = 7};
+    tail.addressee = wire::Addressee{.node = 1, .heard = first_};
+    std::array<std::uint8_t, 1024> room;
+    ByteWriter w(room);
+    if ((flags & wire::flag::kRange) != 0) {
+      wire::encode_control(w, flags, ++seq_, sink_.last_seq, sink_.last_seq);
+    } else {
+      wire::encode_alive(w, flags, ++seq_);
+    }
+    wire::write_extension(w, tail);
+    wire::set_length(w, 0);
+    node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, 2}}}, w.written());
+    turn();
+  }
+  void hear_numbered_flow(std::uint16_t n, std::uint32_t mark = 0, wire::MsgType type = wire::MsgType::flow_new) {
+    auto r = wire_flow(n);
+    r.flow.mark = mark;
+    r.flow.present |= has::kMark;
+    std::array<std::uint8_t, 512> room;
+    ByteWriter w(room);
+    wire::encode_flow(w, type, 0, ++seq_, r.flow, nullptr, 0, {});
+    node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, 2}}}, w.written());
+  }
+  // The sums of a peer that has these flows.
+  static table::FlowSums sums_of(const std::vector<std::pair<std::uint16_t, std::uint32_t>>& flows) {
+    table::FlowSums sums;
+    for (const auto& [n, mark] : flows) {
+      auto r = wire_flow(n);
+      r.flow.mark = mark;
+      r.flow.present |= has::kMark;
+      sums.add(print_of(r.flow, nullptr, true));
+    }
+    return sums;
+  }
+  // As the peer does in two seconds: all sums of groups, and what is asked for. The buckets of requests for repairs.
+  std::vector<std::vector<std::uint16_t>> compare(const table::FlowSums& sums) {
+    sink_.tails.clear();
+    for (const auto first : kHalves) {
+      wire::Sums s{.first = first, .count = 32};
+      for (std::uint16_t i = 0; i < 32; ++i) s.sums[i] = sums.group(first + i);
+      say({.sums = s});
+      turn(seconds(1));
+    }
+    for (const auto groups = wanted(); const auto group : groups) {
+      for (const auto half : kHalves) {
+        const auto first = static_cast<std::uint16_t>(64 * group + half);
+        wire::Sums s{.of_buckets = true, .first = first, .count = 32};
+        for (std::uint16_t i = 0; i < 32; ++i) s.sums[i] = sums.bucket(first + i);
+        say({.sums = s});
+      }
+    }
+    std::vector<std::vector<std::uint16_t>> asked;
+    for (const auto& t : std::exchange(sink_.tails, {})) {
+      if (!t.repair_request) continue;
+      request_ = t.repair_request->number;
+      asked.emplace_back(t.repair_request->all().begin(), t.repair_request->all().end());
+    }
+    return asked;
+  }
+  void end_repair(std::uint32_t first) {
+    say({.repair_end = wire::RepairEnd{.number = request_, .first = first}});
+    turns(3);
+  }
+  std::vector<std::uint16_t> wanted() const {
+    std::vector<std::uint16_t> groups;
+    for (const auto& t : sink_.tails) {
+      for (std::uint16_t g = 0; t.sums_wanted && g < 64; ++g) {
+        if ((*t.sums_wanted >> g & 1) != 0) groups.push_back(g);
+      }
+    }
+    return groups;
+  }
+  static std::uint16_t bucket(std::uint16_t n) { return static_cast<std::uint16_t>(bucket_of(wire_flow(n).flow.orig)); }
+
+  static constexpr std::array<std::uint16_t, 2> kHalves{0, 32};
+  const std::uint32_t first_ = 101;
+  std::uint32_t seq_ = 100;
+  std::uint32_t request_ = 0;
+};
+
+TEST_F(CompareTest, NothingIsAskedOfWhoHasTheSame) {
+  EXPECT_TRUE(compare(sums_of({{1, 0}, {2, 0}})).empty());
+  EXPECT_EQ(log_lines("mended"), 0);
+}
+
+// One request at a time: what the other half of the groups shows waits for the next time.
+TEST_F(CompareTest, WhatDiffersIsAskedForMendedAndNamed) {
+  const auto sums = sums_of({{1, 5}, {3, 0}});
+  std::vector<std::uint16_t> asked;
+  for (int i = 0; i < 3; ++i) {
+    for (const auto& buckets : compare(sums)) {
+      asked.insert(asked.end(), buckets.begin(), buckets.end());
+      const auto first = seq_ + 1;
+      for (const auto b : buckets) {
+        if (b == bucket(1)) hear_numbered_flow(1, 5, wire::MsgType::flow_update);
+        if (b == bucket(3)) hear_numbered_flow(3);
+      }
+      end_repair(first);
+    }
+  }
+  EXPECT_EQ(asked.size(), 3U);
+  for (std::uint16_t n = 1; n <= 3; ++n) EXPECT_EQ(std::ranges::count(asked, bucket(n)), 1) << n;
+  EXPECT_TRUE(compare(sums).empty());
+  EXPECT_EQ(log_lines("mended from peer 192.168.0.2: mark differed: tcp      6 ESTABLISHED src=10.77.1.2"), 1);
+  EXPECT_EQ(log_lines("it had ended there"), 1);
+  EXPECT_EQ(log_lines("it was missing"), 1);
+  EXPECT_EQ(log_lines("mended"), 3);
+}
+
+TEST_F(CompareTest, WhatStaysDifferentIsLeftAlone) {
+  const auto sums = sums_of({{1, 5}, {2, 0}});
+  int asked = 0;
+  for (int i = 0; i < 20; ++i) {
+    if (compare(sums).empty()) continue;
+    ++asked;
+    const auto first = seq_ + 1;
+    hear_numbered_flow(1, 4, wire::MsgType::flow_update);  // never what the sums say
+    end_repair(first);
+  }
+  EXPECT_EQ(asked, Reconciler::kTries);
+  EXPECT_EQ(log_lines("differ from the external cache again and again"), 1);
+  // Something else that differs is not left alone for it.
+  const auto more = compare(sums_of({{1, 5}, {2, 9}}));
+  ASSERT_EQ(more.size(), 1U);
+  EXPECT_EQ(more[0], std::vector{bucket(2)});
+  clock_.advance(Reconciler::kFirstPause);
+  EXPECT_FALSE(compare(sums).empty());
+}
+
+TEST_F(CompareTest, AnEmptiedCacheStaysEmptyForAMinute) {
+  ask({.verb = Verb::flush_caches, .what = What::flows, .side = Side::external});
+  turns(5);
+  const auto sums = sums_of({{1, 0}, {2, 0}});
+  EXPECT_TRUE(compare(sums).empty());
+  clock_.advance(Reconciler::kAfterFlush);
+  EXPECT_FALSE(compare(sums).empty());
 }
 
 // --- Flushes, purges and commits together ---
