@@ -109,9 +109,9 @@ void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
     insert(record, announce);
   } else {
     const auto now = clock_.now();
-    discount(id);
+    changing(id);
     flows_.update(id, record, now);
-    count(id);
+    changed(id);
     generations_.stamp(flows_.slot(id));
     flow_changed(id, announce, now);
   }
@@ -122,7 +122,6 @@ void InternalCache::insert(const FlowRecord& record, Announce announce) {
   if (flows_.total() >= flows_.limit()) make_room();
   const auto id = flows_.insert(record, now);
   if (id == table::kNoFlow) return full();
-  count(id);
   generations_.stamp(flows_.slot(id));
   flow_changed(id, announce, now);
 }
@@ -134,13 +133,13 @@ bool InternalCache::has_room() const {
 }
 
 void InternalCache::bury(table::FlowId id, Announce announce) {
-  discount(id);
+  gone(id);
   flows_.mark_dead(id);
   flow_dead(id, announce);
 }
 
 void InternalCache::release(table::FlowId id) {
-  if (is_live(flows_.slot(id).state)) discount(id);
+  gone(id);
   flow_leaving(id);
   flows_.release(id);
 }

@@ -7,7 +7,7 @@
 
 #include "ctsync/flow/flow.h"
 #include "ctsync/replication/engine.h"
-#include "ctsync/table/flow_sums.h"
+#include "ctsync/table/told_sums.h"
 #include "generations.h"
 #include "internal_store.h"
 #include "tuple_map.h"
@@ -63,9 +63,10 @@ class InternalCache : public InternalStore {
   using Announce = replication::Announce;
 
   virtual void flow_changed(table::FlowId, Announce, TimePoint) {}
-  // A flow that the peers have to know comes, in the state in which it is, or that state goes.
-  virtual void count(table::FlowId) {}
-  virtual void discount(table::FlowId) {}
+  // Around each change of a flow; and before it dies or leaves.
+  virtual void changing(table::FlowId) {}
+  virtual void changed(table::FlowId) {}
+  virtual void gone(table::FlowId) {}
   // Marked dead; to be released from the table now or later.
   virtual void flow_dead(table::FlowId id, Announce announce) = 0;
   virtual void flow_leaving(table::FlowId) {}
@@ -115,20 +116,20 @@ class InternalCache : public InternalStore {
 // Changes are told to the peers.
 class SyncCache final : public InternalCache {
  public:
-  // `sums`: to be kept up; nullptr: nobody compares. `window_scale`: whether peers are sent window scales.
+  // `sums`: to be kept up; nullptr: nobody compares.
   SyncCache(table::FlowTable& flows, table::ExpectationTable* expectations, replication::Engine& engine,
-            table::FlowSums* sums, bool window_scale, const Clock& clock)
-      : InternalCache(flows, expectations, clock), engine_(engine), sums_(sums), window_scale_(window_scale) {}
+            table::ToldSums* sums, const Clock& clock)
+      : InternalCache(flows, expectations, clock), engine_(engine), sums_(sums) {}
 
  private:
-  void count(table::FlowId id) override {
-    if (sums_ != nullptr) sums_->add(print(id));
+  void changing(table::FlowId id) override {
+    if (sums_ != nullptr) sums_->changing(id);
   }
-  void discount(table::FlowId id) override {
-    if (sums_ != nullptr) sums_->remove(print(id));
+  void changed(table::FlowId id) override {
+    if (sums_ != nullptr) sums_->changed(id);
   }
-  FlowPrint print(table::FlowId id) const {
-    return ctsync::print_of(flows_.slot(id).flow, flows_.extra(id), window_scale_);
+  void gone(table::FlowId id) override {
+    if (sums_ != nullptr) sums_->gone(id);
   }
   void flow_changed(table::FlowId id, Announce a, TimePoint now) override { engine_.flow_changed(id, a, now); }
   void flow_dead(table::FlowId id, Announce a) override { engine_.flow_dead(id, a); }
@@ -141,8 +142,7 @@ class SyncCache final : public InternalCache {
   void expectation_leaving(table::ExpectId id) override { engine_.expectation_leaving(id); }
 
   replication::Engine& engine_;
-  table::FlowSums* sums_;
-  const bool window_scale_;
+  table::ToldSums* sums_;
 };
 
 // There are no peers; flows that end are handed to whoever logs them (spec replication.md 6).

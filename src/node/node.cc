@@ -39,8 +39,8 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
 void Node::make_peer_side() {
   const bool expectations = options_.expectations;
   const bool cached = options_.internal_cache || options_.mode != Mode::notrack;  // the others cannot do without
-  if (options_.mode == Mode::ftfw) sums_.emplace();
-  table::FlowSums* const sums = sums_ ? &*sums_ : nullptr;
+  if (options_.mode == Mode::ftfw) sums_.emplace(internal_, options_.encode.window_scale);
+  table::ToldSums* const sums = sums_ ? &*sums_ : nullptr;
   peer_side_ = std::make_unique<PeerSide>(
       PeerSide::Context{.kernel = kernel_,
                         .sink = sink_,
@@ -56,7 +56,7 @@ void Node::make_peer_side() {
                         .kernel_bulk = [this] { bulk_from_kernel(); }});
   if (cached) {
     store_ = std::make_unique<SyncCache>(internal_, expectations ? &internal_expectations_ : nullptr,
-                                         peer_side_->engine(), sums, options_.encode.window_scale, clock_);
+                                         peer_side_->engine(), sums, clock_);
     return;
   }
   auto bypass = std::make_unique<Bypass>(kernel_, options_.filter, *peer_side_->notrack(), peer_side_->packer(), log_,

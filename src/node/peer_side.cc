@@ -385,7 +385,7 @@ void PeerSide::fill(text::Snapshot& s) const {
          .since = told ? seconds_since(states_[i].since, now) : 0,
          .heard = seconds_since(p.last_heard, now),
          .held = sums == nullptr ? 0 : sums->flows(),
-         .announced = c_.internal == nullptr ? 0 : c_.internal->live(),
+         .announced = c_.sums == nullptr ? 0 : c_.sums->sums().flows(),
          .waiting = ftfw_ == nullptr ? 0 : ftfw_->waiting_for(i),
          .received = p.accepted,
          .lost = p.lost,

@@ -37,7 +37,7 @@ class PeerSide final : private replication::Events {
     Jobs& jobs;
     const NodeOptions& options;
     table::FlowTable* internal;
-    const table::FlowSums* sums;  // over `internal`; nullptr: peers are not told any
+    table::ToldSums* sums;  // over `internal`; nullptr: peers are not told any
     table::ExpectationTable* internal_expectations;
     table::FlowTable& external;
     table::ExpectationTable* external_expectations;

@@ -46,8 +46,14 @@ void Engine::expectation_leaving(table::ExpectId id) { leaving({Kind::expectatio
 
 void Engine::changed(NodeRef n, Announce announce, TimePoint now) {
   object_changed(n, now);
+  if (announce != Announce::no) tell(n);
   if (announce != Announce::no) queue_object(n);
   if (announce == Announce::first) nodes_.queue(n) = table::Queue::untold;
+}
+
+// The peers know of it from here on.
+void Engine::tell(NodeRef n) {
+  if (context_.sums != nullptr && n.kind() == Kind::flow) context_.sums->told(n.index());
 }
 
 void Engine::dead(NodeRef n, Announce announce) {
@@ -195,6 +201,7 @@ NodeRef Engine::next_of_bulk(std::uint32_t& scanned) {
   const auto goes = [this](NodeRef n, table::FlowState state, table::Queue queue) {
     if (state == table::FlowState::free) return false;
     if (state == table::FlowState::dead && is_settled(n)) return false;
+    if (is_live(state)) tell(n);
     ledger_.add(n);
     return !waits(queue);
   };
@@ -202,7 +209,7 @@ NodeRef Engine::next_of_bulk(std::uint32_t& scanned) {
     if (scanned++ == kScanLimit) return {};
     const table::FlowId id = bulk_.flow++;
     const auto& slot = context_.flows->slot(id);
-    if (bulk_.repair && !repaired_.test(ctsync::bucket_of(slot.flow.orig))) continue;
+    if (bulk_.repair && !(slot.told && repaired_.test(bucket_of(slot.flow.orig)))) continue;
     if (goes({Kind::flow, id}, slot.state, slot.queue)) return {Kind::flow, id};
   }
   while (bulk_.expectation < bulk_.expectation_end) {
@@ -225,11 +232,11 @@ wire::Extension Engine::tail_for(const ControlNode& c, TimePoint now) {
     shown_at_ = now;
   }
   if (c.addressee != 0) address(c, e);
-  tell(c, e);
+  write_tail(c, e);
   return e;
 }
 
-void Engine::tell(const ControlNode& c, wire::Extension& e) const {
+void Engine::write_tail(const ControlNode& c, wire::Extension& e) const {
   using Tail = ControlNode::Tail;
   switch (c.tail) {
     case Tail::usual:
@@ -250,7 +257,8 @@ void Engine::tell(const ControlNode& c, wire::Extension& e) const {
                 .first = static_cast<std::uint16_t>(c.from),
                 .count = wire::Sums::kMost};
       for (std::uint32_t i = 0; i < wire::Sums::kMost; ++i) {
-        e.sums.sums[i] = e.sums.of_buckets ? context_.sums->bucket(c.from + i) : context_.sums->group(c.from + i);
+        const auto& sums = context_.sums->sums();
+        e.sums.sums[i] = e.sums.of_buckets ? sums.bucket(c.from + i) : sums.group(c.from + i);
       }
       return;
   }

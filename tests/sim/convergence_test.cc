@@ -240,8 +240,8 @@ TEST(FtFwSimulation, Corruption) {
   });
 }
 
-// Operators empty caches and kernels, commit and purge while flows come and go, and kernels refuse writes. An external
-// cache that was emptied stays so for a while; then all is well.
+// Operators empty caches and kernels, commit and purge while flows come and go, and kernels refuse writes. What a commit has
+// made peers are told of when they ask. An external cache that was emptied stays so for a while; then all is well.
 TEST(FtFwSimulation, CommandsInBetween) {
   for_each_seed([](std::uint64_t seed) {
     Random r(seed);
@@ -255,6 +255,7 @@ TEST(FtFwSimulation, CommandsInBetween) {
     peace(w, seconds(6));
     for (std::size_t i = 0; i < 2; ++i) w.command(i, Verb::resync_kernel);  // what was flushed
     w.run_for(seconds(1));
+    for (std::size_t i = 0; i < 2; ++i) w.command(i, Verb::request_resync);
     peace(w, seconds(60) + kHealed);
     expect_agreement(w);
   });

@@ -24,8 +24,8 @@
 #include "ctsync/node/options.h"
 #include "ctsync/replication/peers.h"
 #include "ctsync/table/expectation_table.h"
-#include "ctsync/table/flow_sums.h"
 #include "ctsync/table/flow_table.h"
+#include "ctsync/table/told_sums.h"
 #include "ctsync/text/snapshot.h"
 #include "ctsync/wire/datagram_sink.h"
 
@@ -110,7 +110,7 @@ class Node {
   table::FlowTable external_;
   table::ExpectationTable internal_expectations_;
   table::ExpectationTable external_expectations_;
-  std::optional<table::FlowSums> sums_;  // over internal_, in FT-FW
+  std::optional<table::ToldSums> sums_;  // over internal_, in FT-FW
   std::unique_ptr<PeerSide> peer_side_;  // not in statistics mode
   std::unique_ptr<InternalStore> store_;
   std::unique_ptr<KernelSide> kernel_side_;

@@ -26,8 +26,8 @@
 #include "ctsync/replication/resync_request.h"
 #include "ctsync/replication/send_queue.h"
 #include "ctsync/table/expectation_table.h"
-#include "ctsync/table/flow_sums.h"
 #include "ctsync/table/flow_table.h"
+#include "ctsync/table/told_sums.h"
 #include "ctsync/wire/extension.h"
 #include "ctsync/wire/message_reader.h"
 #include "ctsync/wire/packer.h"
@@ -62,13 +62,13 @@ struct EngineOptions {
 
 // What an engine works on. Everything must outlive it. `flows` is nullptr with the internal cache disabled,
 // `expectations` is nullptr without ExpectationSync. In `receive_stats` the engine counts `lost` and `before`, nothing
-// else. `sums`: over `flows`, kept up by their owner; nullptr: peers are told none.
+// else. `sums`: over `flows`, nullptr: peers are told none. Their owner keeps them up; the engine says what is told.
 struct EngineContext {
   table::FlowTable* flows;
   table::ExpectationTable* expectations;
   Events& events;
   wire::ReceiveStats& receive_stats;
-  const table::FlowSums* sums = nullptr;
+  table::ToldSums* sums = nullptr;
 };
 
 class Engine {
@@ -223,12 +223,13 @@ class Engine {
   };
 
   void changed(NodeRef n, Announce announce, TimePoint now);
+  void tell(NodeRef n);
   void dead(NodeRef n, Announce announce);
   void leaving(NodeRef n);
   void ask_if_due(TimePoint now);
   TimePoint next_bulk_at() const { return bulk_started_ ? *bulk_started_ + kBulkSpacing : TimePoint::min(); }
   wire::Extension tail_for(const ControlNode& c, TimePoint now);
-  void tell(const ControlNode& c, wire::Extension& e) const;
+  void write_tail(const ControlNode& c, wire::Extension& e) const;
   void end_bulk_if_arrived();
   void send_control(wire::Packer& packer, TimePoint now);
   void send_object(wire::Packer& packer, NodeRef n, TimePoint now);

@@ -27,7 +27,8 @@ struct FlowSlot {
   std::uint32_t created = 0;  // seconds_of(now) at insertion
   std::uint32_t updated = 0;  // seconds_of(now) at insertion or last merge
   QueueLink link;
-  FlowState state = FlowState::free;
+  FlowState state : 4 = FlowState::free;
+  bool told : 1 = false;  // see ToldSums
   Queue queue = Queue::none;
   // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number; the live flows with
   // another number are then gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.

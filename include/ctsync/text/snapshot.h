@@ -118,7 +118,7 @@ struct PeerNumbers {
   std::uint64_t since = 0;      // seconds in this state
   std::uint64_t heard = 0;      // seconds since its last message
   std::uint64_t held = 0;       // flows of it in the external cache
-  std::uint64_t announced = 0;  // flows that it is told of: those of the internal cache
+  std::uint64_t announced = 0;  // flows of ours that it was told of
   std::uint64_t waiting = 0;    // messages that it has not acknowledged
   std::uint64_t received = 0;   // messages
   std::uint64_t lost = 0;       // of its messages, before they were repeated

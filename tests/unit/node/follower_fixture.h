@@ -35,7 +35,7 @@ class FollowerTest : public testing::Test, protected replication::Events, privat
       case Kind::sync:
         engine_ = std::make_unique<replication::FtFw>(
             replication::EngineContext{&flows_, &expectations_, *this, stats_}, o, clock_.now());
-        store_ = std::make_unique<SyncCache>(flows_, &expectations_, *engine_, nullptr, true, clock_);
+        store_ = std::make_unique<SyncCache>(flows_, &expectations_, *engine_, nullptr, clock_);
         break;
       case Kind::bypass: {
         auto engine = std::make_unique<replication::Notrack>(

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Sums over those flows of a table that the peers have been told of: what they should hold. Not told, until something
+// happens to them or a bulk is sent, are those that were there at the start or that a commit has made.
+#pragma once
+
+#include "ctsync/table/flow_sums.h"
+#include "ctsync/table/flow_table.h"
+
+namespace ctsync::table {
+
+class ToldSums {
+ public:
+  // `window_scale`: whether peers are sent window scales. The table must outlive this.
+  ToldSums(FlowTable& flows, bool window_scale) : flows_(flows), window_scale_(window_scale) {}
+
+  // A live flow is told, as it is now.
+  void told(FlowId id) {
+    if (flows_.slot(id).told) return;
+    flows_.slot(id).told = true;
+    sums_.add(print(id));
+  }
+  // Around each change of a flow.
+  void changing(FlowId id) {
+    if (flows_.slot(id).told) sums_.remove(print(id));
+  }
+  void changed(FlowId id) {
+    if (flows_.slot(id).told) sums_.add(print(id));
+  }
+  // Dies or leaves the table; no harm if it has died before.
+  void gone(FlowId id) {
+    changing(id);
+    flows_.slot(id).told = false;
+  }
+  bool is_told(FlowId id) const { return flows_.slot(id).told; }
+
+  const FlowSums& sums() const { return sums_; }
+
+ private:
+  FlowPrint print(FlowId id) const { return print_of(flows_.slot(id).flow, flows_.extra(id), window_scale_); }
+
+  FlowTable& flows_;
+  const bool window_scale_;
+  FlowSums sums_;
+};
+
+}  // namespace ctsync::table
