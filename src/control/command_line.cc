@@ -208,12 +208,14 @@ std::string usage_text(const std::string& program) {
       "  -e [ct|expect], display the content of the external cache\n"
       "  -k, kill conntrack daemon\n"
       "  -s  [network|cache|runtime|link|rsqueue|queue|ct|expect], dump statistics\n"
-      "  -s peers, show what is known of the other nodes\n"
       "  -R [ct|expect], resync with kernel conntrack table\n"
       "  -n, request resync with other node (only FT-FW and NOTRACK modes)\n"
       "  -B, force a bulk send to other replica firewalls\n"
       "  -x, dump cache in XML format (requires -i or -e)\n"
       "  -t, reset the kernel timeout (see PurgeTimeout clause)\n"
+      "\n"
+      "Not in conntrackd:\n"
+      "  -s peers, show what is known of the other nodes\n"
       "\n",
       kNameAndVersion, program);
 }
