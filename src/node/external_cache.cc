@@ -114,7 +114,8 @@ bool ExternalCache::sweep(const Told& told, Walk& walk, TimePoint budget_end, st
   const auto has_ended = [&now = told.from](const auto& slot) {
     if (!is_live(slot.state)) return false;
     const auto o = table::origin_of(slot.link);
-    return o.owner == now.owner && (o.session != now.session || replication::is_before(o.seq, now.seq));
+    if (o.owner != now.owner || o.session > now.session) return false;
+    return o.session < now.session || replication::is_before(o.seq, now.seq);
   };
   return generations_.each(
       walk, {.flows = true, .expectations = told.buckets == nullptr}, budget_end, has_ended,

@@ -26,6 +26,7 @@ class ExternalCache final : public ExternalStore {
 
   // Keeps sums from now on; the cache is empty still.
   void keep_sums() { keeps_sums_ = true; }
+  void peer_appeared(replication::PeerId peer, std::uint32_t owner) { sums_.appeared(peer, owner); }
   const table::FlowSums* sums_of(std::uint32_t owner) const { return sums_.of(owner); }
   // Called when a message of peer `owner` changes a flow of these buckets: what was there, if anything, and what is there
   // now, if anything. Empty: no more.
@@ -35,6 +36,7 @@ class ExternalCache final : public ExternalStore {
     watched_ = std::move(buckets);
     on_mended_ = std::move(on_mended);
   }
+  std::uint32_t watched_owner() const { return watched_owner_; }
 
   void take(wire::MsgType type, const FlowRecord& record, const table::Origin& from = {}) override;
   void take(wire::MsgType type, const Expectation& e, const table::Origin& from = {}) override;

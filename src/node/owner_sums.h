@@ -1,26 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Sums over the flows of the external cache, for each peer over those that it told last (table::Origin::owner).
+// Sums over the flows of the external cache, for each peer that is known over those that it told last
+// (table::Origin::owner). Flows of a peer that has been forgotten count nowhere.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
+#include "ctsync/replication/peers.h"
 #include "ctsync/table/flow_sums.h"
 
 namespace ctsync::node {
 
 class OwnerSums {
  public:
-  void add(std::uint32_t owner, const FlowPrint& print) { at(owner).add(print); }
-  void remove(std::uint32_t owner, const FlowPrint& print) {
-    at(owner).remove(print);
-    if (all_[recent_].sums->flows() != 0) return;
-    all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(recent_));
-    recent_ = 0;
+  // A new peer, of which nothing has been told yet, takes the place of another one.
+  void appeared(replication::PeerId peer, std::uint32_t owner) { all_[peer] = {.owner = owner, .sums = nullptr}; }
+
+  void add(std::uint32_t owner, const FlowPrint& print) {
+    Entry* e = find(owner);
+    if (e == nullptr) return;
+    if (e->sums == nullptr) e->sums = std::make_unique<table::FlowSums>();
+    e->sums->add(print);
   }
-  // nullptr: nothing is here of that peer.
+  void remove(std::uint32_t owner, const FlowPrint& print) {
+    if (Entry* e = find(owner); e != nullptr) e->sums->remove(print);
+  }
+  // nullptr: nothing was told by that peer.
   const table::FlowSums* of(std::uint32_t owner) const {
     const auto it = std::ranges::find(all_, owner, &Entry::owner);
     return it == all_.end() ? nullptr : it->sums.get();
@@ -28,19 +35,20 @@ class OwnerSums {
 
  private:
   struct Entry {
-    std::uint32_t owner;
+    std::uint32_t owner = 0;  // 0: nobody's
     std::unique_ptr<table::FlowSums> sums;
   };
 
-  table::FlowSums& at(std::uint32_t owner) {
-    if (recent_ < all_.size() && all_[recent_].owner == owner) return *all_[recent_].sums;
-    auto it = std::ranges::find(all_, owner, &Entry::owner);
-    if (it == all_.end()) it = all_.insert(all_.end(), {owner, std::make_unique<table::FlowSums>()});
+  Entry* find(std::uint32_t owner) {
+    if (owner == 0) return nullptr;
+    if (all_[recent_].owner == owner) return &all_[recent_];
+    const auto it = std::ranges::find(all_, owner, &Entry::owner);
+    if (it == all_.end()) return nullptr;
     recent_ = static_cast<std::size_t>(it - all_.begin());
-    return *it->sums;
+    return &*it;
   }
 
-  std::vector<Entry> all_;  // few
+  std::array<Entry, replication::kMaxPeers> all_;
   std::size_t recent_ = 0;
 };
 

@@ -188,6 +188,11 @@ void PeerSide::tell(RateLimit& limit, Level level, Text&& text) {
     c_.log.write(level, fmt::format("{} more such messages were held back", n));
 }
 
+void PeerSide::peer_appeared(replication::PeerId peer) {
+  lacks_[peer].untold = false;
+  if (cache_ != nullptr) cache_->peer_appeared(peer, engine_->peers()[peer].owner);
+}
+
 void PeerSide::resync_requested(replication::PeerId) {
   tell(resync_limit_, Level::notice, [] { return "resync requested by other node"; });
 }
@@ -326,7 +331,7 @@ text::PeerState PeerSide::state_of(replication::PeerId peer) const {
 // One line for each change. That a peer has appeared is none: what it is it says, or it is a stock one. Strangers can make
 // as many peers as there is room for: no more lines at once, the others follow.
 void PeerSide::watch_states() {
-  constexpr int kMostLines = 8;
+  constexpr int kMostLines = 2;
   int lines = 0;
   const auto now = c_.clock.now();
   states_at_ = now + std::chrono::milliseconds(500);

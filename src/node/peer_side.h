@@ -82,7 +82,7 @@ class PeerSide final : private replication::Events {
 
   // replication::Events
   void resync_requested(replication::PeerId peer) override;
-  void peer_appeared(replication::PeerId peer) override { lacks_[peer].untold = false; }
+  void peer_appeared(replication::PeerId peer) override;
   void bulk_started() override;
   void kernel_bulk_wanted() override { c_.kernel_bulk(); }
   void peer_restarted(replication::PeerId peer) override;

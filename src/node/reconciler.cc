@@ -39,8 +39,8 @@ Reconciler::Side& Reconciler::side(replication::PeerId peer) {
   const auto& p = c_.engine.peers()[peer];
   auto& s = sides_[peer];
   if (s && s->owner == p.owner && s->session == p.session) return *s;
-  Numbers numbers;
-  if (s && s->owner == p.owner) numbers = s->numbers;
+  const Numbers numbers = this->numbers(peer);
+  if (s) end_repair(*s);
   s = std::make_unique<Side>();
   s->owner = p.owner;
   s->session = p.session;
@@ -49,9 +49,10 @@ Reconciler::Side& Reconciler::side(replication::PeerId peer) {
 }
 
 bool Reconciler::may_compare(const Side& s) const {
-  if (s.sweeping) return false;
+  const auto now = c_.clock.now();
+  if (s.sweeping_until && now < *s.sweeping_until) return false;
   if (!flushed_at_ || (s.told_at && *s.told_at > *flushed_at_)) return true;
-  return c_.clock.now() - *flushed_at_ >= kAfterFlush;
+  return now - *flushed_at_ >= kAfterFlush;
 }
 
 void Reconciler::sums_heard(replication::PeerId peer, const wire::Sums& sums) {
@@ -188,13 +189,25 @@ void Reconciler::begin_repair(replication::PeerId peer, Side& s) {
   c_.engine.ask_repair(peer, s.request);
 }
 
+// A stranger can cause as many repairs as it likes.
+bool Reconciler::may_name() {
+  constexpr Duration kWindow = std::chrono::seconds(10);
+  constexpr std::uint32_t kMost = 20;
+  const auto now = c_.clock.now();
+  if (!named_since_ || now - *named_since_ >= kWindow) {
+    named_since_ = now;
+    named_ = 0;
+  }
+  return named_++ < kMost;
+}
+
 void Reconciler::mended(replication::PeerId peer, const FlowRecord* before, const FlowRecord* after) {
   if (!sides_[peer] || (before == nullptr && after == nullptr)) return;
   if (before != nullptr && after != nullptr && print_of(*before) == print_of(*after)) return;
   Side& s = *sides_[peer];
   ++s.mended;
   ++s.numbers.mended;
-  if (s.mended > kMostNamed) return;
+  if (s.mended > kMostNamed || !may_name()) return;
   std::string line;
   text::FlowRenderer().append(line, after != nullptr ? *after : *before);
   const std::string what = before == nullptr  ? "it was missing"
@@ -205,28 +218,28 @@ void Reconciler::mended(replication::PeerId peer, const FlowRecord* before, cons
 
 void Reconciler::repair_ended(replication::PeerId peer, std::uint32_t number, std::uint32_t first) {
   Side& s = side(peer);
-  if (!s.repaired || s.sweeping || s.request.number != number) return;
-  s.sweeping = true;
+  if (!s.repaired || s.request.number != number) return;
+  s.sweeping_until = c_.clock.now() + kPatienceForAll;
   c_.sweep({.from = {.owner = s.owner, .session = s.session, .seq = first}, .buckets = s.repaired});
 }
 
 void Reconciler::bulk_ended(replication::PeerId peer) {
   Side& s = side(peer);
   s.told_at = c_.clock.now();
-  s.sweeping = true;
+  s.sweeping_until = *s.told_at + kPatienceForAll;
   if (!s.repaired) end_repair(s);
 }
 
 void Reconciler::swept(std::uint32_t owner) {
   for (const auto& s : sides_) {
     if (!s || s->owner != owner) continue;
-    s->sweeping = false;
+    s->sweeping_until.reset();
     if (s->repaired) end_repair(*s);
   }
 }
 
 void Reconciler::end_repair(Side& s) {
-  if (s.repaired) c_.cache.watch(0, nullptr, {});
+  if (s.repaired && c_.cache.watched_owner() == s.owner) c_.cache.watch(0, nullptr, {});
   s.until.reset();
   s.to_ask = 0;
   s.parts.reset();
@@ -242,6 +255,11 @@ void Reconciler::end_turn() {
     if (const auto groups = std::exchange(s.to_ask, 0); groups != 0) c_.engine.ask_sums(peer, groups);
     if (s.ready) begin_repair(peer, s);
   }
+}
+
+Reconciler::Numbers Reconciler::numbers(replication::PeerId peer) const {
+  const auto& s = sides_[peer];
+  return s && s->owner == c_.engine.peers()[peer].owner ? s->numbers : Numbers{};
 }
 
 std::optional<TimePoint> Reconciler::in_step_since(replication::PeerId peer) const {

@@ -65,7 +65,7 @@ class Reconciler {
     std::uint64_t repairs = 0;
     std::uint64_t mended = 0;  // flows that were missing or otherwise
   };
-  Numbers numbers(replication::PeerId peer) const { return sides_[peer] ? sides_[peer]->numbers : Numbers{}; }
+  Numbers numbers(replication::PeerId peer) const;
 
  private:
   static constexpr std::uint32_t kGroups = table::FlowSums::kGroups;
@@ -82,10 +82,10 @@ class Reconciler {
   struct Side {
     std::uint32_t owner = 0;
     std::uint32_t session = 0;
-    std::optional<TimePoint> told_at;  // when it has told everything last
-    bool sweeping = false;
-    std::uint64_t differ = 0;    // groups that differed when last compared
-    std::uint64_t compared = 0;  // groups that have been compared
+    std::optional<TimePoint> told_at;         // when it has told everything last
+    std::optional<TimePoint> sweeping_until;  // what has ended there is being removed
+    std::uint64_t differ = 0;                 // groups that differed when last compared
+    std::uint64_t compared = 0;               // groups that have been compared
     std::optional<TimePoint> in_step_since;
     TimePoint compared_at{};
     std::map<std::uint16_t, Try> tries;  // of buckets that differed when they were last looked at
@@ -116,6 +116,7 @@ class Reconciler {
   bool try_again(Try& t) const;
   void leave_alone(replication::PeerId peer, Duration pause);
   void end_repair(Side& s);
+  bool may_name();
   void mended(replication::PeerId peer, const FlowRecord* before, const FlowRecord* after);
 
   Context c_;
@@ -123,6 +124,8 @@ class Reconciler {
   std::array<std::unique_ptr<Side>, replication::kMaxPeers> sides_;
   std::optional<TimePoint> flushed_at_;
   std::uint32_t requests_ = 0;
+  std::optional<TimePoint> named_since_;
+  std::uint32_t named_ = 0;  // flows, since then
 };
 
 }  // namespace ctsync::node

@@ -24,7 +24,7 @@ class Sweeper {
 
   void start(Told told) {
     std::erase_if(waiting_, [&](const Told& t) { return t.from.owner == told.from.owner && !told.buckets; });
-    if (waiting_.size() == kMost) waiting_.erase(waiting_.begin());
+    if (waiting_.size() == kMost) return;
     waiting_.push_back(std::move(told));
     if (!running_) {
       running_ = true;

@@ -347,6 +347,8 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   } else if (send_data(packer, now)) {
     any = true;
   }
+  end_bulk_if_arrived();
+  for (; !control_.empty(); any = true) send_control(packer, now);
   any |= !packer.empty();
   // What is said then puts no acknowledgement off.
   if (!congested && transmit_.empty() && !bulk_.active && all_told(now)) {

@@ -63,8 +63,9 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   const wire::Extension tail = hear_tail(p, m);
   take(p, m, tail, now);
   if (tail.capabilities) {
-    if (p.node != 0 && p.node != tail.capabilities->node) restarted_unseen(p);
-    p.node = tail.capabilities->node;
+    const bool other = p.node != 0 && p.node != tail.capabilities->node;
+    if (other && now - p.session_at >= kAliveInterval) restarted_unseen(p);
+    if (!other || p.session_at == now) p.node = tail.capabilities->node;
   }
   p.said_hello = (m.header.flags & wire::flag::kHello) != 0;
   if (p.said_hello) p.hello_at = now;
@@ -81,6 +82,7 @@ Peer& FtFw::peer_of(const PeerAddress& from, const wire::Header& h, TimePoint no
   p.window = options_.ack_window;
   p.last_accepted = now;
   p.acked = settled_;
+  p.acked_at = now;
   // From now on an acknowledgement of a stock node may be meant for another one.
   for (Peer& q : peers_.all()) {
     if (!q.info) q.in_bulk = false;
@@ -126,7 +128,8 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   p.missing = {};
   p.ack_at.reset();
   ++p.session;
-  p.told_all = p.repairing = false;
+  p.told_all = false;
+  p.repair_until.reset();
   p.session_at = now_;
   p.node = 0;
   lacks(p);
@@ -154,6 +157,7 @@ void FtFw::restarted_unseen(Peer& p) {
   context_.events.peer_restarted(peers_.id(p));
   ++p.session;
   p.told_all = false;
+  p.repair_until.reset();
   p.session_at = now_;
   p.session_start = p.last;
   lacks(p);
@@ -285,7 +289,11 @@ void FtFw::take(Peer& p, const wire::Message& m, const wire::Extension& tail, Ti
   if (p.old_hello) ask_for_what_followed_old_hello(p, seq);
   if (p.received && seq != p.expected()) close_before_gap(p, seq);
   // Whatever it sent before the first number that is heard: it knows from where on that concerns us.
-  if (!p.received) p.add_missing({.from = seq - kBelievableGap, .to = seq - 1});
+  if (!p.received) {
+    p.add_missing({.from = seq - kBelievableGap, .to = seq - 1});
+    if ((m.header.flags & wire::flag::kHello) == 0)
+      p.session_start = seq - kBelievableGap;  // it began some time before
+  }
   p.received = true;
   p.last = seq;
   p.last_accepted = now;
@@ -299,7 +307,7 @@ void FtFw::take(Peer& p, const wire::Message& m, const wire::Extension& tail, Ti
     p.ack_pending = true;
   }
   // It tells the end of the repair when all of it has been acknowledged.
-  if (p.repairing && p.info) p.ack_at = earlier(p.ack_at, now + kMissingDelay);
+  if (p.repair_until && now < *p.repair_until && p.info) p.ack_at = earlier(p.ack_at, now + kMissingDelay);
   if (p.window <= 1 && !endless_to_acknowledge(m) && may_answer(p, 1)) {
     if (p.info) {
       p.ack_at = earlier(p.ack_at, std::max(now, p.acknowledged_at + kAckSpacing * live_peers()));
@@ -345,8 +353,8 @@ void FtFw::acknowledge(Peer& p) {
 }
 
 void FtFw::address(const ControlNode& c, wire::Extension& tail) const {
-  const auto p =
-      std::ranges::find_if(peers_.all(), [&](const Peer& q) { return q.info && q.info->node == c.addressee; });
+  const auto p = std::ranges::find_if(
+      peers_.all(), [&](const Peer& q) { return is_live(q) && q.info && q.info->node == c.addressee; });
   if (p == peers_.all().end()) return;
   tail.addressee = {.node = c.addressee, .heard = p->acked.value_or(settled_)};
   if ((c.flags & wire::flag::kAck) != 0) tail.missing = p->missing;
@@ -388,7 +396,7 @@ void FtFw::on_alive(Peer& p, const wire::Extension& tail) {
     p.told_all = true;
     context_.events.bulk_ended(peers_.id(p), tail.bulk_end->first);
   }
-  if (tail.repair_end && tail.repair_end->number == p.request.number) p.repairing = false;
+  if (tail.repair_end && tail.repair_end->number == p.request.number) p.repair_until.reset();
   if (tail.repair_end && !is_before(tail.repair_end->first, p.session_start)) {
     context_.events.repair_ended(peers_.id(p), tail.repair_end->number, tail.repair_end->first);
   }
@@ -414,6 +422,7 @@ std::uint32_t FtFw::live_peers() const {
 void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) {
   if (!is_before(to, next_seq_)) return;  // numbers not sent yet: meant for another node, or for our former self
   if (!skipped(p, from)) return;          // its next ACK shows it again
+  heard_us(p, now);
   if (!p.acked || is_after(to + 1, *p.acked)) p.acked = to + 1;
   acknowledged(from, to, now);
 }
@@ -428,12 +437,19 @@ void FtFw::on_whole_ack(Peer& p, std::uint32_t to, const wire::Extension& tail, 
   }
   const std::uint32_t known = p.acked.value_or(settled_);
   if (!is_before(to, next_seq_) || is_before(to, known)) return;
+  heard_us(p, now);
   for (const auto& r : tail.missing.all()) {
     if (is_before(r.to, known) || is_before(to, r.to) || is_before(r.to, r.from)) continue;
     if (!want_repeat(p, is_before(r.from, known) ? known : r.from, r.to)) return;  // its next ACK shows it again
   }
   p.acked = to + 1;
   acknowledged(known, to, now);
+}
+
+// What was sent while it could not hear us, though we heard it, is not kept for it (see settle()).
+void FtFw::heard_us(Peer& p, TimePoint now) {
+  if (is_deaf(p)) lacks(p);
+  p.acked_at = now;
 }
 
 // What both kinds of ACKs mean for all peers together.
@@ -503,11 +519,11 @@ void FtFw::tell_what_is_gone(Peer& p, std::uint32_t from, std::uint32_t to) {
 
 // What was acknowledged is settled, unless it is still to be repeated. (What one ACK skips is repeated, so everything
 // before the highest number acknowledged either has arrived or is sent again.) Of nodes whose acknowledgements tell whom
-// they mean each must have acknowledged it.
+// they mean each must have acknowledged it, unless it seems to be deaf.
 void FtFw::settle() {
   std::uint32_t before = acked_;
   for (const Peer& p : peers_.all()) {
-    if (p.info && p.acked && is_live(p) && is_before(*p.acked, before)) before = *p.acked;
+    if (p.info && p.acked && is_live(p) && !is_deaf(p) && is_before(*p.acked, before)) before = *p.acked;
   }
   for (const wire::NumberRange& r : repeats_) {
     if (is_before(r.from, before)) before = r.from;
@@ -666,7 +682,7 @@ void FtFw::ask_repair(PeerId peer, const wire::RepairRequest& request) {
   Peer& p = peers_.all()[peer];
   if (!p.info) return;
   p.request = request;
-  p.repairing = request.count != 0;
+  if (request.count != 0) p.repair_until = now_ + kRepairPatience;
   queue_control({.flags = wire::flag::kAlive, .addressee = p.info->node, .tail = ControlNode::Tail::repair_request});
 }
 
@@ -715,7 +731,9 @@ void FtFw::want_repair(Peer& p, const wire::RepairRequest& request) {
 }
 
 std::optional<TimePoint> FtFw::repair_at() const {
-  if (wanted_by_.empty() || bulk_active() || !is_whole() || context_.flows == nullptr) return std::nullopt;
+  if (wanted_by_.empty() || bulk_active() || bulk_arrives() || !is_whole() || context_.flows == nullptr) {
+    return std::nullopt;
+  }
   return repair_after_;
 }
 

@@ -99,6 +99,7 @@ Peer& Peers::add(const PeerAddress& from, TimePoint now) {
   }
   *room = Peer{};
   room->used = true;
+  ever_used_ = std::max(ever_used_, static_cast<std::size_t>(room - peers_.begin()) + 1);
   room->owner = ++owners_;
   room->link = from.link;
   room->last_heard = now;

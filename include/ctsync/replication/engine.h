@@ -183,7 +183,8 @@ class Engine {
   void answer_resync(PeerId peer, TimePoint now);
   std::optional<TimePoint> bulk_began() const { return bulk_started_; }  // the last one
   bool bulk_active() const { return bulk_.active; }
-  void bulk_is_lost() { ledger_.close(); }  // something of it was given up
+  bool bulk_arrives() const { return ledger_.is_open(); }  // or a repair: not all of it has been acknowledged
+  void bulk_is_lost() { ledger_.close(); }                 // something of it was given up
   bool is_of_bulk(NodeRef n) const { return ledger_.holds(n); }
   // The tail of a message that was accepted, if there is any. Takes over what the peer shows of itself.
   wire::Extension hear_tail(Peer& p, const wire::Message& m);

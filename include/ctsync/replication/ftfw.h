@@ -72,6 +72,8 @@ class FtFw final : public Engine {
   static constexpr std::uint32_t kSumsAtOnce = 8;
   static constexpr Duration kSumsPause = std::chrono::milliseconds(5);
   static constexpr Duration kRepairSpacing = std::chrono::milliseconds(200);
+  // What is repaired is acknowledged at once for so long, so that its end comes soon.
+  static constexpr Duration kRepairPatience = std::chrono::seconds(5);
   // Elements of the resend queue that are moved, freed or looked at in one turn, about a tenth of a millisecond.
   static constexpr std::uint32_t kStepsPerTurn = 2000;
   // Ranges to repeat that are kept for later turns; what peers ask for beyond is dropped.
@@ -154,6 +156,9 @@ class FtFw final : public Engine {
   void on_nack(Peer& p, std::uint32_t from, std::uint32_t to);
   void on_whole_ack(Peer& p, std::uint32_t to, const wire::Extension& tail, TimePoint now);
   bool skipped(Peer& p, std::uint32_t from);
+  void heard_us(Peer& p, TimePoint now);
+  // We hear it, but it has acknowledged nothing for long. (There is something to acknowledge each second.)
+  bool is_deaf(const Peer& p) const { return now_ - p.acked_at >= kPeerGone; }
   void acknowledged(std::uint32_t from, std::uint32_t to, TimePoint now);
   std::uint32_t address_of(const Peer& p) const;
   bool means_us(const Peer& p) const;

@@ -95,15 +95,16 @@ struct Peer {
   // It needs none of our messages before this number: it has acknowledged them, or asked for them, or said HELLO after
   // them. Nothing known yet: empty.
   std::optional<std::uint32_t> acked;
+  TimePoint acked_at{};  // when its last acknowledgement was heard
   // Since when it is known to lack something that only a bulk can bring.
   std::optional<TimePoint> lacks_since;
   bool in_bulk = false;            // has been there since the bulk under way began
   std::uint64_t answers_turn = 0;  // the turn in which it caused `answers` control messages
   std::uint32_t answers = 0;
-  bool told_all = false;        // it has told everything once in this session
-  TimePoint session_at{};       // when that began
-  wire::RepairRequest request;  // the last one that it was sent
-  bool repairing = false;       // and whether its answer is still to come
+  bool told_all = false;                  // it has told everything once in this session
+  TimePoint session_at{};                 // when that began
+  wire::RepairRequest request;            // the last one that it was sent
+  std::optional<TimePoint> repair_until;  // its answer is waited for
   // A jump too far to be believed at once waits for its successor.
   std::optional<std::uint32_t> jump;
   // A run of successive old numbers: the next one, how many so far, and where it began.
@@ -135,9 +136,9 @@ class Peers {
   PeerId id(const Peer& p) const { return static_cast<PeerId>(&p - peers_.data()); }
   const Peer& operator[](PeerId id) const { return peers_[id]; }
   std::uint32_t count() const { return static_cast<std::uint32_t>(std::ranges::count(peers_, true, &Peer::used)); }
-  // All places, used or not.
-  std::span<Peer> all() { return peers_; }
-  std::span<const Peer> all() const { return peers_; }
+  // The places that have ever been used; most nodes have one or two peers, and these are looked at each turn.
+  std::span<Peer> all() { return std::span(peers_).first(ever_used_); }
+  std::span<const Peer> all() const { return std::span(peers_).first(ever_used_); }
 
  private:
   Peer* owner(const PeerAddress& from);
@@ -147,6 +148,7 @@ class Peers {
   static bool is_two_daemons(Peer& p, std::uint8_t link, TimePoint now);
 
   std::array<Peer, kMaxPeers> peers_;
+  std::size_t ever_used_ = 0;
   std::uint32_t owners_ = 0;  // given so far
   std::uint32_t recent_ = 0;  // where the last look-up ended: most messages come from the same peer
 };

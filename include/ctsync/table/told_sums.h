@@ -31,7 +31,6 @@ class ToldSums {
     changing(id);
     flows_.slot(id).told = false;
   }
-  bool is_told(FlowId id) const { return flows_.slot(id).told; }
 
   const FlowSums& sums() const { return sums_; }
 
