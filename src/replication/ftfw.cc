@@ -694,7 +694,8 @@ bool FtFw::can_tell_sums() const {
 
 std::optional<TimePoint> FtFw::tell_at() const {
   if (!can_tell_sums()) return std::nullopt;
-  return parts_wanted_.any() ? std::min(sums_at_, parts_at_) : sums_at_;
+  const TimePoint at = sums_due_ ? now_ : sums_at_;
+  return parts_wanted_.any() ? std::min(at, parts_at_) : at;
 }
 
 bool FtFw::all_told(TimePoint now) {
@@ -703,7 +704,8 @@ bool FtFw::all_told(TimePoint now) {
     const auto first = part * static_cast<std::uint32_t>(wire::Sums::kMost);
     queue_control({.flags = wire::flag::kAlive, .from = first, .tail = tail});
   };
-  if (now >= sums_at_) {
+  if (sums_due_ || now >= sums_at_) {
+    sums_due_ = false;
     sums_at_ = now + kSumsInterval;
     tell(ControlNode::Tail::group_sums, next_part_);
     next_part_ = (next_part_ + 1) % kGroupParts;
@@ -877,6 +879,7 @@ void FtFw::on_timer(TimePoint now) {
     any = true;
   }
   if (!any) queue_control({.flags = wire::flag::kAlive});
+  sums_due_ = true;  // in the same datagram
   alive_at_ = now + kAliveInterval;
 }
 

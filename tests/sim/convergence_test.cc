@@ -196,7 +196,7 @@ TEST(FtFwSimulation, TheReceiverRestarts) {
     w.network().set_faults({.loss = 0.3});
     w.run_for(seconds(4));
     trouble(w, seconds(4));
-    peace(w, seconds(6));
+    peace(w, kHealed);
     EXPECT_EQ(difference(w.node(1).external(), w.node(0).internal()), "");
     expect_order(w);
   });

@@ -66,8 +66,9 @@ class FtFw final : public Engine {
   static constexpr Duration kOfferSpacing = std::chrono::seconds(10);
   // Sums of a peer that has not told everything yet are of no use, unless it is overdue.
   static constexpr Duration kTellsAll = std::chrono::seconds(15);
-  // Sums are told so often, of one half of the groups each time.
-  static constexpr Duration kSumsInterval = std::chrono::seconds(1);
+  // Sums are told with the message of each second, of one half of the groups each time; where others make that superfluous,
+  // so often.
+  static constexpr Duration kSumsInterval = std::chrono::milliseconds(1300);
   // Messages with sums of buckets that are sent at once, and when the next ones are.
   static constexpr std::uint32_t kSumsAtOnce = 8;
   static constexpr Duration kSumsPause = std::chrono::milliseconds(5);
@@ -216,6 +217,7 @@ class FtFw final : public Engine {
   static constexpr std::uint32_t kPartsOfGroup = table::FlowSums::kBucketsOfGroup / wire::Sums::kMost;
   std::uint32_t next_part_ = 0;  // of the groups
   TimePoint sums_at_;
+  bool sums_due_ = false;
   std::bitset<kBucketParts> parts_wanted_;
   TimePoint parts_at_;
 
