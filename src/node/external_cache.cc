@@ -111,11 +111,12 @@ void ExternalCache::release_expectation(table::ExpectId id) {
 }
 
 bool ExternalCache::sweep(const Told& told, Walk& walk, TimePoint budget_end, std::uint32_t& removed) {
-  const auto has_ended = [&now = told.from](const auto& slot) {
+  if (replication::is_before(told.last, told.from.seq)) return true;
+  const auto has_ended = [&now = told.from, last = told.last](const auto& slot) {
     if (!is_live(slot.state)) return false;
     const auto o = table::origin_of(slot.link);
     if (o.owner != now.owner || o.session > now.session) return false;
-    return o.session < now.session || replication::is_before(o.seq, now.seq);
+    return o.session < now.session || o.seq - now.seq > last - now.seq;  // also what a damaged number told
   };
   return generations_.each(
       walk, {.flows = true, .expectations = told.buckets == nullptr}, budget_end, has_ended,

@@ -21,8 +21,9 @@ using Buckets = std::bitset<table::FlowSums::kBuckets>;
 
 // What a peer has told anew: everything, or its flows of some buckets.
 struct Told {
-  table::Origin from;
-  std::shared_ptr<const Buckets> buckets;  // nullptr: everything
+  table::Origin from{};                      // the first of the messages that tell it
+  std::uint32_t last = 0;                    // the last number that was heard of the peer
+  std::shared_ptr<const Buckets> buckets{};  // nullptr: everything
 };
 
 class ExternalStore {
@@ -42,7 +43,7 @@ class ExternalStore {
   virtual void on_timer() {}
 
   // All that the peer `told.from.owner` has was told in its session `told.from.session`, in messages from
-  // `told.from.seq` on: what else is here of it has ended. Goes on from `walk` until `budget_end`, counts what it removes;
+  // `told.from.seq` to `told.last`: what else is here of it has ended. Goes on from `walk` until `budget_end`, counts what it removes;
   // true when it is through.
   virtual bool sweep(const Told& /*told*/, Walk&, TimePoint /*budget_end*/, std::uint32_t& /*removed*/) { return true; }
 

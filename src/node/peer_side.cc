@@ -26,7 +26,9 @@ PeerSide::PeerSide(Context context)
       packer_(c_.options.buffer_size, c_.options.encode, c_.sink),
       store_(make_store()),
       flusher_(c_.jobs, *store_),
-      sweeper_(c_.jobs, *store_, [this](std::uint32_t owner, std::uint32_t removed) { swept(owner, removed); }) {
+      sweeper_(
+          c_.jobs, *store_, [this](std::uint32_t owner) { return last_of(owner); },
+          [this](std::uint32_t owner, std::uint32_t removed) { swept(owner, removed); }) {
   store_->full = [this] { external_full(); };
   make_engine();
   if (ftfw_ == nullptr || cache_ == nullptr || c_.options.self.node == 0) return;
@@ -214,7 +216,7 @@ void PeerSide::peer_shown(replication::PeerId peer) {
 void PeerSide::bulk_ended(replication::PeerId peer, std::uint32_t first) {
   const auto& p = engine_->peers()[peer];
   if (reconciler_) reconciler_->bulk_ended(peer);
-  sweeper_.start({.from = {.owner = p.owner, .session = p.session, .seq = first}, .buckets = nullptr});
+  sweeper_.start({.from = {.owner = p.owner, .session = p.session, .seq = first}});
 }
 
 void PeerSide::sums_heard(replication::PeerId peer, const wire::Sums& sums) {
@@ -223,6 +225,12 @@ void PeerSide::sums_heard(replication::PeerId peer, const wire::Sums& sums) {
 
 void PeerSide::repair_ended(replication::PeerId peer, std::uint32_t number, std::uint32_t first) {
   if (reconciler_) reconciler_->repair_ended(peer, number, first);
+}
+
+std::optional<std::uint32_t> PeerSide::last_of(std::uint32_t owner) const {
+  const auto peers = engine_->peers().all();
+  const auto p = std::ranges::find(peers, owner, &replication::Peer::owner);
+  return p == peers.end() ? std::nullopt : std::optional(p->last);
 }
 
 void PeerSide::swept(std::uint32_t owner, std::uint32_t removed) {

@@ -122,6 +122,7 @@ class PeerSide final : private replication::Events {
   void take(const wire::Message& m);
   table::Origin origin_of(const wire::Message& m) const;
   void swept(std::uint32_t owner, std::uint32_t removed);
+  std::optional<std::uint32_t> last_of(std::uint32_t owner) const;
   std::string name_of(replication::PeerId peer) const;
   template <typename Text>
   void tell(RateLimit& limit, Level level, Text&& text);

@@ -18,9 +18,11 @@ class Sweeper {
  public:
   // on_done(owner, entries removed)
   using OnDone = std::function<void(std::uint32_t, std::uint32_t)>;
+  // The last number heard of the peer of this owner; nothing: it is gone.
+  using LastOf = std::function<std::optional<std::uint32_t>(std::uint32_t)>;
 
-  Sweeper(Jobs& jobs, ExternalStore& store, OnDone on_done)
-      : jobs_(jobs), store_(store), on_done_(std::move(on_done)) {}
+  Sweeper(Jobs& jobs, ExternalStore& store, LastOf last_of, OnDone on_done)
+      : jobs_(jobs), store_(store), last_of_(std::move(last_of)), on_done_(std::move(on_done)) {}
 
   void start(Told told) {
     std::erase_if(waiting_, [&](const Told& t) { return t.from.owner == told.from.owner && !told.buckets; });
@@ -43,7 +45,10 @@ class Sweeper {
         walk_ = {};
         removed_ = 0;
       }
-      if (!s_.store_.sweep(*now_, walk_, budget_end, removed_)) return State::more;
+      // What it tells while this goes on is not old.
+      const auto last = s_.last_of_(now_->from.owner);
+      now_->last = last.value_or(0);
+      if (last && !s_.store_.sweep(*now_, walk_, budget_end, removed_)) return State::more;
       s_.on_done_(now_->from.owner, removed_);
       now_.reset();
       s_.running_ = !s_.waiting_.empty();
@@ -59,6 +64,7 @@ class Sweeper {
 
   Jobs& jobs_;
   ExternalStore& store_;
+  LastOf last_of_;
   OnDone on_done_;
   bool running_ = false;
   static constexpr std::size_t kMost = 256;  // what is not swept today a later word of the peer sweeps

@@ -55,7 +55,10 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   if (!is_well_formed(m)) return Verdict::bad;
   now_ = now;
   Peer& p = peer_of(from, m.header, now);
-  if (!is_live(p) && p.received) lacks(p);  // what was sent meanwhile may be gone
+  if (!is_live(p) && p.received) {  // what was sent meanwhile may be gone
+    lacks(p);
+    p.acked_at = now;
+  }
   p.last_heard = now;
   const auto session = p.session;
   hear_flags(p, m.header, now);
@@ -130,7 +133,7 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   ++p.session;
   p.told_all = false;
   p.repair_until.reset();
-  p.session_at = now_;
+  p.session_at = p.acked_at = now_;
   p.node = 0;
   lacks(p);
   p.session_start = seq;
