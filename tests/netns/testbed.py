@@ -43,6 +43,8 @@ class Site(lab.Pair):
     def __init__(self, *binaries, rules=RULES):
         super().__init__(*binaries)
         self.client, self.server = lab.Net("client"), lab.Net("server")
+        # What the tests bind to themselves must not have been given to an earlier connection.
+        self.client.sysctl("net.ipv4.ip_local_port_range", "52000 60999")
         self.connections = {}
         for number, node in enumerate(self.nodes(), 1):
             node.strict_forwarding()
