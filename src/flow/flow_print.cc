@@ -4,19 +4,14 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <utility>
+
+#include "ctsync/flow/tuple_hash.h"
 
 namespace ctsync {
 namespace {
 
 constexpr std::uint64_t kKeyA = 0x9e3779b97f4a7c15;
 constexpr std::uint64_t kKeyB = 0xd1b54a32d192ed03;
-
-std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
-  __extension__ using Wide = unsigned __int128;
-  const auto m = static_cast<Wide>(a) * b;
-  return static_cast<std::uint64_t>(m) ^ static_cast<std::uint64_t>(m >> 64);
-}
 
 // The same on every machine.
 std::uint64_t load(const std::uint8_t* bytes) {

@@ -87,16 +87,16 @@ void ExternalCache::take(MsgType type, const Expectation& e, const table::Origin
   if (expect_expiry_) expect_expiry_->touched(id, now);
 }
 
+FlowPrint ExternalCache::print(table::FlowId id) const {
+  return print_of(flows_.slot(id).flow, flows_.extra(id), true);
+}
+
 void ExternalCache::count(table::FlowId id) {
-  if (!keeps_sums_) return;
-  const auto& slot = flows_.slot(id);
-  sums_.add(table::origin_of(slot.link).owner, ctsync::print_of(slot.flow, flows_.extra(id), true));
+  if (keeps_sums_) sums_.add(table::origin_of(flows_.slot(id).link).owner, print(id));
 }
 
 void ExternalCache::discount(table::FlowId id) {
-  if (!keeps_sums_) return;
-  const auto& slot = flows_.slot(id);
-  sums_.remove(table::origin_of(slot.link).owner, ctsync::print_of(slot.flow, flows_.extra(id), true));
+  if (keeps_sums_) sums_.remove(table::origin_of(flows_.slot(id).link).owner, print(id));
 }
 
 void ExternalCache::release(table::FlowId id) {
@@ -122,7 +122,7 @@ bool ExternalCache::sweep(const Told& told, Walk& walk, TimePoint budget_end, st
       walk, {.flows = true, .expectations = told.buckets == nullptr}, budget_end, has_ended,
       [&](table::FlowId id) {
         const Tuple& orig = flows_.slot(id).flow.orig;
-        if (told.buckets != nullptr && !told.buckets->test(ctsync::bucket_of(orig))) return;
+        if (told.buckets != nullptr && !told.buckets->test(bucket_of(orig))) return;
         if (is_watched(orig, told.from.owner)) {
           FlowRecord before;
           flows_.copy_to(id, before);

@@ -31,7 +31,7 @@ class ExternalCache final : public ExternalStore {
   // Called when a message of peer `owner` changes a flow of these buckets: what was there, if anything, and what is there
   // now, if anything. Empty: no more.
   using OnMended = std::function<void(const FlowRecord* before, const FlowRecord* after)>;
-  void watch(std::uint32_t owner, std::shared_ptr<const Buckets> buckets, OnMended on_mended) {
+  void watch(std::uint32_t owner, std::shared_ptr<const table::Buckets> buckets, OnMended on_mended) {
     watched_owner_ = owner;
     watched_ = std::move(buckets);
     on_mended_ = std::move(on_mended);
@@ -59,8 +59,9 @@ class ExternalCache final : public ExternalStore {
  private:
   void take_flow(wire::MsgType type, const FlowRecord& record, const table::Origin& from);
   bool is_watched(const Tuple& orig, std::uint32_t owner) const {
-    return watched_ != nullptr && watched_owner_ == owner && watched_->test(ctsync::bucket_of(orig));
+    return watched_ != nullptr && watched_owner_ == owner && watched_->test(bucket_of(orig));
   }
+  FlowPrint print(table::FlowId id) const;
   void count(table::FlowId id);
   void discount(table::FlowId id);
   void put(const FlowRecord& record, table::FlowId id, const table::Origin& from);
@@ -78,7 +79,7 @@ class ExternalCache final : public ExternalStore {
   bool keeps_sums_ = false;
   OwnerSums sums_;
   std::uint32_t watched_owner_ = 0;
-  std::shared_ptr<const Buckets> watched_;
+  std::shared_ptr<const table::Buckets> watched_;
   OnMended on_mended_;
 };
 

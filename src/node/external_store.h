@@ -3,7 +3,6 @@
 // put straight into the kernel (5.5). The mirror of InternalStore.
 #pragma once
 
-#include <bitset>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -16,14 +15,11 @@
 
 namespace ctsync::node {
 
-// Buckets of table::FlowSums.
-using Buckets = std::bitset<table::FlowSums::kBuckets>;
-
 // What a peer has told anew: everything, or its flows of some buckets.
 struct Told {
-  table::Origin from{};                      // the first of the messages that tell it
-  std::uint32_t last = 0;                    // the last number that was heard of the peer
-  std::shared_ptr<const Buckets> buckets{};  // nullptr: everything
+  table::Origin from{};                             // the first of the messages that tell it
+  std::uint32_t last = 0;                           // the last number that was heard of the peer
+  std::shared_ptr<const table::Buckets> buckets{};  // nullptr: everything
 };
 
 class ExternalStore {

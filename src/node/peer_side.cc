@@ -228,19 +228,17 @@ void PeerSide::repair_ended(replication::PeerId peer, std::uint32_t number, std:
 }
 
 std::optional<std::uint32_t> PeerSide::last_of(std::uint32_t owner) const {
-  const auto peers = engine_->peers().all();
-  const auto p = std::ranges::find(peers, owner, &replication::Peer::owner);
-  return p == peers.end() ? std::nullopt : std::optional(p->last);
+  const auto* p = engine_->peers().with_owner(owner);
+  return p == nullptr ? std::nullopt : std::optional(p->last);
 }
 
 void PeerSide::swept(std::uint32_t owner, std::uint32_t removed) {
   if (reconciler_) reconciler_->swept(owner);
   if (removed == 0) return;
-  const auto peers = engine_->peers().all();
-  const auto p = std::ranges::find(peers, owner, &replication::Peer::owner);
+  const auto* p = engine_->peers().with_owner(owner);
   tell(sweep_limit_, Level::info, [&] {
     return fmt::format("{} entries that ended at peer {} meanwhile are removed", removed,
-                       p == peers.end() ? "?" : name_of(engine_->peers().id(*p)));
+                       p == nullptr ? "?" : name_of(engine_->peers().id(*p)));
   });
 }
 
@@ -421,15 +419,15 @@ void PeerSide::fill(text::Snapshot& s) const {
 std::string PeerSide::status() const {
   std::string text = cache_ == nullptr ? ", no external cache" : fmt::format(", {} external", c_.external.live());
   if (c_.options.mode == Mode::alarm) return text;  // keeps no account of its peers
-  const auto now = c_.clock.now();
-  const auto peers = std::ranges::count_if(
-      engine_->peers().all(), [&](const replication::Peer& p) { return p.used && now - p.last_heard < kLately; });
-  text += fmt::format(", {} peer{} heard", peers, peers == 1 ? "" : "s");
-  if (!reconciler_) return text;
-  std::uint32_t in_sync = 0;
-  for (replication::PeerId i = 0; i < replication::kMaxPeers; ++i) {
-    if (engine_->peers()[i].used && state_of(i) == text::PeerState::in_sync) ++in_sync;
+  int heard = 0;
+  int in_sync = 0;
+  for (const auto& p : engine_->peers().all()) {
+    if (!p.used) continue;
+    const auto state = state_of(engine_->peers().id(p));
+    if (state != text::PeerState::lost) ++heard;
+    if (state == text::PeerState::in_sync) ++in_sync;
   }
+  text += fmt::format(", {} peer{} heard", heard, heard == 1 ? "" : "s");
   return in_sync == 0 ? text : text + fmt::format(", {} in sync", in_sync);
 }
 

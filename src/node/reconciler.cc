@@ -164,7 +164,7 @@ void Reconciler::leave_alone(replication::PeerId peer, Duration pause) {
 void Reconciler::begin_repair(replication::PeerId peer, Side& s) {
   s.ready = false;
   if (s.request.count != 0) {
-    auto buckets = std::make_shared<Buckets>();
+    auto buckets = std::make_shared<table::Buckets>();
     wire::RepairRequest request;
     Duration pause{};
     for (const auto b : s.request.all()) {

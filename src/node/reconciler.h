@@ -13,7 +13,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "ctsync/base/clock.h"
 #include "ctsync/base/log.h"
@@ -102,8 +101,9 @@ class Reconciler {
     std::bitset<kGroups * kPartsOfGroup> parts;  // that are still to come
     wire::RepairRequest request;                 // buckets that differ
     bool ready = false;                          // to ask for the repair
-    std::shared_ptr<const Buckets> repaired;     // by the repair under way; nullptr: there is none, or of everything
-    std::uint32_t mended = 0;                    // by this repair
+    std::shared_ptr<const table::Buckets>
+        repaired;              // by the repair under way; nullptr: there is none, or of everything
+    std::uint32_t mended = 0;  // by this repair
     Numbers numbers;
   };
 

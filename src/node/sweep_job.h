@@ -25,7 +25,7 @@ class Sweeper {
       : jobs_(jobs), store_(store), last_of_(std::move(last_of)), on_done_(std::move(on_done)) {}
 
   void start(Told told) {
-    std::erase_if(waiting_, [&](const Told& t) { return t.from.owner == told.from.owner && !told.buckets; });
+    if (!told.buckets) std::erase_if(waiting_, [&](const Told& t) { return t.from.owner == told.from.owner; });
     if (waiting_.size() == kMost) return;
     waiting_.push_back(std::move(told));
     if (!running_) {

@@ -46,8 +46,10 @@ void Engine::expectation_leaving(table::ExpectId id) { leaving({Kind::expectatio
 
 void Engine::changed(NodeRef n, Announce announce, TimePoint now) {
   object_changed(n, now);
-  if (announce != Announce::no) tell(n);
-  if (announce != Announce::no) queue_object(n);
+  if (announce != Announce::no) {
+    tell(n);
+    queue_object(n);
+  }
   if (announce == Announce::first) nodes_.queue(n) = table::Queue::untold;
 }
 
@@ -154,10 +156,10 @@ void Engine::begin_bulk(TimePoint now) {
   bulk_was_whole_ = whole_;
   ledger_.close();
   if (whole_) ledger_.open(bulk_.flow_end, bulk_.expectation_end);
-  bulk_begins(now);
+  bulk_begins();
 }
 
-void Engine::begin_repair(const Buckets& buckets) {
+void Engine::begin_repair(const table::Buckets& buckets) {
   bulk_ = {.active = true, .flow_end = context_.flows->end_id(), .first_seq = next_seq_, .repair = true};
   repaired_ = buckets;
   ledger_.open(bulk_.flow_end, 0);
@@ -252,15 +254,16 @@ void Engine::write_tail(const ControlNode& c, wire::Extension& e) const {
       e.sums_wanted = c.from | std::uint64_t{c.to} << 32;
       return;
     case Tail::group_sums:
-    case Tail::bucket_sums:
+    case Tail::bucket_sums: {
+      const auto& sums = context_.sums->sums();
       e.sums = {.of_buckets = c.tail == Tail::bucket_sums,
                 .first = static_cast<std::uint16_t>(c.from),
                 .count = wire::Sums::kMost};
       for (std::uint32_t i = 0; i < wire::Sums::kMost; ++i) {
-        const auto& sums = context_.sums->sums();
         e.sums.sums[i] = e.sums.of_buckets ? sums.bucket(c.from + i) : sums.group(c.from + i);
       }
       return;
+    }
   }
 }
 
@@ -279,6 +282,13 @@ wire::Extension Engine::hear_tail(Peer& p, const wire::Message& m) {
 }
 
 // --- Sending ---
+
+// Whether there was any.
+bool Engine::send_controls(wire::Packer& packer, TimePoint now) {
+  if (control_.empty()) return false;
+  while (!control_.empty()) send_control(packer, now);
+  return true;
+}
 
 void Engine::send_control(wire::Packer& packer, TimePoint now) {
   const NodeRef n = control_.pop_front();
@@ -333,12 +343,11 @@ bool Engine::send_data(wire::Packer& packer, TimePoint now) {
 }
 
 void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
-  bool any = false;
   dead_scan_left_ = kDeadScanLimit;
   work_on(now);
   end_bulk_if_arrived();
   ask_if_due(now);
-  for (; !control_.empty(); any = true) send_control(packer, now);
+  bool any = send_controls(packer, now);
   if (bulk_wanted_ && !bulk_.active && now >= next_bulk_at()) begin_bulk(now);
   congested_at_.reset();
   bulk_held_until_.reset();
@@ -348,11 +357,12 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
     any = true;
   }
   end_bulk_if_arrived();
-  for (; !control_.empty(); any = true) send_control(packer, now);
+  any |= send_controls(packer, now);
   any |= !packer.empty();
   // What is said then puts no acknowledgement off.
-  if (!congested && transmit_.empty() && !bulk_.active && all_told(now)) {
-    while (!control_.empty()) send_control(packer, now);
+  if (!congested && transmit_.empty() && !bulk_.active) {
+    all_told(now);
+    send_controls(packer, now);
   }
   packer.flush();
   if (any) transmitted(now);

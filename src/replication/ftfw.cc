@@ -18,6 +18,10 @@ constexpr std::uint32_t kLookUpSteps = 16;
 // A jump is confirmed by a number at most this far behind it: some messages may be lost there, too.
 constexpr std::uint32_t kJumpSuccessors = 1024;
 
+bool is_ack(const wire::Message& m) {
+  return m.header.type == wire::MsgType::control && wire::control_kind(m.header.flags) == ControlKind::ack;
+}
+
 bool is_well_formed(const wire::Message& m) {
   const auto& h = m.header;
   if (wire::is_data(h.type)) return (h.flags & ~(wire::flag::kHello | wire::flag::kHelloBack)) == 0;
@@ -282,8 +286,7 @@ bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
 // that would go on as fast as the link carries it, and with several nodes that lose much not long after: leave those
 // ACKs to the timer.
 bool FtFw::endless_to_acknowledge(const wire::Message& m) const {
-  if (m.header.type != wire::MsgType::control || wire::control_kind(m.header.flags) != ControlKind::ack) return false;
-  return peers_.count() > 1 || options_.ack_window <= peers_.count();
+  return is_ack(m) && (peers_.count() > 1 || options_.ack_window <= peers_.count());
 }
 
 // The sequence rules B and C of spec replication.md 3.2.
@@ -325,8 +328,7 @@ void FtFw::take(Peer& p, const wire::Message& m, const wire::Extension& tail, Ti
 
 // A message that a node of our kind does not keep until it is acknowledged (see sent()).
 bool FtFw::is_passing(const wire::Message& m, const wire::Extension& tail) {
-  if (m.header.type != wire::MsgType::control || !tail.addressee || tail.bulk_end) return false;
-  return wire::control_kind(m.header.flags) == ControlKind::ack;
+  return is_ack(m) && tail.addressee && !tail.bulk_end;
 }
 
 // Acknowledges what came before the gap, asks for what is missing. `seq` opens a new window as its first message. A node
@@ -644,7 +646,7 @@ void FtFw::lacks(Peer& p) {
   if (!p.lacks_since) p.lacks_since = now_;
 }
 
-void FtFw::bulk_begins(TimePoint) {
+void FtFw::bulk_begins() {
   arrived_.reset();
   const bool alone = live_peers() == 1;
   for (Peer& p : peers_.all()) {
@@ -662,11 +664,12 @@ void FtFw::bulk_arrived(std::uint32_t first, std::uint32_t count) {
 void FtFw::tell_bulk_end(Peer& p) {
   if (!arrived_ || !p.info || !p.in_bulk || !is_live(p)) return;
   p.in_bulk = false;
-  queue_control({.flags = wire::flag::kAlive,
-                 .from = arrived_->first,
-                 .to = arrived_->count,
-                 .addressee = p.info->node,
-                 .tail = ControlNode::Tail::bulk_end});
+  say_to(p.info->node, ControlNode::Tail::bulk_end, arrived_->first, arrived_->count);
+}
+
+// To a node of our kind; 0: to all of them.
+void FtFw::say_to(std::uint32_t node, ControlNode::Tail tail, std::uint32_t from, std::uint32_t to) {
+  queue_control({.flags = wire::flag::kAlive, .from = from, .to = to, .addressee = node, .tail = tail});
 }
 
 // --- Sums, and repair of what differs ---
@@ -674,11 +677,8 @@ void FtFw::tell_bulk_end(Peer& p) {
 void FtFw::ask_sums(PeerId peer, std::uint64_t groups) {
   const Peer& p = peers_[peer];
   if (!p.info) return;
-  queue_control({.flags = wire::flag::kAlive,
-                 .from = static_cast<std::uint32_t>(groups),
-                 .to = static_cast<std::uint32_t>(groups >> 32),
-                 .addressee = p.info->node,
-                 .tail = ControlNode::Tail::sums_wanted});
+  say_to(p.info->node, ControlNode::Tail::sums_wanted, static_cast<std::uint32_t>(groups),
+         static_cast<std::uint32_t>(groups >> 32));
 }
 
 void FtFw::ask_repair(PeerId peer, const wire::RepairRequest& request) {
@@ -686,7 +686,7 @@ void FtFw::ask_repair(PeerId peer, const wire::RepairRequest& request) {
   if (!p.info) return;
   p.request = request;
   if (request.count != 0) p.repair_until = now_ + kRepairPatience;
-  queue_control({.flags = wire::flag::kAlive, .addressee = p.info->node, .tail = ControlNode::Tail::repair_request});
+  say_to(p.info->node, ControlNode::Tail::repair_request);
 }
 
 // To whom it may concern: nodes of our kind that we hear.
@@ -701,11 +701,10 @@ std::optional<TimePoint> FtFw::tell_at() const {
   return parts_wanted_.any() ? std::min(at, parts_at_) : at;
 }
 
-bool FtFw::all_told(TimePoint now) {
-  if (!can_tell_sums()) return false;
+void FtFw::all_told(TimePoint now) {
+  if (!can_tell_sums()) return;
   const auto tell = [this](ControlNode::Tail tail, std::uint32_t part) {
-    const auto first = part * static_cast<std::uint32_t>(wire::Sums::kMost);
-    queue_control({.flags = wire::flag::kAlive, .from = first, .tail = tail});
+    say_to(0, tail, part * static_cast<std::uint32_t>(wire::Sums::kMost));
   };
   if (sums_due_ || now >= sums_at_) {
     sums_due_ = false;
@@ -713,7 +712,7 @@ bool FtFw::all_told(TimePoint now) {
     tell(ControlNode::Tail::group_sums, next_part_);
     next_part_ = (next_part_ + 1) % kGroupParts;
   }
-  if (parts_wanted_.none() || now < parts_at_) return !control_.empty();
+  if (parts_wanted_.none() || now < parts_at_) return;
   parts_at_ = now + kSumsPause;
   std::uint32_t left = kSumsAtOnce;
   for (std::uint32_t part = 0; part < kBucketParts && left != 0; ++part) {
@@ -722,7 +721,6 @@ bool FtFw::all_told(TimePoint now) {
     tell(ControlNode::Tail::bucket_sums, part);
     --left;
   }
-  return true;
 }
 
 void FtFw::want_repair(Peer& p, const wire::RepairRequest& request) {
@@ -751,11 +749,7 @@ void FtFw::start_repair(TimePoint now) {
 
 void FtFw::repair_arrived(std::uint32_t first) {
   for (const Asker& a : std::exchange(repaired_for_, {})) {
-    queue_control({.flags = wire::flag::kAlive,
-                   .from = first,
-                   .to = a.number,
-                   .addressee = a.node,
-                   .tail = ControlNode::Tail::repair_end});
+    say_to(a.node, ControlNode::Tail::repair_end, first, a.number);
   }
 }
 

@@ -108,6 +108,11 @@ Peer& Peers::add(const PeerAddress& from, TimePoint now) {
   return *room;
 }
 
+const Peer* Peers::with_owner(std::uint32_t owner) const {
+  const auto p = std::ranges::find(all(), owner, &Peer::owner);
+  return p == all().end() ? nullptr : &*p;
+}
+
 void Peers::take_place(Peer& p, const PeerAddress& from) { p.places[from.link] = from.address; }
 
 void Peers::leave_place(Peer& p, std::uint8_t link) {

@@ -11,6 +11,13 @@
 
 namespace ctsync {
 
+// Both halves of the product of two words: mixes 16 bytes in one multiplication, as wyhash does.
+inline std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
+  __extension__ using Wide = unsigned __int128;
+  const auto m = static_cast<Wide>(a) * b;
+  return static_cast<std::uint64_t>(m) ^ static_cast<std::uint64_t>(m >> 64);
+}
+
 class TupleHash {
  public:
   // Production passes random bits, tests whatever they like.
@@ -25,11 +32,6 @@ class TupleHash {
   }
 
  private:
-  static std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
-    __extension__ using Wide = unsigned __int128;
-    const auto m = static_cast<Wide>(a) * b;
-    return static_cast<std::uint64_t>(m) ^ static_cast<std::uint64_t>(m >> 64);
-  }
   std::array<std::uint64_t, 6> key_;
 };
 

@@ -15,7 +15,6 @@
 // buffer nor the resend queue, and does not stall the loop (spec replication.md 9, 22 and 41).
 #pragma once
 
-#include <bitset>
 #include <cstdint>
 #include <optional>
 
@@ -154,15 +153,15 @@ class Engine {
   virtual void transmitted(TimePoint now) = 0;
   // Adds what an engine has to tell the addressee of c, if it has one.
   virtual void address(const ControlNode& /*c*/, wire::Extension& /*tail*/) const {}
-  // All objects that wait have been sent: queues what can be said only then. Whether there is any.
-  virtual bool all_told(TimePoint) { return false; }
+  // All objects that wait have been sent: queues what can be said only then.
+  virtual void all_told(TimePoint) {}
   virtual std::optional<TimePoint> tell_at() const { return std::nullopt; }  // when that is due
   virtual void object_changed(NodeRef, TimePoint) {}                         // announced or not
   virtual void object_gone(NodeRef) {}                                       // dead or leaving
   // Takes n out of whatever queue it is in.
   virtual void unlink(NodeRef n);
   // A bulk from the tables begins, or all of it has been sent and acknowledged.
-  virtual void bulk_begins(TimePoint) {}
+  virtual void bulk_begins() {}
   virtual void bulk_arrived(std::uint32_t /*first*/, std::uint32_t /*count*/) {}
   // Likewise a repair.
   virtual void repair_arrived(std::uint32_t /*first*/) {}
@@ -176,8 +175,7 @@ class Engine {
   // A bulk now; or, when one is under way, after it.
   void begin_bulk(TimePoint now);
   // Sends the flows of these buckets, if no bulk is under way.
-  using Buckets = std::bitset<table::FlowSums::kBuckets>;
-  void begin_repair(const Buckets& buckets);
+  void begin_repair(const table::Buckets& buckets);
   bool is_whole() const { return whole_; }
   // A bulk that a peer asked for: as above, but not more often than kBulkSpacing.
   void answer_resync(PeerId peer, TimePoint now);
@@ -232,6 +230,7 @@ class Engine {
   wire::Extension tail_for(const ControlNode& c, TimePoint now);
   void write_tail(const ControlNode& c, wire::Extension& e) const;
   void end_bulk_if_arrived();
+  bool send_controls(wire::Packer& packer, TimePoint now);
   void send_control(wire::Packer& packer, TimePoint now);
   void send_object(wire::Packer& packer, NodeRef n, TimePoint now);
   bool send_data(wire::Packer& packer, TimePoint now);
@@ -243,7 +242,7 @@ class Engine {
   static constexpr Duration kShownLately = std::chrono::seconds(10);
 
   Bulk bulk_;
-  Buckets repaired_;
+  table::Buckets repaired_;
   bool whole_ = true;
   bool bulk_was_whole_ = true;
   BulkLedger ledger_;

@@ -32,6 +32,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bitset>
 #include <optional>
 #include <vector>
 
@@ -176,11 +177,12 @@ class FtFw final : public Engine {
   void give_up(NodeRef n);
   bool lack_all_without(std::uint32_t seq);
   void lacks(Peer& p);
-  void bulk_begins(TimePoint now) override;
+  void bulk_begins() override;
   void bulk_arrived(std::uint32_t first, std::uint32_t count) override;
+  void say_to(std::uint32_t node, ControlNode::Tail tail, std::uint32_t from = 0, std::uint32_t to = 0);
   void tell_bulk_end(Peer& p);
   bool can_tell_sums() const;
-  bool all_told(TimePoint now) override;
+  void all_told(TimePoint now) override;
   std::optional<TimePoint> tell_at() const override;
   void on_alive(Peer& p, const wire::Extension& tail);
   void want_repair(Peer& p, const wire::RepairRequest& request);
@@ -226,7 +228,7 @@ class FtFw final : public Engine {
     std::uint32_t node;
     std::uint32_t number;
   };
-  Buckets wanted_;
+  table::Buckets wanted_;
   std::vector<Asker> wanted_by_;  // one for each node
   std::vector<Asker> repaired_for_;
   TimePoint repair_after_;

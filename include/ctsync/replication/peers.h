@@ -135,6 +135,8 @@ class Peers {
 
   PeerId id(const Peer& p) const { return static_cast<PeerId>(&p - peers_.data()); }
   const Peer& operator[](PeerId id) const { return peers_[id]; }
+  // The peer whose entries are marked with `owner`; nullptr: it has been forgotten.
+  const Peer* with_owner(std::uint32_t owner) const;
   std::uint32_t count() const { return static_cast<std::uint32_t>(std::ranges::count(peers_, true, &Peer::used)); }
   // The places that have ever been used; most nodes have one or two peers, and these are looked at each turn.
   std::span<Peer> all() { return std::span(peers_).first(ever_used_); }

@@ -4,12 +4,16 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <vector>
 
 #include "ctsync/flow/flow_print.h"
 
 namespace ctsync::table {
+
+// A choice of buckets.
+using Buckets = std::bitset<FlowPrint::kBuckets>;
 
 class FlowSums {
  public:
