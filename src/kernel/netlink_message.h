@@ -54,6 +54,7 @@ class Messages {
  public:
   explicit Messages(std::span<const std::uint8_t> datagram) : left_(datagram) {}
   bool malformed() const { return malformed_; }
+  bool at_end() const { return left_.empty() || malformed_; }
 
   bool next(Message& m) {
     if (left_.size() < NLMSG_HDRLEN) {

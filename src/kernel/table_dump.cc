@@ -11,6 +11,9 @@ namespace ctsync::kernel {
 namespace {
 
 constexpr unsigned kMaxInterruptions = 5;
+// What the kernel puts into a read takes it half a millisecond at 32 KB; it puts no less than 8 KB into one.
+constexpr std::size_t kReadSize = 16384;
+constexpr unsigned kBetweenLooks = 8;  // entries handed over between two looks at the clock
 
 const char* what_text(DumpWhat what) {
   return what == DumpWhat::flows ? "can't get kernel conntrack table" : "can't get kernel expect table";
@@ -19,7 +22,7 @@ const char* what_text(DumpWhat what) {
 }  // namespace
 
 TableDump::TableDump(const Clock& clock, DumpWhat what, const DumpOptions& options)
-    : clock_(clock), what_(what), options_(options), buffer_(NetlinkSocket::kReadSize) {}
+    : clock_(clock), what_(what), options_(options), buffer_(kReadSize) {}
 
 Result<> TableDump::start() {
   // A new socket each time: closing the old one is how a dump under way is ended.
@@ -32,6 +35,7 @@ Result<> TableDump::start() {
     return fail(std::string(what_text(what_)) + ": " + std::strerror(code), code);
   }
   socket_ = std::move(*socket);
+  unread_ = Messages({});
   interrupted_ = false;
   return {};
 }
@@ -39,22 +43,24 @@ Result<> TableDump::start() {
 DumpState TableDump::step(DumpHandler& handler, TimePoint budget_end) {
   auto state = DumpState::more;
   do {
-    state = read_once(handler);
+    if (unread_.at_end()) state = read_once();
+    if (state == DumpState::more) state = hand_over(handler, budget_end);
   } while (state == DumpState::more && clock_.now() < budget_end);
   return state;
 }
 
-DumpState TableDump::read_once(DumpHandler& handler) {
+DumpState TableDump::read_once() {
   const auto n = socket_.receive(buffer_);
   if (n == -EAGAIN) return DumpState::waiting;
   if (n < 0) return handle_interruption(static_cast<int>(-n));
-  return handle_datagram(std::span(buffer_).first(static_cast<std::size_t>(n)), handler);
+  unread_ = Messages(std::span(buffer_).first(static_cast<std::size_t>(n)));
+  return DumpState::more;
 }
 
-DumpState TableDump::handle_datagram(std::span<const std::uint8_t> data, DumpHandler& handler) {
-  Messages messages(data);
+DumpState TableDump::hand_over(DumpHandler& handler, TimePoint budget_end) {
+  const bool whole = budget_end == TimePoint::min();
   Message m;
-  while (messages.next(m)) {
+  for (unsigned handed = 1; unread_.next(m); ++handed) {
     if (m.flags & NLM_F_DUMP_INTR) interrupted_ = true;
     switch (m.type) {
       case NLMSG_NOOP:
@@ -67,8 +73,9 @@ DumpState TableDump::handle_datagram(std::span<const std::uint8_t> data, DumpHan
       default:
         handle_entry(m, handler);
     }
+    if (!whole && handed % kBetweenLooks == 0 && clock_.now() >= budget_end) return DumpState::more;
   }
-  return messages.malformed() ? fail_with(EBADMSG) : DumpState::more;
+  return unread_.malformed() ? fail_with(EBADMSG) : DumpState::more;
 }
 
 // DONE and ERROR both carry an errno as a negative number. No acknowledgement was asked for, so only a DONE of 0 is a

@@ -10,10 +10,9 @@
 #include "ctsync/base/clock.h"
 #include "ctsync/kernel/kernel_table.h"
 #include "ctsync/kernel/netlink_socket.h"
+#include "netlink_message.h"
 
 namespace ctsync::kernel {
-
-struct Message;
 
 class TableDump final : public Dump {
  public:
@@ -27,8 +26,8 @@ class TableDump final : public Dump {
   const Error& error() const override { return error_; }
 
  private:
-  DumpState read_once(DumpHandler& handler);
-  DumpState handle_datagram(std::span<const std::uint8_t> data, DumpHandler& handler);
+  DumpState read_once();
+  DumpState hand_over(DumpHandler& handler, TimePoint budget_end);
   DumpState handle_end(const Message& m);
   DumpState handle_interruption(int code);
   DumpState fail_with(int code);
@@ -39,6 +38,7 @@ class TableDump final : public Dump {
   const DumpOptions options_;
   NetlinkSocket socket_;
   std::vector<std::uint8_t> buffer_;
+  Messages unread_{{}};  // of what is in the buffer
   FlowRecord record_;
   Error error_;
   unsigned interruptions_ = 0;

@@ -10,7 +10,7 @@ Job::State BulkJob::step(TimePoint) {
     if (!dump) return failed(dump.error());
     dump_ = std::move(*dump);
   }
-  // One read of the kernel is at most 32 KB, about 150 flows.
+  // One read of the kernel is at most 16 KB, about 75 flows.
   const auto state = dump_->step(*this, TimePoint::min());
   if (state == kernel::DumpState::failed) return failed(dump_->error());
   if (state != kernel::DumpState::done) return wait(kPace);

@@ -35,7 +35,7 @@ class BulkJob final : public Job, private kernel::DumpHandler {
   std::optional<TimePoint> wake_at() const { return wake_at_; }
 
  private:
-  static constexpr Duration kPace = std::chrono::microseconds(300);
+  static constexpr Duration kPace = std::chrono::microseconds(150);
   static constexpr Duration kCongested = std::chrono::milliseconds(10);
   static constexpr Duration kPauseAfterFailure = std::chrono::seconds(1);
   static constexpr int kTries = 5;

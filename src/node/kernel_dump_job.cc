@@ -13,7 +13,7 @@ Job::State KernelDumpJob::list(TimePoint) {
     if (!dump) return fail_with(dump.error());
     dump_ = std::move(*dump);
   }
-  // One read of the kernel a turn: what it brings is at most 32 KB, its text a few times that.
+  // One read of the kernel a turn: what it brings is at most 16 KB, its text a few times that.
   const auto state = dump_->step(*this, TimePoint::min());
   write_text();
   switch (state) {

@@ -35,7 +35,7 @@ class Job {
 class Jobs {
  public:
   // Time that all jobs together may take in a turn.
-  static constexpr Duration kTurnBudget = std::chrono::microseconds(900);
+  static constexpr Duration kTurnBudget = std::chrono::microseconds(500);
   // Once jobs have worked for kSprint, the loop rests before the next turn, for this part of the time that the turn took
   // in all. Without a rest a long job would starve the processes of ordinary priority on its processor (the daemon has
   // real-time priority), and the kernel, which does not let that happen, would stop the daemon for 50 ms in every

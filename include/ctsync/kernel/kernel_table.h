@@ -98,7 +98,9 @@ class Dump {
  public:
   virtual ~Dump() = default;
   virtual int fd() const = 0;  // may change when step() starts the dump again, i.e. watch it only while `waiting`
-  // Works until `budget_end` (a few tens of microseconds longer at most).
+  // Works until `budget_end`; what the kernel has told and is not handed over by then comes in the next step. With
+  // TimePoint::min(): one read of the kernel, whole, for who tells others what it brings, which must not be older than
+  // the events that come after it.
   virtual DumpState step(DumpHandler& handler, TimePoint budget_end) = 0;
   virtual const Error& error() const = 0;  // after `failed`
 };

@@ -16,7 +16,7 @@ namespace ctsync::kernel {
 
 class NetlinkSocket {
  public:
-  // Room for what one read of a dump brings: the kernel fills at most 32 KB, and only if the reader offers that much.
+  // Room for what one read of a dump of interfaces brings.
   static constexpr std::size_t kReadSize = 65536;
 
   // `protocol`: NETLINK_NETFILTER, NETLINK_ROUTE.

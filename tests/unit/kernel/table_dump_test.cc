@@ -58,8 +58,8 @@ class TableDumpTest : public testing::Test {
     if (!ok && ok.error().code == EPERM) GTEST_SKIP() << "SKIPPED: needs root; nothing was tested";
     ASSERT_TRUE(ok) << ok.error().text;
   }
-  // The dump's next datagrams, whatever the kernel would have said.
-  DumpState answer(std::initializer_list<Bytes> datagrams) {
+  // The dump's next datagrams, whatever the kernel would have said, each taken by a step.
+  DumpState answer(std::initializer_list<Bytes> datagrams, TimePoint budget_end = TimePoint::min()) {
     std::array<int, 2> pair;
     EXPECT_EQ(0, ::socketpair(AF_UNIX, SOCK_DGRAM, 0, pair.data()));
     EXPECT_GE(::dup2(pair[0], dump_->fd()), 0);
@@ -68,7 +68,7 @@ class TableDumpTest : public testing::Test {
     auto state = DumpState::more;
     for (const auto& d : datagrams) {
       EXPECT_EQ(static_cast<ssize_t>(d.size()), ::send(kernel.get(), d.data(), d.size(), 0));
-      state = dump_->step(seen_, TimePoint::min());
+      state = dump_->step(seen_, budget_end);
     }
     return state;
   }
@@ -120,6 +120,25 @@ TEST_F(TableDumpTest, OtherErrorsFailAtOnce) {
   start({});
   EXPECT_EQ(DumpState::failed, answer({entry(), end(EINVAL)}));
   EXPECT_EQ(EINVAL, dump_->error().code);
+}
+
+// What a read has brought takes longer to work on than to read.
+TEST_F(TableDumpTest, ReadIsHandedOverInPartsWhenTheBudgetIsUsedUp) {
+  start({});
+  Bytes read;
+  for (int i = 0; i < 20; ++i) {
+    const auto bytes = entry();
+    read.insert(read.end(), bytes.begin(), bytes.end());
+  }
+  const auto bytes = end();
+  read.insert(read.end(), bytes.begin(), bytes.end());
+  const auto past = clock_.now();
+  EXPECT_EQ(DumpState::more, answer({read}, past));
+  EXPECT_EQ(8, seen_.flows);
+  EXPECT_EQ(DumpState::more, dump_->step(seen_, past));
+  EXPECT_EQ(16, seen_.flows);
+  EXPECT_EQ(DumpState::done, dump_->step(seen_, past));
+  EXPECT_EQ(20, seen_.flows);
 }
 
 TEST_F(TableDumpTest, EndThatIsCutIsNoGoodEnd) {
