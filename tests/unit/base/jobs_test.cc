@@ -185,7 +185,7 @@ TEST_F(JobsTest, AllTogetherKeepTheBudgetOfATurnAndTakeTurns) {
       return Job::State::more;
     }));
   }
-  for (int turn = 0; turn < 64; ++turn) {
+  for (int turn = 0; turn < 128; ++turn) {
     const auto start = clock_.now();
     jobs_.step();
     EXPECT_LE(clock_.now() - start, Jobs::kTurnBudget + kStep);
@@ -202,7 +202,7 @@ TEST_F(JobsTest, TheBudgetIsSharedBetweenThoseThatAreReady) {
   }
   jobs_.step();
   ASSERT_EQ(shares.size(), 3U);
-  for (const auto share : shares) EXPECT_EQ(share, Jobs::kTurnBudget / 3);
+  for (const auto share : shares) EXPECT_LE(std::chrono::abs(share - Jobs::kTurnBudget / 3), Duration(1));
 }
 
 }  // namespace
