@@ -55,6 +55,7 @@ class Builder {
   void unix_path(Position where, std::string_view path);
   void overrun_resync(bool on);
   void overrun_resync(const Number& seconds);
+  void kernel_compare_secs(const Number& seconds) { config.kernel_compare_secs = to_u32(seconds); }
   void poll_secs(const Number& seconds);
   void warn_nice(Position where);
   void warn_backlog(Position where);

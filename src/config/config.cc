@@ -57,6 +57,7 @@ class StartCheck {
     if (config_.netlink_buffer_size != 0) unused.push_back("`NetlinkBufferSize'");
     if (config_.netlink_buffer_size_max != 0) unused.push_back("`NetlinkBufferSizeMaxGrowth'");
     if (config_.overrun_resync != defaults.overrun_resync) unused.push_back("`NetlinkOverrunResync'");
+    if (config_.kernel_compare_secs != defaults.kernel_compare_secs) unused.push_back("`KernelCompareSecs'");
     if (unused.empty()) return;
     whole(Severity::warning,
           fmt::format("with `PollSecs' the kernel's table is read every {} s and its events are not used: flows that "

@@ -92,6 +92,7 @@ static ctsync::config::Grammar::symbol_type yylex(ctsync::config::TokenStream& t
   NETLINK_OVERRUN_RESYNC   "NetlinkOverrunResync"
   NETLINK_EVENTS_RELIABLE  "NetlinkEventsReliable"
   EVENT_ITERATION_LIMIT    "EventIterationLimit"
+  KERNEL_COMPARE_SECS      "KernelCompareSecs"
   POLL_SECS                "PollSecs"
   FILTER                   "Filter"
   NICE                     "Nice"
@@ -200,6 +201,7 @@ general_statement:
   | NETLINK_OVERRUN_RESYNC number { builder.overrun_resync($2); }
   | NETLINK_EVENTS_RELIABLE boolean { builder.config.events_reliable = $2; }
   | EVENT_ITERATION_LIMIT number { builder.set_nonzero(&Config::event_iteration_limit, $2); }
+  | KERNEL_COMPARE_SECS number { builder.kernel_compare_secs($2); }
   | POLL_SECS number { builder.poll_secs($2); }
   | FILTER from_where { builder.config.filter.from_kernelspace = $2; } "{" filter_statements "}"
   | NICE SIGNED_NUMBER { builder.warn_nice(@1); }

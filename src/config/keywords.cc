@@ -31,6 +31,8 @@ constexpr auto kKeywords = std::to_array<Keyword>({
      "after lost events, time until the kernel table is read again", ""},
     {"NetlinkEventsReliable", S::general, boolean, "off", "let the kernel keep events that could not be delivered", ""},
     {"EventIterationLimit", S::general, number, "100", "events handled before other work gets a turn", ""},
+    {"KernelCompareSecs", S::general, seconds, "3600",
+     "interval at which the internal cache is compared with the kernel table; 0: never", ""},
     {"PollSecs", S::general, seconds, "", "read the kernel table at this interval instead of listening to events", ""},
     {"Filter", S::general, filter_block, "", "which flows to handle", ""},
     {"Nice", S::general, signed_number, "", "obsolete, ignored", ""},

@@ -75,6 +75,10 @@ node::NodeOptions node_options(const config::Config& config) {
   o.event_limit = config.event_iteration_limit;
   o.poll = seconds_of(config.poll_secs);
   o.overrun_resync = seconds_of(config.overrun_resync);
+  // Without external cache the kernel has the peers' connections as well, and nothing tells which these are.
+  if (config.kernel_compare_secs != 0 && !config.disable_external_cache) {
+    o.kernel_compare = std::chrono::seconds(config.kernel_compare_secs);
+  }
   if (!sync) return o;
   o.internal_cache = !config.disable_internal_cache;
   o.external_cache = !config.disable_external_cache;

@@ -27,8 +27,10 @@ bool is_other(const Flow& cached, const Flow& now) {
 // not count.
 bool differs(const Flow& cached, const FlowExtra* cached_extra, const FlowRecord& now) {
   const Flow& f = now.flow;
-  if (f.knows(has::kStatus) && f.status != cached.status) return true;
+  if (f.knows(has::kStatus) && ((f.status ^ cached.status) & ~status::kLocal) != 0) return true;
   if (f.knows(has::kProtoState) && f.proto_state != cached.proto_state) return true;
+  if (f.knows(has::kWscaleOrig) && f.wscale_orig != cached.wscale_orig) return true;
+  if (f.knows(has::kWscaleReply) && f.wscale_reply != cached.wscale_reply) return true;
   if (f.knows(has::kMark) && f.mark != cached.mark) return true;
   if (f.knows(has::kReply) && cached.knows(has::kReply) && !(f.reply() == cached.reply())) return true;
   const std::uint32_t extras = f.present & has::kExtra & ~has::kCounters;
@@ -52,7 +54,8 @@ InternalCache::InternalCache(table::FlowTable& flows, table::ExpectationTable* e
       generations_(flows, expectations, clock),
       ended_(flows.hash()),
       told_(flows.hash()),
-      died_expected_(flows.hash()) {}
+      died_expected_(flows.hash()),
+      found_(flows.hash()) {}
 
 // What a flush has yet to take away is not found: it goes now.
 table::FlowId InternalCache::find(const Tuple& orig) {
@@ -72,11 +75,13 @@ table::ExpectId InternalCache::find(const Expectation& e) {
 // --- Events ---
 
 void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
+  if (!found_.empty()) explained(record.flow.orig);
   if (origin != Origin::foreign && type != EventType::update) replaced(record.flow);
   if (type != EventType::destroy) {
     if (has_ended(record.flow)) return;
     if (loading_) told_[record.flow.orig] |= told_by(type, record.flow);
-    return keep(record, type == EventType::new_, announce_of(origin));
+    keep(record, type == EventType::new_, announce_of(origin));
+    return;
   }
   const auto id = find(record.flow.orig);
   const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
@@ -93,12 +98,12 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
 }
 
 // `replace`: the flow is new, whatever is cached under its tuple is not this flow. An entry of another flow is replaced
-// in any case: merged into it, the later one would keep the earlier one's NAT.
-void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
+// in any case: merged into it, the later one would keep the earlier one's NAT. False: there is no room for it.
+bool InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
   record.flow.present &= ~has::kCounters;  // they would cost every flow a side record, and nobody asks for them
   const auto id = find(record.flow.orig);
   if (id == table::kNoFlow) {
-    insert(record, replace ? as_first(announce) : announce);
+    return insert(record, replace ? as_first(announce) : announce);
   } else if (replace || !is_live(flows_.slot(id).state) || is_other(flows_.slot(id).flow, record.flow)) {
     const auto& slot = flows_.slot(id);
     if (is_live(slot.state) && is_other(slot.flow, record.flow)) {  // its end was missed
@@ -106,24 +111,28 @@ void InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
       flow_ended(scratch_);
     }
     release(id);
-    insert(record, announce);
-  } else {
-    const auto now = clock_.now();
-    changing(id);
-    flows_.update(id, record, now);
-    changed(id);
-    generations_.stamp(flows_.slot(id));
-    flow_changed(id, announce, now);
+    return insert(record, announce);
   }
+  const auto now = clock_.now();
+  changing(id);
+  flows_.update(id, record, now);
+  changed(id);
+  generations_.stamp(flows_.slot(id));
+  flow_changed(id, announce, now);
+  return true;
 }
 
-void InternalCache::insert(const FlowRecord& record, Announce announce) {
+bool InternalCache::insert(const FlowRecord& record, Announce announce) {
   const auto now = clock_.now();
   if (flows_.total() >= flows_.limit()) make_room();
   const auto id = flows_.insert(record, now);
-  if (id == table::kNoFlow) return full();
+  if (id == table::kNoFlow) {
+    full();
+    return false;
+  }
   generations_.stamp(flows_.slot(id));
   flow_changed(id, announce, now);
+  return true;
 }
 
 // A sixteenth of it is free: else a table that is full all the time would be mended all the time.
@@ -151,6 +160,7 @@ void InternalCache::count_traffic(const FlowRecord& record) {
 }
 
 void InternalCache::caught_up() {
+  found_.clear();
   older_wait_ = false;
   if (!loading_) ended_.clear();
 }
@@ -250,15 +260,46 @@ void InternalCache::release_expectation(table::ExpectId id) {
 
 void InternalCache::begin_load(Load load) {
   loading_ = true;
-  if (sweeps(load)) generations_.next();
+  if (!sweeps(load)) return;
+  generations_.next();
+  compared_ = {};
+  found_.clear();
+}
+
+std::uint64_t& InternalCache::number_of(Difference d) {
+  switch (d) {
+    case Difference::missing:
+      return compared_.missing;
+    case Difference::left_over:
+      return compared_.left_over;
+    case Difference::differed:
+      break;
+  }
+  return compared_.differed;
+}
+
+void InternalCache::found(const Tuple& orig, Difference d) {
+  explained(orig);  // a flow is counted once
+  found_[orig] = static_cast<std::uint32_t>(d);
+  ++number_of(d);
+}
+
+// The dump and the cache did not differ: the event was only on its way.
+void InternalCache::explained(const Tuple& orig) {
+  const auto* d = found_.find(orig);
+  if (d == nullptr) return;
+  --number_of(static_cast<Difference>(*d));
+  found_.erase(orig);
 }
 
 void InternalCache::load_flow(FlowRecord& record, Load load) {
+  if (sweeps(load)) ++compared_.flows;
   if (has_ended(record.flow)) return;
   const auto id = find(record.flow.orig);
   const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
   Announce announce = Announce::no;
   bool other = false;  // the tuple was used again: this is not the flow that is cached
+  bool differed = false;
   if (live) {
     const auto& slot = flows_.slot(id);
     other = is_other(slot.flow, record.flow);
@@ -271,12 +312,13 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
       if (other) return;  // an earlier flow with this tuple
       record.flow.present &= ~*told;
     }
-    const bool tell = load == Load::repeat || other || differs(slot.flow, flows_.extra(id), record);
-    if (sweeps(load) && tell) announce = Announce::yes;
+    differed = other || differs(slot.flow, flows_.extra(id), record);
+    if (sweeps(load) && (differed || load == Load::repeat)) announce = Announce::yes;
   } else if (sweeps(load)) {
     announce = Announce::yes;
   }
-  keep(record, false, announce);
+  if (!keep(record, false, announce) || !sweeps(load) || (live && !differed)) return;
+  found(record.flow.orig, live ? Difference::differed : Difference::missing);
 }
 
 void InternalCache::load_expectation(Expectation& e, Load load) {
@@ -301,11 +343,11 @@ void InternalCache::end_load() {
 }
 
 bool InternalCache::has_leftovers() const {
-  return ended_.has_leftovers() || told_.has_leftovers() || died_expected_.has_leftovers();
+  return ended_.has_leftovers() || told_.has_leftovers() || died_expected_.has_leftovers() || found_.has_leftovers();
 }
 
 bool InternalCache::free_leftovers(TimePoint budget_end) {
-  for (auto* map : {&ended_, &told_, &died_expected_}) {
+  for (auto* map : {&ended_, &told_, &died_expected_, &found_}) {
     while (map->has_leftovers()) {
       map->free_some();
       if (clock_.now() >= budget_end) return !has_leftovers();
@@ -320,8 +362,10 @@ bool InternalCache::sweep(Walk& walk, Scope scope, TimePoint budget_end) {
   return generations_.each(
       walk, scope, budget_end, gone,
       [this](table::FlowId id) {
+        if (is_in_kernel(flows_.slot(id).flow)) return generations_.stamp(flows_.slot(id));
         flows_.copy_to(id, scratch_);
         flow_ended(scratch_);
+        found(scratch_.flow.orig, Difference::left_over);
         bury(id, Announce::yes);
       },
       [this](table::ExpectId id) { bury_expectation(id, Announce::yes); });

@@ -51,6 +51,7 @@ class InternalCache : public InternalStore {
   bool has_leftovers() const override;
   bool free_leftovers(TimePoint budget_end) override;
   bool sweep(Walk& walk, Scope scope, TimePoint budget_end) override;
+  Compared compared() const override { return compared_; }
   void begin_flush(Scope scope) override { generations_.begin_flush(scope); }
   bool flush(Walk& walk, TimePoint budget_end) override;
 
@@ -86,13 +87,18 @@ class InternalCache : public InternalStore {
   table::FlowId find(const Tuple& orig);
   table::ExpectId find(const Expectation& e);
 
-  void keep(FlowRecord& record, bool replace, Announce announce);
-  void insert(const FlowRecord& record, Announce announce);
+  bool keep(FlowRecord& record, bool replace, Announce announce);
+  bool insert(const FlowRecord& record, Announce announce);
   void bury(table::FlowId id, Announce announce);
   void release(table::FlowId id);
   void insert_expectation(const Expectation& e, Announce announce);
   void bury_expectation(table::ExpectId id, Announce announce);
   void release_expectation(table::ExpectId id);
+  // What a dump has found, see Compared.
+  enum class Difference : std::uint8_t { missing = 1, left_over, differed };
+  std::uint64_t& number_of(Difference d);
+  void found(const Tuple& orig, Difference d);
+  void explained(const Tuple& orig);
   void count_traffic(const FlowRecord& record);
   void remember_end(const Tuple& orig, std::uint32_t id);
   void replaced(const Flow& f);
@@ -109,6 +115,9 @@ class InternalCache : public InternalStore {
   // same.
   TupleMap told_;
   TupleMap died_expected_;  // expected tuples
+  Compared compared_;
+  // Differences that an event which waits may yet explain. Until caught_up().
+  TupleMap found_;
   text::TrafficNumbers traffic_;
   FlowRecord scratch_;
 };

@@ -40,12 +40,25 @@ struct Walk {
   table::ExpectId expectation = 0;
 };
 
+// What a dump for mending has found, of flows: everything that the kernel and the cache had not the same.
+struct Compared {
+  std::uint64_t flows = 0;      // read
+  std::uint64_t missing = 0;    // in the cache
+  std::uint64_t left_over = 0;  // in the cache, though they had ended
+  std::uint64_t differed = 0;   // in what peers are told of them
+
+  bool all_same() const { return missing == 0 && left_over == 0 && differed == 0; }
+};
+
 class InternalStore {
  public:
   virtual ~InternalStore() = default;
 
   // Called when something was not taken because there is no room for it.
   std::function<void()> full = [] {};
+  // Asked before a flow that a dump did not show is taken for gone: a dump misses some while the kernel's table grows,
+  // and does not show those in a state that the filter refuses.
+  std::function<bool(const Flow&)> is_in_kernel = [](const Flow&) { return false; };
   // Whether there is room for a good many more.
   virtual bool has_room() const { return true; }
 
@@ -78,6 +91,9 @@ class InternalStore {
   virtual bool free_leftovers(TimePoint /*budget_end*/) { return true; }
   // After a complete dump for mending: buries what was not in it. True when it is through.
   virtual bool sweep(Walk&, Scope, TimePoint /*budget_end*/) { return true; }
+  // Of the last dump for mending. What an event tells that was on its way then is no difference, so it is to be read
+  // after the next caught_up().
+  virtual Compared compared() const { return {}; }
 
   // --- Emptying; peers are told nothing. From begin_flush() on everything that was there counts as gone, flush() only
   // takes it away. True when it is through. Not while a dump for mending is under way. ---

@@ -19,7 +19,16 @@ bool HelperFilter::accepts(const Expectation& e) const {
 }
 
 KernelFollower::KernelFollower(const Context& context)
-    : c_(context), masters_(0, TupleHash(context.seed)), waiting_(0, TupleHash(context.seed)) {}
+    : c_(context), masters_(0, TupleHash(context.seed)), waiting_(0, TupleHash(context.seed)) {
+  c_.store.is_in_kernel = [this](const Flow& f) { return is_in_kernel(f); };
+}
+
+// What the kernel does not answer is not gone.
+bool KernelFollower::is_in_kernel(const Flow& f) {
+  const auto found = c_.kernel.get(f.orig, scratch_);
+  if (!found) return true;
+  return *found && (!f.knows(has::kId) || !scratch_.flow.knows(has::kId) || f.id == scratch_.flow.id);
+}
 
 void KernelFollower::on_flow(EventType type, FlowRecord& record, Origin origin) {
   if (origin == Origin::inject) return;

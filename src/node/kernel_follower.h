@@ -85,6 +85,7 @@ class KernelFollower final : public kernel::EventHandler {
   void look_again_at(const Tuple& master);
   void refresh(const Tuple& master);
   void forget_waiting(const Expectation& e);
+  bool is_in_kernel(const Flow& f);
 
   Context c_;
   Stats stats_;

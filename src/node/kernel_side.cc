@@ -27,6 +27,8 @@ class SlicedJob final : public Job {
 };
 
 constexpr Duration kLookForRoom = std::chrono::seconds(5);
+constexpr Duration kCompareLater =
+    std::chrono::seconds(1);  // when something else reads the kernel or empties the cache
 
 // Takes `at` if it has come.
 bool is_due(std::optional<TimePoint>& at, TimePoint now) {
@@ -60,6 +62,7 @@ Result<> KernelSide::start() {
   } else if (auto ok = open_events(); !ok) {
     return ok;
   }
+  compare_later();
   return first_load();
 }
 
@@ -108,6 +111,7 @@ Node::Read KernelSide::read_events() {
   if (!read.more) {
     waiting_when_lost_ = false;
     c_.store.caught_up();
+    if (std::exchange(compared_, false)) tell_compared();
     merged_ = merging_;
   }
   if (!freeing_ && c_.store.has_leftovers()) {
@@ -120,7 +124,8 @@ Node::Read KernelSide::read_events() {
 
 std::optional<TimePoint> KernelSide::next_deadline() const {
   std::optional<TimePoint> first;
-  for (const auto& at : {resync_at_, poll_at_, catch_up_at_, purge_at_, room_at_}) first = earlier(first, at);
+  for (const auto& at : {resync_at_, poll_at_, catch_up_at_, purge_at_, compare_at_, room_at_})
+    first = earlier(first, at);
   return first;
 }
 
@@ -132,6 +137,7 @@ void KernelSide::on_timer() {
     if (waiting_when_lost_) mend_after_overrun();
   }
   if (is_due(poll_at_, now)) poll();
+  if (is_due(compare_at_, now)) compare();
   if (is_due(catch_up_at_, now)) catch_up();
   if (is_due(purge_at_, now)) purge();
   if (is_due(room_at_, now)) look_for_room();
@@ -189,6 +195,11 @@ void KernelSide::mended(Load load, const Error* error) {
     if (again) mend_soon();
     flushed_ = false;  // a flush would have cancelled it
     tell_whole();
+    if (!c_.options.poll) {
+      compare_later();
+      compared_ = true;
+      read_events();  // what they tell is no difference
+    }
   } else {
     c_.log.error("{}: the internal cache may lack flows or have too many, until this is tried again", error->text);
     if (load == Load::repeat) tell_all_ = true;
@@ -196,6 +207,33 @@ void KernelSide::mended(Load load, const Error* error) {
     mend_pause_ = std::min(2 * mend_pause_, kLastPause);
   }
   run_merge();
+}
+
+// --- Comparing with the kernel, against whatever may have gone wrong unseen ---
+
+void KernelSide::compare_later() {
+  if (!c_.store.keeps_flows() || c_.options.poll || !c_.options.kernel_compare) return;
+  compare_at_ = c_.clock.now() + *c_.options.kernel_compare;
+}
+
+void KernelSide::compare() {
+  if (mending_ != nullptr || merging_ || flusher_.running()) {
+    compare_at_ = c_.clock.now() + kCompareLater;
+  } else {
+    mend(Load::mend);
+  }
+}
+
+void KernelSide::tell_compared() {
+  const auto found = c_.store.compared();
+  ++comparisons_.done;
+  comparisons_.missing += found.missing;
+  comparisons_.left_over += found.left_over;
+  comparisons_.differed += found.differed;
+  if (found.all_same()) return;
+  c_.log.notice(
+      "compared the internal cache with the kernel: {} connections, mended {} missing, {} left over, {} that differed",
+      found.flows, found.missing, found.left_over, found.differed);
 }
 
 void KernelSide::poll() {
@@ -337,7 +375,8 @@ void KernelSide::log_error(const Error* error) {
   if (error != nullptr) c_.log.error("{}", error->text);
 }
 
-void KernelSide::fill(text::RuntimeNumbers& n) const {
+void KernelSide::fill(text::Snapshot& s) const {
+  auto& n = s.runtime;
   const auto& e = c_.kernel.event_stats();
   n.events_received = e.received;
   n.events_unknown_type = e.unknown_type;
@@ -348,6 +387,7 @@ void KernelSide::fill(text::RuntimeNumbers& n) const {
   n.dump_unknown_type = follower_.stats().dump_unknown;
   n.kernel_flushes = flushes_;
   n.kernel_resyncs = resyncs_;
+  if (c_.store.keeps_flows() && !c_.options.poll) s.comparison = comparisons_;
 }
 
 }  // namespace ctsync::node

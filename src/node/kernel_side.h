@@ -68,7 +68,7 @@ class KernelSide {
 
   const FlowFilter& filter() const { return c_.options.filter; }
   KernelFollower& follower() { return follower_; }
-  void fill(text::RuntimeNumbers& n) const;
+  void fill(text::Snapshot& s) const;
 
  private:
   struct Waiter {
@@ -89,6 +89,9 @@ class KernelSide {
   // False: not now, but as soon as what is in its way has ended.
   bool mend(Load load);
   void mended(Load load, const Error* error);
+  void compare();
+  void compare_later();
+  void tell_compared();
   void mend_soon() { resync_at_ = c_.clock.now(); }
   void poll();
   void purge();
@@ -108,9 +111,12 @@ class KernelSide {
   std::optional<TimePoint> poll_at_;
   std::optional<TimePoint> catch_up_at_;
   std::optional<TimePoint> purge_at_;
+  std::optional<TimePoint> compare_at_;
   std::optional<TimePoint> room_at_;  // something was refused: when to look for room again
   bool own_events_hidden_ = false;
   bool polled_ = false;
+  bool compared_ = false;  // what was found is to be told when the events that waited are read
+  text::ComparisonNumbers comparisons_;
   bool catching_up_ = false;
   bool freeing_ = false;
   Job* mending_ = nullptr;

@@ -273,7 +273,7 @@ text::Snapshot Node::snapshot() const {
   s.internal = store_->flow_numbers();
   s.internal_expectations = store_->expectation_numbers();
   s.traffic = store_->traffic();
-  kernel_side_->fill(s.runtime);
+  kernel_side_->fill(s);
   if (peer_side_) peer_side_->fill(s);
   return s;
 }

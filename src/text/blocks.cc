@@ -184,6 +184,14 @@ void append_peer(std::string& out, const PeerNumbers& p) {
 
 namespace {
 
+void append_comparison(std::string& out, const ComparisonNumbers& n) {
+  add(out, "internal cache, compared with the kernel:\n");
+  add(out, "\tcomparisons:\t\t\t{:>12}\n", n.done);
+  add(out, "\tconnections that were missing:\t{:>12}\n", n.missing);
+  add(out, "\tconnections that had ended:\t{:>12}\n", n.left_over);
+  add(out, "\tconnections that differed:\t{:>12}\n\n", n.differed);
+}
+
 void append_internal(std::string& out, const StoreNumbers& n, bool extended) {
   if (const auto* bypass = std::get_if<BypassNumbers>(&n)) return append_internal_bypass(out, *bypass);
   const auto& cache = std::get<CacheNumbers>(n);
@@ -243,6 +251,7 @@ void append_of_sync_mode(std::string& out, Topic topic, const Snapshot& s) {
     case Topic::peers:
       for (const auto& p : s.peers) append_peer(out, p);
       if (s.peers.empty()) add(out, "no peer was heard\n\n");
+      if (s.comparison) append_comparison(out, *s.comparison);
       return;
     case Topic::runtime:
     case Topic::processes:

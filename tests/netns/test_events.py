@@ -273,6 +273,61 @@ def test_overrun_without_resync(our_pair):
     assert active.stats()["internal"]["active"] == 3000
 
 
+def compared(node):
+    """What comparisons of the internal cache with the kernel have found: (done, missing, ended, differed)."""
+    foot = node.out("-s", "peers").strip().split("\n\n")[-1]
+    assert foot.startswith("internal cache, compared with the kernel:")
+    return tuple(int(number) for number in re.findall(r":\s+(\d+)$", foot, re.MULTILINE))
+
+
+def test_silent_damage_is_mended(our_pair):
+    """Nothing but the comparison notices the loss of these events, ends of flows among them."""
+    configure(our_pair, "\tNetlinkOverrunResync off\n\tKernelCompareSecs 2\n\tEventIterationLimit 10\n").start()
+    our_pair.greeted()
+    active, backup = our_pair.nodes()
+    flowgen(active, "create", 800)
+    lab.wait_for(lambda: backup.external_count() == 800, 8, lambda: f"{backup.external_count()} flows to be 800")
+    lab.wait_for(lambda: compared(active)[0] > 0, 4, "the first comparison")
+    before = compared(active)
+    with active.stopped():
+        flowgen(active, "delete", 400)
+        flowgen(active, "create", 2000, "--first", 5000)
+        flowgen(active, "delete", 100, "--first", 6900)
+    kernel = kernel_keys(active)
+    assert len(kernel) == 400 + 1900
+    lab.wait_for(lambda: compared(active)[0] > before[0] + 1, 7, "two comparisons")
+    lab.wait_for(lambda: keys(active.internal()) == kernel, 5, "the internal cache to equal the kernel's table")
+    lab.wait_for(lambda: keys(backup.external()) == kernel, 5, "the peer's cache to equal the kernel's table")
+    after = compared(active)
+    assert runtime(active)["netlink overrun"] > 0 and runtime(active)["resync with kernel table"] == 0
+    missing, ended = after[1] - before[1], after[2] - before[2]
+    assert missing > 100 and ended > 0, after
+    told = re.findall(r"compared the internal cache with the kernel: \d+ connections, mended (\d+) missing, (\d+) left over",
+                      active.log())
+    assert (sum(int(a) for a, _ in told), sum(int(b) for _, b in told)) == after[1:3]
+
+
+def test_comparing_finds_nothing_where_nothing_was_lost(our_pair):
+    """While flows come, change and go, and after a commit of translated ones."""
+    often = "\tKernelCompareSecs 1\n"
+    configure(our_pair, often, tiny=False, peer_extra=often).start()
+    our_pair.greeted()
+    active, backup = our_pair.nodes()
+    for first in (10000, 20000, 30000):
+        flowgen(active, "create", 4000, "--first", first, "--rate", 3000, "--snat", "203.0.113.7")
+        flowgen(active, "delete", 3000, "--first", first, "--rate", 3000)
+    lab.wait_for(lambda: backup.external_count() == active.stats()["internal"]["active"], 5, "the peer to have all")
+    backup.client("-c")
+    flowgen(active, "create", 2000, "udp", "--first", 40000, "--rate", 2000)
+    backup.client("-c")
+    for node in (active, backup):
+        seen = compared(node)[0]
+        lab.wait_for(lambda node=node, seen=seen: compared(node)[0] >= seen + 2, 6, "two comparisons")
+        assert compared(node)[1:] == (0, 0, 0), (node.role, node.log())
+    assert compared(active)[0] >= 5
+    assert backup.stats()["internal"]["active"] >= 3000
+
+
 def test_reliable_delivery_keeps_the_ends_of_flows(our_pair):
     """The kernel keeps destroy events that did not fit and tells them later; overruns are not reported."""
     configure(our_pair, "\tNetlinkEventsReliable on\n\tNetlinkOverrunResync off\n", tiny=False)

@@ -51,7 +51,8 @@ struct Config {
   std::optional<std::uint32_t> overrun_resync = 30;  // seconds after the last overrun; absent: never
   bool events_reliable = false;
   std::uint32_t event_iteration_limit = 100;
-  std::optional<std::uint32_t> poll_secs;  // seconds, at least 1; absent: events, no polling
+  std::uint32_t kernel_compare_secs = 3600;  // between comparisons of the internal cache with the kernel; 0: none
+  std::optional<std::uint32_t> poll_secs;    // seconds, at least 1; absent: events, no polling
   FilterConfig filter;
   SchedulerConfig scheduler;
   bool systemd = true;

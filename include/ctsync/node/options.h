@@ -50,6 +50,7 @@ struct NodeOptions {
   std::uint32_t event_limit = 100;         // events read in one go (EventIterationLimit)
   std::optional<Duration> poll;            // PollSecs: dumps instead of events
   std::optional<Duration> overrun_resync;  // NetlinkOverrunResync
+  std::optional<Duration> kernel_compare;  // KernelCompareSecs; not with `poll`, which does the same
 
   std::uint32_t resend_queue_size = 131072;            // FT-FW, messages
   std::uint32_t ack_window = 300;                      // FT-FW, messages

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -115,20 +116,28 @@ struct PeerNumbers {
   std::string name;      // address
   std::string software;  // "ctsyncd 0.1.0, node 1a2b3c4d"; empty if it has not said
   PeerState state{};
-  std::uint64_t since = 0;      // seconds in this state
-  std::uint64_t heard = 0;      // seconds since its last message
-  std::uint64_t held = 0;       // flows of it in the external cache
-  std::uint64_t announced = 0;  // flows of ours that it was told of
-  std::uint64_t waiting = 0;    // messages that it has not acknowledged
-  std::uint64_t received = 0;   // messages
-  std::uint64_t lost = 0;       // of its messages, before they were repeated
-  std::uint64_t resyncs = 0;    // that it has asked for
-  std::uint64_t compared = 0;   // sums
+  std::uint64_t since = 0;                  // seconds in this state
+  std::uint64_t heard = 0;                  // seconds since its last message
+  std::uint64_t held = 0;                   // flows of it in the external cache
+  std::uint64_t announced = 0;              // flows of ours that it was told of
+  std::uint64_t waiting = 0;                // messages that it has not acknowledged
+  std::uint64_t received = 0;               // messages
+  std::uint64_t lost = 0;                   // of its messages, before they were repeated
+  std::uint64_t resyncs = 0;                // that it has asked for
+  std::uint64_t compared = 0;               // sums
   std::uint64_t differed = 0;
   std::uint64_t repairs = 0;
   std::uint64_t mended = 0;  // flows
 };
 std::string_view to_string(PeerState state);
+
+// The internal cache with the kernel's table: what was found, and mended, so far.
+struct ComparisonNumbers {
+  std::uint64_t done = 0;
+  std::uint64_t missing = 0;  // flows
+  std::uint64_t left_over = 0;
+  std::uint64_t differed = 0;
+};
 
 struct Snapshot {
   enum class Mode : std::uint8_t {
@@ -149,6 +158,7 @@ struct Snapshot {
   std::uint64_t queue_nodes = 0;
   std::vector<QueueNumbers> queues;  // in the order of the output
   std::vector<PeerNumbers> peers;
+  std::optional<ComparisonNumbers> comparison;  // nothing: there is none
 };
 
 // Appends the blocks of a topic, each with the empty line that ends it; nothing where the mode has none.

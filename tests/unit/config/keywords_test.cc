@@ -141,6 +141,7 @@ TEST(Keywords, DefaultsOfTheTableAreThoseOfConfig) {
       {"HashLimit", config.hash_limit},
       {"EventIterationLimit", config.event_iteration_limit},
       {"NetlinkOverrunResync", config.overrun_resync.value()},
+      {"KernelCompareSecs", config.kernel_compare_secs},
       {"NetlinkBufferSizeMaxGrowth", config.netlink_buffer_size_max},
       {"ResendQueueSize", config.resend_queue_size},
       {"ACKWindowSize", config.ack_window_size},

@@ -98,6 +98,9 @@ TEST(Config, ZeroMeansDefaultAndTheLastValueWins) {
   EXPECT_EQ(good("General { NetlinkOverrunResync off }").overrun_resync, std::nullopt);
   EXPECT_EQ(good("General { NetlinkOverrunResync off NetlinkOverrunResync on }").overrun_resync, 30U);
   EXPECT_EQ(good("General { NetlinkOverrunResync 0 }").overrun_resync, 30U);
+  EXPECT_EQ(good("General { }").kernel_compare_secs, 3600U);
+  EXPECT_EQ(good("General { KernelCompareSecs 5 }").kernel_compare_secs, 5U);
+  EXPECT_EQ(good("General { KernelCompareSecs 0 }").kernel_compare_secs, 0U);
   EXPECT_EQ(good("General { HashSize 1 } General { HashLimit 2 }").hash_size, 1U);
 }
 
@@ -341,30 +344,31 @@ TEST(Diagnostics, AllMistakesOfAFileAreReportedWithTheirPlaces) {
       "\tUDP {\n\t\tGroup 3\n\t\tPort 3780 4\n\t}\n"
       "}\n"
       "Frob {\n}\n");
-  EXPECT_EQ(errors,
-            "f:2:2: parsing config file in line (2), symbol 'Hashsize': syntax error, expected one of: "
-            "EventIterationLimit, Filter, HashLimit, HashSize, LockFile, LogFile, NetlinkBufferSize, "
-            "NetlinkBufferSizeMaxGrowth, NetlinkEventsReliable, NetlinkOverrunResync, Nice, PollSecs, Scheduler, "
-            "Syslog, Systemd, UNIX, }\n"
-            "f:3:12: parsing config file in line (3), symbol 'many': syntax error, expected a number\n"
-            "f:4:19: unknown scheduler `OTHER', expected one of: FIFO, RR\n"
-            "f:6:8: parsing config file in line (6), symbol 'relative': syntax error, expected a path\n"
-            "f:8:2: parsing config file in line (8), symbol 'Bogus': syntax error, expected one of: "
-            "EventIterationLimit, Filter, HashLimit, HashSize, LockFile, LogFile, NetlinkBufferSize, "
-            "NetlinkBufferSizeMaxGrowth, NetlinkEventsReliable, NetlinkOverrunResync, Nice, PollSecs, Scheduler, "
-            "Syslog, Systemd, UNIX, }\n"
-            "f:14:2: parsing config file in line (14), symbol 'PollSecs': syntax error, expected a number\n"
-            "f:14:11: `PollSecs' clause must be > 0\n"
-            "f:17:7: parsing config file in line (17), symbol 'FOO': syntax error, expected one of: ALARM, FTFW, NACK, "
-            "NOTRACK, PERSISTENT\n"
-            "f:21:3: parsing config file in line (21), symbol 'Group': syntax error, expected one of: Checksum, "
-            "IPv4_Destination_Address, IPv4_address, IPv6_Destination_Address, IPv6_address, Interface, Port, "
-            "RcvSocketBuffer, SndSocketBuffer, }\n"
-            "f:22:13: parsing config file in line (22), symbol '4': syntax error, expected one of: Checksum, "
-            "IPv4_Destination_Address, IPv4_address, IPv6_Destination_Address, IPv6_address, Interface, Port, "
-            "RcvSocketBuffer, SndSocketBuffer, }\n"
-            "f:25:1: parsing config file in line (25), symbol 'Frob': syntax error, expected one of: General, Helper, "
-            "Stats, Sync, end of file\n");
+  EXPECT_EQ(
+      errors,
+      "f:2:2: parsing config file in line (2), symbol 'Hashsize': syntax error, expected one of: "
+      "EventIterationLimit, Filter, HashLimit, HashSize, KernelCompareSecs, LockFile, LogFile, NetlinkBufferSize, "
+      "NetlinkBufferSizeMaxGrowth, NetlinkEventsReliable, NetlinkOverrunResync, Nice, PollSecs, Scheduler, "
+      "Syslog, Systemd, UNIX, }\n"
+      "f:3:12: parsing config file in line (3), symbol 'many': syntax error, expected a number\n"
+      "f:4:19: unknown scheduler `OTHER', expected one of: FIFO, RR\n"
+      "f:6:8: parsing config file in line (6), symbol 'relative': syntax error, expected a path\n"
+      "f:8:2: parsing config file in line (8), symbol 'Bogus': syntax error, expected one of: "
+      "EventIterationLimit, Filter, HashLimit, HashSize, KernelCompareSecs, LockFile, LogFile, NetlinkBufferSize, "
+      "NetlinkBufferSizeMaxGrowth, NetlinkEventsReliable, NetlinkOverrunResync, Nice, PollSecs, Scheduler, "
+      "Syslog, Systemd, UNIX, }\n"
+      "f:14:2: parsing config file in line (14), symbol 'PollSecs': syntax error, expected a number\n"
+      "f:14:11: `PollSecs' clause must be > 0\n"
+      "f:17:7: parsing config file in line (17), symbol 'FOO': syntax error, expected one of: ALARM, FTFW, NACK, "
+      "NOTRACK, PERSISTENT\n"
+      "f:21:3: parsing config file in line (21), symbol 'Group': syntax error, expected one of: Checksum, "
+      "IPv4_Destination_Address, IPv4_address, IPv6_Destination_Address, IPv6_address, Interface, Port, "
+      "RcvSocketBuffer, SndSocketBuffer, }\n"
+      "f:22:13: parsing config file in line (22), symbol '4': syntax error, expected one of: Checksum, "
+      "IPv4_Destination_Address, IPv4_address, IPv6_Destination_Address, IPv6_address, Interface, Port, "
+      "RcvSocketBuffer, SndSocketBuffer, }\n"
+      "f:25:1: parsing config file in line (25), symbol 'Frob': syntax error, expected one of: General, Helper, "
+      "Stats, Sync, end of file\n");
 }
 
 TEST(Diagnostics, AMissingBraceDoesNotHideTheNextBlock) {
@@ -475,7 +479,7 @@ TEST(StartCheck, OptionsOfTheEventsHaveNoEffectWithPolling) {
   EXPECT_EQ(start_problems(sync + "PollSecs 5 NetlinkEventsReliable on NetlinkBufferSize 1000000 }"),
             "warning f: with `PollSecs' the kernel's table is read every 5 s and its events are not used: flows that "
             "live shorter are never seen, and these have no effect: `NetlinkEventsReliable', `NetlinkBufferSize'\n");
-  for (const char* option : {"NetlinkBufferSizeMaxGrowth 1000000", "NetlinkOverrunResync off"}) {
+  for (const char* option : {"NetlinkBufferSizeMaxGrowth 1000000", "NetlinkOverrunResync off", "KernelCompareSecs 0"}) {
     EXPECT_TRUE(start_problems(fmt::format("Stats {{ }} General {{ PollSecs 7 {} }}", option)).starts_with("warning"));
   }
 }

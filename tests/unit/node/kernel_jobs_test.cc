@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The jobs that read and flush the kernel's table.
+#include <array>
 #include <optional>
 
 #include "bulk_job.h"
@@ -125,6 +126,102 @@ TEST_F(LoadJobTest, JobThatIsDroppedEndsItsDump) {
   store_->caught_up();
   event(EventType::update, kernel_flow(3));  // no longer held against it
   EXPECT_TRUE(is_cached(3));
+}
+
+// --- Comparing the cache with the kernel ---
+
+class CompareKernelTest : public LoadJobTest {
+ protected:
+  CompareKernelTest() {
+    for (std::uint16_t n = 1; n <= 4; ++n) {
+      event(EventType::new_, kernel_flow(n));
+      kernel_.put(kernel_flow(n));
+    }
+    sent();
+    acknowledge();
+    store_->caught_up();
+  }
+  std::array<std::uint64_t, 4> compared() const {
+    const auto c = store_->compared();
+    return {c.flows, c.missing, c.left_over, c.differed};
+  }
+  using Numbers = std::array<std::uint64_t, 4>;
+};
+
+TEST_F(CompareKernelTest, WhatNoEventToldIsMendedToldAndCounted) {
+  kernel_.put(kernel_flow(2)).flow.proto_state = 4;
+  kernel_.flows.erase(kernel_flow(3).flow.orig);
+  kernel_.put(kernel_flow(4)).flow.id = 77;  // another flow with this tuple
+  kernel_.put(kernel_flow(5));
+  EXPECT_EQ(load(Load::mend), "");
+  EXPECT_EQ(sent(), (Lines{"UPD 2", "NEW 4", "NEW 5", "DEL 3"}));
+  store_->caught_up();
+  EXPECT_EQ(compared(), (Numbers{4, 1, 1, 2}));
+  EXPECT_EQ(load(Load::mend), "");
+  EXPECT_EQ(sent(), Lines{});
+  EXPECT_EQ(compared(), (Numbers{4, 0, 0, 0})) << "of the last one alone";
+}
+
+// The events of what the kernel has done last wait in the socket while it is read.
+TEST_F(CompareKernelTest, WhatAnEventOnItsWayTellsIsNoDifference) {
+  auto changed = kernel_flow(2);
+  changed.flow.proto_state = 4;
+  kernel_.put(changed);
+  kernel_.flows.erase(kernel_flow(3).flow.orig);
+  kernel_.put(kernel_flow(5));
+  kernel_.put(kernel_flow(6));
+  EXPECT_EQ(load(Load::mend), "");
+  EXPECT_EQ(compared(), (Numbers{5, 2, 1, 1}));
+  event(EventType::update, changed);
+  event(EventType::destroy, kernel_flow(3));
+  event(EventType::new_, kernel_flow(5));
+  EXPECT_EQ(compared(), (Numbers{5, 1, 0, 0}));
+  store_->caught_up();
+  event(EventType::destroy, kernel_flow(6));  // has happened later
+  EXPECT_EQ(compared(), (Numbers{5, 1, 0, 0}));
+  EXPECT_TRUE(is_cached(5) && !is_cached(3));
+}
+
+// Nor what an event has told since the entry was read: neither counted nor undone.
+TEST_F(CompareKernelTest, WhatAnEventToldSinceIsNoDifference) {
+  kernel_.dump_part = 1;
+  LoadJob job(kernel_, *follower_, *store_, Load::mend, {}, {});
+  job.step(TimePoint::min());  // hands over 1, reads 2
+  auto changed = kernel_flow(2);
+  changed.flow.proto_state = 4;
+  event(EventType::update, changed);
+  event(EventType::destroy, kernel_flow(3));
+  event(EventType::new_, kernel_flow(0));  // where the dump has passed
+  kernel_.put(changed);
+  kernel_.flows.erase(kernel_flow(3).flow.orig);
+  store_->caught_up();
+  run(job);
+  store_->caught_up();
+  EXPECT_EQ(compared(), (Numbers{3, 0, 0, 0}));
+  EXPECT_EQ(cached(2).proto_state, 4);
+  EXPECT_TRUE(is_cached(0) && !is_cached(3));
+}
+
+// The filter hides the later states of a flow, and with them what a dump shows of it: it was taken for gone.
+TEST_F(CompareKernelTest, WhatTheKernelHasIsNotTakenForGone) {
+  filter_.set_tcp_states(FilterAction::accept, FlowFilter::TcpStates{}.set(3));
+  kernel_.put(kernel_flow(2)).flow.proto_state = 4;
+  auto& other = kernel_.put(kernel_flow(3)).flow;
+  other.proto_state = 4;
+  other.id = 77;
+  EXPECT_EQ(load(Load::mend), "");
+  EXPECT_EQ(sent(), Lines{"DEL 3"});
+  EXPECT_TRUE(is_cached(2));
+  EXPECT_EQ(compared(), (Numbers{2, 0, 1, 0}));
+}
+
+// Offloading is a matter of one kernel: peers are not told of it, so it is no difference.
+TEST_F(CompareKernelTest, WhatPeersAreNotToldIsNoDifference) {
+  kernel_.put(kernel_flow(2)).flow.status |= status::kOffload;
+  kernel_.put(kernel_flow(3)).flow.timeout = 5;
+  EXPECT_EQ(load(Load::mend), "");
+  EXPECT_EQ(sent(), Lines{});
+  EXPECT_EQ(compared(), (Numbers{4, 0, 0, 0}));
 }
 
 class FlushJobTest : public FollowerTest {

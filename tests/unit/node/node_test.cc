@@ -717,6 +717,87 @@ TEST_F(NodeTest, WhatAFailedMendingWasToTellTheNextOneTells) {
   EXPECT_EQ(node_->unacknowledged(), before + 1);
 }
 
+// --- Comparing the internal cache with the kernel ---
+
+class KernelComparisonTest : public NodeTest {
+ protected:
+  KernelComparisonTest() {
+    options_.kernel_compare = seconds(60);
+    for (std::uint16_t n = 1; n <= 3; ++n) kernel_.put(kernel_flow(n));
+  }
+  text::ComparisonNumbers numbers() const { return node_->snapshot().comparison.value(); }
+};
+
+TEST_F(KernelComparisonTest, HappensAtIntervalsAndIsToldOnlyIfSomethingDiffered) {
+  start();
+  turns(59, seconds(1));
+  EXPECT_EQ(kernel_.dumps, 1);
+  turns(3, seconds(1));
+  EXPECT_EQ(kernel_.dumps, 2);
+  EXPECT_EQ(numbers().done, 1U);
+  EXPECT_EQ(log_lines("compared"), 0);
+  // Nobody hears of any of these.
+  kernel_.put(kernel_flow(1)).flow.proto_state = 4;
+  kernel_.flows.erase(kernel_flow(2).flow.orig);
+  kernel_.put(kernel_flow(4));
+  const auto controls = node_->unacknowledged();
+  turns(63, seconds(1));
+  EXPECT_EQ(
+      log_lines("compared the internal cache with the kernel: 3 connections, mended 1 missing, 1 left over, 1 that "
+                "differed"),
+      1);
+  EXPECT_EQ(node_->internal_flows().live(), 3U);
+  EXPECT_EQ(node_->unacknowledged(), controls + 3) << "peers are told";
+  turns(63, seconds(1));
+  const auto n = numbers();
+  EXPECT_EQ((std::array{n.done, n.missing, n.left_over, n.differed}), (std::array<std::uint64_t, 4>{3, 1, 1, 1}));
+  EXPECT_EQ(log_lines("compared"), 1);
+  EXPECT_EQ(node_->snapshot().runtime.kernel_resyncs, 0U) << "as `-s runtime` counts them";
+}
+
+// Events that wait while the kernel is read, more than are handled at a time.
+TEST_F(KernelComparisonTest, EventsOnTheirWayAreNoDifferences) {
+  options_.event_limit = 2;
+  start();
+  clock_.advance(seconds(60));
+  node_->on_timer();
+  for (std::uint16_t n = 1; n <= 3; ++n) kernel_.end(kernel_flow(n));
+  for (std::uint16_t n = 10; n < 20; ++n) kernel_.create(kernel_flow(n));
+  jobs_.step();
+  jobs_.step();
+  jobs_.step();
+  turns(5);
+  EXPECT_EQ(node_->internal_flows().live(), 10U);
+  EXPECT_EQ(numbers().done, 1U);
+  EXPECT_EQ(log_lines("compared"), 0);
+}
+
+TEST_F(KernelComparisonTest, WaitsForAFlushAndForAResync) {
+  start();
+  kernel_.dump_part = 1;
+  clock_.advance(milliseconds(59999));
+  ask({.verb = Verb::resync_kernel, .what = What::flows});
+  turns(2);
+  EXPECT_EQ(kernel_.dumps, 2) << "the resync";
+  turns(10);
+  turns(5, seconds(1));
+  EXPECT_EQ(kernel_.dumps, 3);
+  EXPECT_EQ(numbers().done, 1U);
+}
+
+TEST_F(KernelComparisonTest, AReadingAfterLostEventsIsOne) {
+  options_.overrun_resync = seconds(1);
+  start();
+  turns(30, seconds(1));
+  kernel_.flows.erase(kernel_flow(2).flow.orig);
+  kernel_.overrun = true;
+  turns(4, seconds(1));
+  EXPECT_EQ(log_lines("mended 0 missing, 1 left over, 0 that differed"), 1);
+  const auto dumps = kernel_.dumps;
+  turns(50, seconds(1));
+  EXPECT_EQ(kernel_.dumps, dumps) << "the next one is due an interval later";
+}
+
 // The counter went below zero.
 TEST_F(NodeTest, APollDuringAFlushIsNoResync) {
   options_.poll = seconds(1);
