@@ -3,6 +3,8 @@
 
 #include <syslog.h>
 
+#include "ctsync/base/random.h"
+
 namespace ctsync::daemon {
 namespace {
 
@@ -113,6 +115,16 @@ link::LinkSetOptions link_options(const config::Config& config) {
     set.links.push_back(std::move(o));
   }
   return set;
+}
+
+std::uint64_t host_id(const config::Config& config) {
+  std::uint64_t id = 0;
+  for (const auto& link : config.links) {
+    const auto& own = link.kind == LinkKind::multicast ? link.ipv4_interface : link.address;
+    if (own.bytes == Address{}) continue;
+    for (const auto byte : own.bytes) id = Random(id ^ byte).next();
+  }
+  return id;
 }
 
 kernel::InjectorOptions injector_options(const config::Config& config) {

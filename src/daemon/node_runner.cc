@@ -46,10 +46,11 @@ text::LinkNumbers numbers_of(const link::LinkSet& links, std::size_t i) {
           .receive_errors = s.receive_errors};
 }
 
-wire::Capabilities self(const Clock& clock) {
+wire::Capabilities self(const config::Config& config, const Clock& clock) {
   wire::Capabilities c;
   c.node = static_cast<std::uint32_t>(random_seed()) | 1U;
   c.epoch = static_cast<std::uint64_t>(clock.wall_seconds());
+  c.host = host_id(config);
   std::string_view(CTSYNC_VERSION).copy(c.version.data(), c.version.size() - 1);
   return c;
 }
@@ -70,7 +71,7 @@ NodeRunner::NodeRunner(const config::Config& config, EventLoop& loop, SystemLog&
       turn_end_(loop, [this] { end_turn(); }) {
   auto options = node_options(config);
   options.seed = random_seed();
-  options.self = self(clock);
+  options.self = self(config, clock);
   if (config.has_stats) {
     options.on_finished = [this](const FlowRecord& r) { flow_log_.add(r, clock_.wall_seconds()); };
     nowhere_ = std::make_unique<Nowhere>();

@@ -15,6 +15,11 @@ namespace {
 
 constexpr Duration kLately = std::chrono::seconds(10);
 
+std::optional<std::uint64_t> microseconds_of(const std::optional<Duration>& d) {
+  if (!d) return std::nullopt;
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(*d).count());
+}
+
 std::uint64_t seconds_since(TimePoint then, TimePoint now) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now - then).count());
 }
@@ -27,7 +32,7 @@ PeerSide::PeerSide(Context context)
       store_(make_store()),
       flusher_(c_.jobs, *store_),
       sweeper_(
-          c_.jobs, *store_, [this](std::uint32_t owner) { return last_of(owner); },
+          c_.jobs, *store_, c_.clock, [this](std::uint32_t owner) { return last_of(owner); },
           [this](std::uint32_t owner, std::uint32_t removed) { swept(owner, removed); }) {
   store_->full = [this] { external_full(); };
   make_engine();
@@ -155,13 +160,14 @@ table::Origin PeerSide::origin_of(const wire::Message& m) const {
 }
 
 std::optional<TimePoint> PeerSide::next_deadline() const {
-  return earlier(engine_->next_deadline(), store_->next_deadline());
+  return earlier(earlier(engine_->next_deadline(), store_->next_deadline()), sweeper_.next_deadline());
 }
 
 void PeerSide::on_timer() {
   const auto now = c_.clock.now();
   if (const auto at = engine_->next_deadline(); at && *at <= now) engine_->on_timer(now);
   if (const auto at = store_->next_deadline(); at && *at <= now) store_->on_timer();
+  sweeper_.on_timer();
   tell_lacks();
   if (now >= states_at_) watch_states();
 }
@@ -219,6 +225,11 @@ void PeerSide::bulk_ended(replication::PeerId peer, std::uint32_t first) {
   sweeper_.start({.from = {.owner = p.owner, .session = p.session, .seq = first}});
 }
 
+void PeerSide::peer_succeeded(replication::PeerId peer) {
+  const auto& p = engine_->peers()[peer];
+  sweeper_.start({.from = {.owner = p.owner, .session = p.session + 1, .seq = p.last}});
+}
+
 void PeerSide::sums_heard(replication::PeerId peer, const wire::Sums& sums) {
   if (reconciler_) reconciler_->sums_heard(peer, sums);
 }
@@ -233,7 +244,7 @@ std::optional<std::uint32_t> PeerSide::last_of(std::uint32_t owner) const {
 }
 
 void PeerSide::swept(std::uint32_t owner, std::uint32_t removed) {
-  if (reconciler_) reconciler_->swept(owner);
+  if (reconciler_ && !sweeper_.has_left(owner)) reconciler_->swept(owner);
   if (removed == 0) return;
   const auto* p = engine_->peers().with_owner(owner);
   tell(sweep_limit_, Level::info, [&] {
@@ -334,30 +345,54 @@ text::PeerState PeerSide::state_of(replication::PeerId peer) const {
   return reconciler_->in_step_since(peer) ? text::PeerState::in_sync : text::PeerState::catching_up;
 }
 
-// One line for each change. That a peer has appeared is none: what it is it says, or it is a stock one. Strangers can make
-// as many peers as there is room for: no more lines at once, the others follow.
+// One line for each change. That a peer has appeared is none: what it is it says, or it is a stock one. What may not be
+// told now is told later.
 void PeerSide::watch_states() {
-  constexpr int kMostLines = 2;
-  int lines = 0;
   const auto now = c_.clock.now();
   states_at_ = now + std::chrono::milliseconds(500);
+  for (; state_lines_ < kMostStateLines && now - state_lines_at_ >= kStateLineSpacing; ++state_lines_) {
+    state_lines_at_ += kStateLineSpacing;
+  }
+  while (state_lines_ > 0) {
+    const auto peer = next_state_to_tell();
+    if (!peer) return;
+    if (state_lines_-- == kMostStateLines) state_lines_at_ = now;
+    tell_state(*peer);
+  }
+}
+
+// Of several the one that has told most: that is no stranger.
+std::optional<replication::PeerId> PeerSide::next_state_to_tell() {
+  const auto now = c_.clock.now();
+  std::optional<replication::PeerId> next;
   const auto peers = engine_->peers().all();
-  for (replication::PeerId i = 0; i < peers.size() && lines < kMostLines; ++i) {
+  for (replication::PeerId i = 0; i < peers.size(); ++i) {
     if (!peers[i].used) continue;
     const auto state = state_of(i);
     PeerTold& told = states_[i];
-    const bool fresh = told.owner != peers[i].owner;
-    if (!fresh && told.state == state) continue;
-    ++lines;
-    const auto before = std::exchange(told, {.owner = peers[i].owner, .state = state, .since = now}).state;
-    if (state == text::PeerState::lost) {
-      c_.log.warning("peer {} is lost: nothing was heard of it for {} seconds", name_of(i),
-                     kLately / std::chrono::seconds(1));
-    } else if (state == text::PeerState::unknown) {
-      if (!fresh && before == text::PeerState::lost) c_.log.notice("peer {} is heard again", name_of(i));
-    } else {
-      c_.log.notice("peer {}: {}", name_of(i), text::to_string(state));
+    const bool other = told.owner != peers[i].owner;
+    if (state == text::PeerState::unknown && (other || told.state != text::PeerState::lost)) {
+      // No news: what a peer is it says, or it is a stock one.
+      if (other || told.state != state) told = {.owner = peers[i].owner, .state = state, .since = now};
+      continue;
     }
+    const bool changed = other || told.state != state;
+    if (changed && (!next || peers[i].accepted > peers[*next].accepted)) next = i;
+  }
+  return next;
+}
+
+void PeerSide::tell_state(replication::PeerId peer) {
+  const auto state = state_of(peer);
+  states_[peer] = {.owner = engine_->peers()[peer].owner, .state = state, .since = c_.clock.now()};
+  switch (state) {
+    case text::PeerState::lost:
+      return c_.log.warning("peer {} is lost: nothing was heard of it for {} seconds", name_of(peer),
+                            kLately / std::chrono::seconds(1));
+    case text::PeerState::unknown:  // it was lost
+      return c_.log.notice("peer {} is heard again", name_of(peer));
+    default:
+      return c_.log.notice("peer {}: {}", name_of(peer), text::to_string(state));
   }
 }
 
@@ -398,6 +433,7 @@ void PeerSide::fill(text::Snapshot& s) const {
          .held = sums == nullptr ? 0 : sums->flows(),
          .announced = c_.sums == nullptr ? 0 : c_.sums->sums().flows(),
          .waiting = ftfw_ == nullptr ? 0 : ftfw_->waiting_for(i),
+         .round_trip = microseconds_of(p.round_trip),
          .received = p.accepted,
          .lost = p.lost,
          .resyncs = p.resyncs,

@@ -79,6 +79,8 @@ class PeerSide final : private replication::Events {
   };
   text::PeerState state_of(replication::PeerId peer) const;
   void watch_states();
+  std::optional<replication::PeerId> next_state_to_tell();
+  void tell_state(replication::PeerId peer);
 
   // replication::Events
   void resync_requested(replication::PeerId peer) override;
@@ -88,6 +90,7 @@ class PeerSide final : private replication::Events {
   void peer_restarted(replication::PeerId peer) override;
   void peer_shown(replication::PeerId peer) override;
   void bulk_ended(replication::PeerId peer, std::uint32_t first) override;
+  void peer_succeeded(replication::PeerId peer) override;
   void sums_heard(replication::PeerId peer, const wire::Sums& sums) override;
   void repair_ended(replication::PeerId peer, std::uint32_t number, std::uint32_t first) override;
   void gap_seen(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
@@ -139,7 +142,13 @@ class PeerSide final : private replication::Events {
   CacheFlusher<ExternalStore> flusher_;
   Sweeper sweeper_;
   std::array<PeerTold, replication::kMaxPeers> states_;
-  TimePoint states_at_{};                 // when they are looked at again
+  TimePoint states_at_{};  // when they are looked at again
+  // Lines about states that may be written at once, and since when these are so many. Strangers can make as many peers
+  // as there is room for, again and again.
+  static constexpr int kMostStateLines = 8;
+  static constexpr Duration kStateLineSpacing = std::chrono::seconds(5);
+  int state_lines_ = kMostStateLines;
+  TimePoint state_lines_at_{};
   std::optional<Reconciler> reconciler_;  // FT-FW with an external cache
   FlowRecord record_;
   // Any of these a stranger can cause as often as it likes.

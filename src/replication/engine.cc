@@ -13,6 +13,11 @@ wire::MsgType type_of(table::FlowState state, wire::MsgType base) {
   return static_cast<wire::MsgType>(static_cast<int>(base) + step);
 }
 
+// Goes round in 71 minutes.
+std::uint32_t stamp_of(TimePoint t) {
+  return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::microseconds>(t.time_since_epoch()).count());
+}
+
 bool waits(table::Queue q) { return q == table::Queue::transmit || q == table::Queue::untold; }
 
 std::uint32_t age(std::uint32_t updated, TimePoint now) {
@@ -232,10 +237,38 @@ wire::Extension Engine::tail_for(const ControlNode& c, TimePoint now) {
   if (!shown_at_ || now - *shown_at_ >= kShowSpacing) {
     e.capabilities = options_.self;
     shown_at_ = now;
+    if (std::ranges::any_of(peers_.all(), [](const Peer& p) { return p.info.has_value(); })) e.probe = probe(now);
   }
   if (c.addressee != 0) address(c, e);
   write_tail(c, e);
   return e;
+}
+
+// Once a second: so long an answer is held at most, unless there are more peers than answers in a message.
+wire::Probe Engine::probe(TimePoint now) {
+  wire::Probe probe{.stamp = stamp_of(now)};
+  const auto peers = peers_.all();
+  for (std::size_t i = 0; i < peers.size() && probe.count < wire::Probe::kMost; ++i) {
+    Peer& p = peers[next_echo_ % peers.size()];
+    next_echo_ = static_cast<PeerId>((next_echo_ + 1) % peers.size());
+    if (!p.info || !p.probe) continue;
+    const auto held = std::chrono::duration_cast<std::chrono::microseconds>(now - p.probe_at).count();
+    probe.echoes[probe.count++] = {
+        .node = p.info->node, .stamp = *p.probe, .held = static_cast<std::uint32_t>(std::min<long>(held, UINT32_MAX))};
+    p.probe.reset();
+  }
+  return probe;
+}
+
+void Engine::hear_probe(Peer& p, const wire::Probe& probe) {
+  p.probe = probe.stamp;
+  p.probe_at = p.last_heard;
+  for (const auto& echo : probe.all()) {
+    if (echo.node != options_.self.node) continue;
+    const std::uint32_t since = stamp_of(p.last_heard) - echo.stamp;
+    const auto took = std::chrono::microseconds(since - echo.held);
+    if (echo.held <= since && took <= kLongestRoundTrip) p.round_trip = took;
+  }
 }
 
 void Engine::write_tail(const ControlNode& c, wire::Extension& e) const {
@@ -268,10 +301,14 @@ void Engine::write_tail(const ControlNode& c, wire::Extension& e) const {
 }
 
 wire::Extension Engine::hear_tail(Peer& p, const wire::Message& m) {
-  if (p.info && p.last_heard - p.shown_at > kShownLately) p.info.reset();
+  if (p.info && p.last_heard - p.shown_at > kShownLately) {
+    p.info.reset();
+    p.round_trip.reset();
+  }
   const auto tail = wire::tail_of(m);
   if (tail.empty() || options_.self.node == 0) return {};
   const wire::Extension e = wire::read_extension(tail);
+  if (e.probe && (p.info || e.capabilities)) hear_probe(p, *e.probe);
   if (!e.capabilities) return e;
   p.shown_at = p.last_heard;
   if (p.info == e.capabilities) return e;

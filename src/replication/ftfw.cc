@@ -48,6 +48,7 @@ FtFw::FtFw(const EngineContext& context, const EngineOptions& options, TimePoint
       alive_at_(now + kAliveInterval),
       acked_(options.first_sequence),
       sums_at_(now + kSumsInterval),
+      parts_since_(now),
       parts_at_(now),
       repair_after_(now) {
   options_.ack_window = std::max<std::uint32_t>(options_.ack_window, 1);
@@ -73,6 +74,8 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
     const bool other = p.node != 0 && p.node != tail.capabilities->node;
     if (other && now - p.session_at >= kAliveInterval) restarted_unseen(p);
     if (!other || p.session_at == now) p.node = tail.capabilities->node;
+    p.host = tail.capabilities->host;
+    succeed(p);
   }
   p.said_hello = (m.header.flags & wire::flag::kHello) != 0;
   if (p.said_hello) p.hello_at = now;
@@ -169,6 +172,18 @@ void FtFw::restarted_unseen(Peer& p) {
   p.session_start = p.last;
   lacks(p);
   request_resync(now_);
+}
+
+// A node that comes back at an address where it was not heard before is another peer. What it does not tell again of what
+// the earlier one told has ended; nobody else would ever say so.
+void FtFw::succeed(const Peer& p) {
+  if (!p.told_all || p.host == 0) return;
+  for (Peer& earlier : peers_.all()) {
+    const bool same = &earlier != &p && earlier.host == p.host && earlier.last_heard < p.session_at;
+    if (!same || is_live(earlier)) continue;
+    peers_.forget(earlier);
+    context_.events.peer_succeeded(peers_.id(earlier));
+  }
 }
 
 // The peer itself needs nothing that was sent before its hello. Nodes that name whom they acknowledge keep what they
@@ -697,8 +712,13 @@ bool FtFw::can_tell_sums() const {
 
 std::optional<TimePoint> FtFw::tell_at() const {
   if (!can_tell_sums()) return std::nullopt;
-  const TimePoint at = sums_due_ ? now_ : sums_at_;
-  return parts_wanted_.any() ? std::min(at, parts_at_) : at;
+  return earlier(sums_due_ ? now_ : sums_at_, parts_due());
+}
+
+// When the next sums of buckets may be told that are wanted.
+std::optional<TimePoint> FtFw::parts_due() const {
+  if (parts_wanted_.none()) return std::nullopt;
+  return (parts_wanted_ & ~parts_told_).any() ? parts_at_ : std::max(parts_at_, parts_since_ + kSumsAgain);
 }
 
 void FtFw::all_told(TimePoint now) {
@@ -712,12 +732,17 @@ void FtFw::all_told(TimePoint now) {
     tell(ControlNode::Tail::group_sums, next_part_);
     next_part_ = (next_part_ + 1) % kGroupParts;
   }
-  if (parts_wanted_.none() || now < parts_at_) return;
+  if (const auto at = parts_due(); !at || now < *at) return;
   parts_at_ = now + kSumsPause;
+  if (now - parts_since_ >= kSumsAgain) {
+    parts_since_ = now;
+    parts_told_.reset();
+  }
   std::uint32_t left = kSumsAtOnce;
   for (std::uint32_t part = 0; part < kBucketParts && left != 0; ++part) {
-    if (!parts_wanted_.test(part)) continue;
+    if (!parts_wanted_.test(part) || parts_told_.test(part)) continue;
     parts_wanted_.reset(part);
+    parts_told_.set(part);
     tell(ControlNode::Tail::bucket_sums, part);
     --left;
   }
@@ -729,8 +754,8 @@ void FtFw::want_repair(Peer& p, const wire::RepairRequest& request) {
   for (const auto b : request.all()) {
     if (b < wanted_.size()) wanted_.set(b);
   }
-  std::erase_if(wanted_by_, [&](const Asker& a) { return a.node == p.info->node; });
-  if (wanted_by_.size() < kMaxPeers) wanted_by_.push_back({p.info->node, request.number});
+  std::erase_if(wanted_by_, [peer = peers_.id(p)](const Asker& a) { return a.peer == peer; });
+  wanted_by_.push_back({peers_.id(p), p.info->node, request.number});
 }
 
 std::optional<TimePoint> FtFw::repair_at() const {

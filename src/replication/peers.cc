@@ -113,6 +113,12 @@ const Peer* Peers::with_owner(std::uint32_t owner) const {
   return p == all().end() ? nullptr : &*p;
 }
 
+void Peers::forget(Peer& p) {
+  p.places = {};
+  p.used = false;
+  p.host = 0;
+}
+
 void Peers::take_place(Peer& p, const PeerAddress& from) { p.places[from.link] = from.address; }
 
 void Peers::leave_place(Peer& p, std::uint8_t link) {

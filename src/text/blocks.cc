@@ -170,6 +170,7 @@ void append_peer(std::string& out, const PeerNumbers& p) {
   add(out, "peer {} ({}):\n", p.name, p.software.empty() ? "has not said what it is: conntrackd?" : p.software);
   add(out, "\tstate:\t\t\t\t{} (for {} s)\n", to_string(p.state), p.since);
   add(out, "\tlast heard:\t\t\t{:>12} s ago\n", p.heard);
+  if (p.round_trip) add(out, "\tround trip:\t\t\t{:>12.3f} ms\n", static_cast<double>(*p.round_trip) / 1000);
   add(out, "\tmessages received:\t\t{:>12}\n", p.received);
   add(out, "\tmessages lost:\t\t\t{:>12}\n", p.lost);
   add(out, "\tmessages it has yet to acknowledge: {:>8}\n", p.waiting);

@@ -19,6 +19,7 @@ enum Tlv : std::uint16_t {
   kRepairRequest = 6,
   kRepairEnd = 7,
   kBulkEnd = 9,
+  kProbe = 11,
   kAddressee = 12,
   kMissing = 13,
 };
@@ -36,12 +37,12 @@ Capabilities read_capabilities(std::span<const std::uint8_t> data) {
   c.bits = r.be32();
   c.node = r.be32();
   c.epoch = r.be64();
-  const auto length = std::min(r.left(), c.version.size() - 1);
-  const auto text = r.bytes(length);
+  const auto text = r.bytes(std::min(r.left(), c.version.size()));
   // It goes to terminals and logs.
-  std::ranges::transform(text, c.version.begin(),
+  std::ranges::transform(text.first(std::min(text.size(), c.version.size() - 1)), c.version.begin(),
                          [](std::uint8_t b) { return b == 0 || (b > 0x20 && b < 0x7f) ? static_cast<char>(b) : '?'; });
   std::fill(std::ranges::find(c.version, '\0'), c.version.end(), '\0');
+  if (r.left() >= 8) c.host = r.be64();
   return c;
 }
 
@@ -58,6 +59,15 @@ RepairRequest read_repair_request(std::span<const std::uint8_t> data) {
   RepairRequest q{.number = r.be32()};
   while (r.left() >= 2 && q.count < RepairRequest::kMost) q.buckets[q.count++] = r.be16();
   return q;
+}
+
+Probe read_probe(std::span<const std::uint8_t> data) {
+  ByteReader r(data);
+  Probe p{.stamp = r.be32()};
+  while (r.left() >= 12 && p.count < Probe::kMost) {
+    p.echoes[p.count++] = {.node = r.be32(), .stamp = r.be32(), .held = r.be32()};
+  }
+  return p;
 }
 
 void take(Extension& e, std::uint16_t type, std::span<const std::uint8_t> data) {
@@ -85,6 +95,9 @@ void take(Extension& e, std::uint16_t type, std::span<const std::uint8_t> data) 
     case kRepairEnd:
       if (data.size() < 8) return;
       e.repair_end = {.number = r.be32(), .first = r.be32()};
+      return;
+    case kProbe:
+      if (data.size() >= 4) e.probe = read_probe(data);
       return;
     case kAddressee:
       if (data.size() < 8) return;
@@ -129,11 +142,12 @@ void write_extension(ByteWriter& w, const Extension& e) {
   w.be32(kMagic);
   if (e.capabilities) {
     const auto& c = *e.capabilities;
-    put_tlv(w, kCapabilities, 16 + c.version.size());
+    put_tlv(w, kCapabilities, 24 + c.version.size());
     w.be32(c.bits);
     w.be32(c.node);
     w.be64(c.epoch);
     w.copy(c.version.data(), c.version.size());
+    w.be64(c.host);
   }
   if (e.bulk_end) {
     put_tlv(w, kBulkEnd, 8);
@@ -166,6 +180,15 @@ void write_extension(ByteWriter& w, const Extension& e) {
     put_tlv(w, kRepairEnd, 8);
     w.be32(e.repair_end->number);
     w.be32(e.repair_end->first);
+  }
+  if (e.probe) {
+    put_tlv(w, kProbe, 4 + 12U * e.probe->count);
+    w.be32(e.probe->stamp);
+    for (const auto& echo : e.probe->all()) {
+      w.be32(echo.node);
+      w.be32(echo.stamp);
+      w.be32(echo.held);
+    }
   }
   if (e.missing.count != 0) {
     put_tlv(w, kMissing, 8U * e.missing.count);

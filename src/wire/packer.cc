@@ -2,6 +2,7 @@
 #include "ctsync/wire/packer.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "ctsync/wire/expectation_codec.h"
@@ -11,6 +12,10 @@ namespace {
 
 // Room for a batch of full Ethernet frames; with larger datagrams a batch is smaller, never less than one.
 constexpr std::size_t kArenaSize = Packer::kBatch * 1536;
+
+// No message is longer, of data or of control.
+constexpr std::size_t kMaxMessage = std::max(kMaxEncodedSize, kControlRangeSize + kMaxExtensionSize);
+static_assert(kMaxMessage <= UINT16_MAX);  // what a header can say
 
 }  // namespace
 
@@ -22,7 +27,7 @@ Packer::Packer(std::size_t buffer_size, const EncodeOptions& options, DatagramSi
 void Packer::set_buffer_size(std::size_t buffer_size) {
   buffer_size_ = buffer_size;
   // After a complete batch there must be room for one more datagram and for the message that does not fit into it.
-  const auto need = std::max(kArenaSize, 2 * (buffer_size + kMaxEncodedSize));
+  const auto need = std::max(kArenaSize, 2 * (buffer_size + kMaxMessage));
   if (need <= arena_size_) return;
   auto larger = std::make_unique_for_overwrite<std::uint8_t[]>(need);
   if (end_ != 0) std::memcpy(larger.get(), arena_.get(), end_);
@@ -72,8 +77,8 @@ void Packer::flush() {
 }
 
 ByteWriter Packer::room() {
-  if (arena_size_ - end_ < kMaxEncodedSize) send_closed();
-  return ByteWriter({arena_.get() + end_, kMaxEncodedSize});
+  if (arena_size_ - end_ < kMaxMessage) send_closed();
+  return ByteWriter({arena_.get() + end_, kMaxMessage});
 }
 
 // The message already follows the open datagram; this decides whether it belongs to it or begins the next one.

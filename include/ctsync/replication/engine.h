@@ -228,6 +228,8 @@ class Engine {
   void ask_if_due(TimePoint now);
   TimePoint next_bulk_at() const { return bulk_started_ ? *bulk_started_ + kBulkSpacing : TimePoint::min(); }
   wire::Extension tail_for(const ControlNode& c, TimePoint now);
+  wire::Probe probe(TimePoint now);
+  void hear_probe(Peer& p, const wire::Probe& probe);
   void write_tail(const ControlNode& c, wire::Extension& e) const;
   void end_bulk_if_arrived();
   bool send_controls(wire::Packer& packer, TimePoint now);
@@ -238,6 +240,8 @@ class Engine {
 
   // How often what we are is said, at most.
   static constexpr Duration kShowSpacing = std::chrono::seconds(1);
+  // A message that took longer is none that was measured.
+  static constexpr Duration kLongestRoundTrip = std::chrono::seconds(10);
   // Who has not shown what it is for so long while it was heard is a stock node now.
   static constexpr Duration kShownLately = std::chrono::seconds(10);
 
@@ -248,6 +252,7 @@ class Engine {
   BulkLedger ledger_;
   PeerId sender_ = 0;
   std::optional<TimePoint> shown_at_;
+  PeerId next_echo_ = 0;  // whose probe is answered first next time
   bool bulk_wanted_ = false;  // another one, when this one is done and kBulkSpacing has passed
   std::optional<TimePoint> bulk_started_;
   std::optional<TimePoint> bulk_held_until_;

@@ -73,6 +73,9 @@ class FtFw final : public Engine {
   // Messages with sums of buckets that are sent at once, and when the next ones are.
   static constexpr std::uint32_t kSumsAtOnce = 8;
   static constexpr Duration kSumsPause = std::chrono::milliseconds(5);
+  // Who goes on asking is not told the same ones again before so long has passed: 128 messages of 0.3 KB. (The sums of a
+  // group, which give rise to the question, come no more often.)
+  static constexpr Duration kSumsAgain = std::chrono::seconds(2);
   static constexpr Duration kRepairSpacing = std::chrono::milliseconds(200);
   // What is repaired is acknowledged at once for so long, so that its end comes soon.
   static constexpr Duration kRepairPatience = std::chrono::seconds(5);
@@ -135,6 +138,7 @@ class FtFw final : public Engine {
   static bool continues_session(const Peer& p, std::uint32_t seq, TimePoint now);
   void begin_session(Peer& p, std::uint32_t seq);
   void restarted_unseen(Peer& p);
+  void succeed(const Peer& p);
   void forget_resend(const Peer& by, std::uint32_t before);
   bool is_live(const Peer& p) const { return p.used && now_ - p.last_heard < kPeerGone; }
   static bool is_of_session_before(const Peer& p, std::uint32_t seq, TimePoint now);
@@ -182,6 +186,7 @@ class FtFw final : public Engine {
   void say_to(std::uint32_t node, ControlNode::Tail tail, std::uint32_t from = 0, std::uint32_t to = 0);
   void tell_bulk_end(Peer& p);
   bool can_tell_sums() const;
+  std::optional<TimePoint> parts_due() const;
   void all_told(TimePoint now) override;
   std::optional<TimePoint> tell_at() const override;
   void on_alive(Peer& p, const wire::Extension& tail);
@@ -221,15 +226,18 @@ class FtFw final : public Engine {
   TimePoint sums_at_;
   bool sums_due_ = false;
   std::bitset<kBucketParts> parts_wanted_;
+  std::bitset<kBucketParts> parts_told_;  // since parts_since_
+  TimePoint parts_since_;
   TimePoint parts_at_;
 
   // Who has asked for a repair, and the number of its request.
   struct Asker {
+    PeerId peer;
     std::uint32_t node;
     std::uint32_t number;
   };
   table::Buckets wanted_;
-  std::vector<Asker> wanted_by_;  // one for each node
+  std::vector<Asker> wanted_by_;  // one for each peer, whatever nodes it says it is
   std::vector<Asker> repaired_for_;
   TimePoint repair_after_;
 };

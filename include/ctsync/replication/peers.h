@@ -59,7 +59,13 @@ struct Peer {
   // What it has shown of itself lately; empty: a stock conntrackd, as far as we know.
   std::optional<wire::Capabilities> info;
   TimePoint shown_at{};
+  // Of a node of our kind: the stamp of its last probe that is not answered yet, when that was heard, and how long a
+  // message took there and back.
+  std::optional<std::uint32_t> probe;
+  TimePoint probe_at{};
+  std::optional<Duration> round_trip;
   std::uint32_t node = 0;  // the id it has shown last in this session; 0: none
+  std::uint64_t host = 0;  // and the host; 0: none, or another peer has been found to be the same node since
   // What entries that it told are marked with: a number for this peer, never given again, and one for its session.
   std::uint32_t owner = 0;
   std::uint32_t session = 0;
@@ -135,6 +141,8 @@ class Peers {
 
   PeerId id(const Peer& p) const { return static_cast<PeerId>(&p - peers_.data()); }
   const Peer& operator[](PeerId id) const { return peers_[id]; }
+  // It is no peer any more; that of its owner until another one takes its place.
+  void forget(Peer& p);
   // The peer whose entries are marked with `owner`; nullptr: it has been forgotten.
   const Peer* with_owner(std::uint32_t owner) const;
   std::uint32_t count() const { return static_cast<std::uint32_t>(std::ranges::count(peers_, true, &Peer::used)); }

@@ -121,6 +121,7 @@ struct PeerNumbers {
   std::uint64_t held = 0;                   // flows of it in the external cache
   std::uint64_t announced = 0;              // flows of ours that it was told of
   std::uint64_t waiting = 0;                // messages that it has not acknowledged
+  std::optional<std::uint64_t> round_trip;  // microseconds; nothing: not known
   std::uint64_t received = 0;               // messages
   std::uint64_t lost = 0;                   // of its messages, before they were repeated
   std::uint64_t resyncs = 0;                // that it has asked for

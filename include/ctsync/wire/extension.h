@@ -25,6 +25,8 @@ struct Capabilities {
   std::uint32_t node = 0;                    // drawn at random at each start; never 0
   std::uint64_t epoch = 0;                   // when the node started, Unix time in seconds
   std::array<char, kVersionSize> version{};  // terminated text, printable ASCII
+  // The same at each start of this node, and of no other one of the group; 0: it has none.
+  std::uint64_t host = 0;
 
   bool operator==(const Capabilities&) const = default;
 };
@@ -101,6 +103,27 @@ struct RepairEnd {
   bool operator==(const RepairEnd&) const = default;
 };
 
+// Answers to one node. `stamp`: of the last probe that was heard of it; `held`: microseconds from then until this message.
+struct Echo {
+  std::uint32_t node = 0;
+  std::uint32_t stamp = 0;
+  std::uint32_t held = 0;
+
+  bool operator==(const Echo&) const = default;
+};
+
+// How long a message takes to another node and back: the time since `stamp`, less what the answer was held.
+struct Probe {
+  static constexpr std::size_t kMost = 8;
+
+  std::uint32_t stamp = 0;  // when this message was sent, by a clock of the sender's own, in microseconds
+  std::uint8_t count = 0;
+  std::array<Echo, kMost> echoes{};
+
+  std::span<const Echo> all() const { return std::span(echoes).first(count); }
+  bool operator==(const Probe&) const = default;
+};
+
 struct Extension {
   std::optional<Capabilities> capabilities{};
   std::optional<BulkEnd> bulk_end{};
@@ -110,17 +133,19 @@ struct Extension {
   std::optional<std::uint64_t> sums_wanted{};  // of the buckets of these groups; bit 0: the first
   std::optional<RepairRequest> repair_request{};
   std::optional<RepairEnd> repair_end{};
+  std::optional<Probe> probe{};
 
   bool empty() const {
     return !capabilities && !bulk_end && !addressee && missing.count == 0 && sums.count == 0 && !sums_wanted &&
-           !repair_request && !repair_end;
+           !repair_request && !repair_end && !probe;
   }
   bool operator==(const Extension&) const = default;
 };
 
 // Longest tail that write_extension() makes, in bytes.
 inline constexpr std::size_t kMaxExtensionSize =
-    4 + 36 + 12 + 12 + 4 + 8 * Missing::kMost + 8 + 8 * Sums::kMost + 12 + 8 + 2 * RepairRequest::kMost + 12;
+    4 + 44 + 12 + 12 + 4 + 8 * Missing::kMost + 8 + 8 * Sums::kMost + 12 + 8 + 2 * RepairRequest::kMost + 12 + 8 +
+    12 * Probe::kMost;
 
 // The tail of a control message: what is behind the bytes that conntrackd reads. Empty for other messages.
 std::span<const std::uint8_t> tail_of(const Message& m);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -220,19 +221,27 @@ class CompareTest : public NodeTest {
     turns(5);
     sink_.tails.clear();
   }
-  void say(wire::Extension tail, std::uint8_t flags = wire::flag::kAlive) {
-    tail.capabilities = wire::Capabilities{.node = 7};
+  // Somebody says it, no turn follows.
+  void put_in(const replication::PeerAddress& from, std::uint32_t seq, std::uint32_t node, wire::Extension tail,
+              std::uint8_t flags = wire::flag::kAlive) {
+    tail.capabilities = wire::Capabilities{.node = node, .host = host_};
     tail.addressee = wire::Addressee{.node = 1, .heard = first_};
     std::array<std::uint8_t, 1024> room;
     ByteWriter w(room);
     if ((flags & wire::flag::kRange) != 0) {
-      wire::encode_control(w, flags, ++seq_, sink_.last_seq, sink_.last_seq);
+      wire::encode_control(w, flags, seq, sink_.last_seq, sink_.last_seq);
     } else {
-      wire::encode_alive(w, flags, ++seq_);
+      wire::encode_alive(w, flags, seq);
     }
     wire::write_extension(w, tail);
     wire::set_length(w, 0);
-    node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, 2}}}, w.written());
+    node_->on_datagram(from, w.written());
+  }
+  static replication::PeerAddress at(std::uint8_t host, std::uint8_t link = 0) {
+    return {.link = link, .address = {Family::ipv4, {192, 168, link, host}}};
+  }
+  void say(const wire::Extension& tail, std::uint8_t flags = wire::flag::kAlive) {
+    put_in(at(2), ++seq_, 7, tail, flags);
     turn();
   }
   void hear_numbered_flow(std::uint16_t n, std::uint32_t mark = 0, wire::MsgType type = wire::MsgType::flow_new) {
@@ -296,7 +305,10 @@ class CompareTest : public NodeTest {
   static std::uint16_t bucket(std::uint16_t n) { return static_cast<std::uint16_t>(bucket_of(wire_flow(n).flow.orig)); }
 
   static constexpr std::array<std::uint16_t, 2> kHalves{0, 32};
+  int tails_with(auto&& has) const { return static_cast<int>(std::ranges::count_if(sink_.tails, has)); }
+
   const std::uint32_t first_ = 101;
+  std::uint64_t host_ = 0;
   std::uint32_t seq_ = 100;
   std::uint32_t request_ = 0;
 };
@@ -350,6 +362,42 @@ TEST_F(CompareTest, WhatStaysDifferentIsLeftAlone) {
   EXPECT_FALSE(compare(sums).empty());
 }
 
+// The sweep of a bucket passed for that of the bulk that waited behind it: what this had yet to remove was taken for
+// another difference.
+TEST_F(CompareTest, NothingIsComparedUntilTheSweepOfABulkIsThrough) {
+  std::vector<std::pair<std::uint16_t, std::uint32_t>> flows{{1, 5}, {2, 0}};
+  for (std::uint16_t n = 3; n <= 200; ++n) {  // so that a sweep takes several turns
+    hear_numbered_flow(n);
+    flows.emplace_back(n, 0);
+  }
+  const auto asked = compare(sums_of(flows));
+  ASSERT_EQ(asked, (std::vector<std::vector<std::uint16_t>>{{bucket(1)}}));
+  turns(30, milliseconds(10));
+  const auto first = seq_ + 1;
+  hear_numbered_flow(1, 5, wire::MsgType::flow_update);
+  put_in(at(2), ++seq_, 7, {.repair_end = wire::RepairEnd{.number = request_, .first = first}});
+  clock_.tick = std::chrono::microseconds(400);
+  jobs_.step();  // it begins
+  clock_.tick = {};
+  const auto all = seq_ + 1;
+  for (const auto& [n, mark] : flows) {
+    if (n != 2) hear_numbered_flow(n, mark, wire::MsgType::flow_update);
+  }
+  put_in(at(2), ++seq_, 7, {.bulk_end = wire::BulkEnd{.first = all, .count = 199}});
+  jobs_.step();
+  EXPECT_EQ(node_->external_flows().live(), 200U) << "the bulk's sweep is to come";
+  std::erase_if(flows, [](const auto& f) { return f.first == 2; });
+  const auto sums = sums_of(flows);
+  wire::Sums s{.first = static_cast<std::uint16_t>(bucket(2) / 64 & ~31U), .count = 32};
+  for (std::uint16_t i = 0; i < 32; ++i) s.sums[i] = sums.group(s.first + i);
+  sink_.tails.clear();
+  put_in(at(2), ++seq_, 7, {.sums = s});
+  node_->end_turn();
+  EXPECT_TRUE(wanted().empty());
+  turns(5, milliseconds(100));
+  EXPECT_EQ(node_->external_flows().live(), 199U);
+}
+
 TEST_F(CompareTest, AnEmptiedCacheStaysEmptyForAMinute) {
   ask({.verb = Verb::flush_caches, .what = What::flows, .side = Side::external});
   turns(5);
@@ -360,6 +408,221 @@ TEST_F(CompareTest, AnEmptiedCacheStaysEmptyForAMinute) {
 }
 
 // --- Flushes, purges and commits together ---
+
+// --- What a stranger on the link can make a node of our kind do ---
+
+// It was told as much as the link takes, 450 KB a second.
+TEST_F(CompareTest, WhoAsksForAllSumsAllTheTimeIsToldThemNowAndThen) {
+  const auto of_buckets = [](const wire::Extension& t) { return t.sums.count != 0 && t.sums.of_buckets; };
+  sink_.tails.clear();
+  for (int i = 0; i < 1000; ++i) {
+    put_in(at(9), 5000 + static_cast<std::uint32_t>(i), 99, {.sums_wanted = ~std::uint64_t{0}});
+    turn(milliseconds(10));
+  }
+  EXPECT_LE(tails_with(of_buckets), 128 * 6);
+  // Who asks once is told at once.
+  turns(300, milliseconds(10));
+  sink_.tails.clear();
+  say({.sums_wanted = 1});
+  turns(10);
+  EXPECT_EQ(tails_with(of_buckets), 2);
+}
+
+// Each was a walk over the external cache.
+TEST_F(CompareTest, EndsOfBulksWithoutEndMakeFewWalks) {
+  int walks = 0;
+  for (int i = 0; i < 1000; ++i) {
+    put_in(at(9), 5000 + static_cast<std::uint32_t>(i), 99, {.bulk_end = wire::BulkEnd{.first = 5000, .count = 1}});
+    clock_.advance(milliseconds(1));
+    node_->on_timer();
+    if (jobs_.ready()) ++walks;
+    jobs_.step();
+  }
+  EXPECT_GE(walks, 3);
+  EXPECT_LE(walks, 6);
+}
+
+// One peer that says it is ever another node took all places of those that are to hear of the end of a repair.
+TEST_F(CompareTest, ManyNodesOfOnePeerKeepNobodyFromARepair) {
+  say({.repair_request = wire::RepairRequest{.number = 1, .count = 1, .buckets = {3}}});
+  turns(2);  // a repair: the next one waits
+  sink_.tails.clear();
+  for (std::uint32_t node = 100; node < 200; ++node) {
+    put_in(at(9), 5000 + node, node, {.repair_request = wire::RepairRequest{.number = 1, .count = 1, .buckets = {1}}});
+  }
+  put_in(at(2), ++seq_, 7, {.repair_request = wire::RepairRequest{.number = 2, .count = 1, .buckets = {2}}});
+  turns(5, milliseconds(100));
+  EXPECT_EQ(tails_with([](const wire::Extension& t) { return t.repair_end && t.addressee->node == 7; }), 1);
+  EXPECT_EQ(tails_with([](const wire::Extension& t) { return t.repair_end.has_value(); }), 2);
+}
+
+TEST_F(CompareTest, PeersThatComeAndGoDoNotFloodTheLog) {
+  for (std::uint32_t round = 0; round < 10; ++round) {
+    for (std::uint32_t i = 0; i < 60; ++i) {
+      hear(wire::flag::kResync, i, static_cast<std::uint8_t>(10 + i + 60 * (round % 4)));
+    }
+    for (int i = 0; i < 24; ++i) {
+      clock_.advance(milliseconds(500));
+      node_->on_timer();
+    }
+  }
+  EXPECT_LE(log_lines("is lost"), 8 + 120 / 5);
+  EXPECT_EQ(log_lines("peer 192.168.0.2 is lost"), 1) << "that is no stranger";
+}
+
+// --- A node that comes back elsewhere ---
+
+class SuccessorTest : public CompareTest {
+ protected:
+  // The peer is another one, on the other link: it has flow 1 still, and 2 no more.
+  void come_back() {
+    std::array<std::uint8_t, 512> room;
+    ByteWriter w(room);
+    put_in(at(2, 1), 70000, 8, {}, wire::flag::kAlive | wire::flag::kHello);
+    auto r = wire_flow(1);
+    wire::encode_flow(w, wire::MsgType::flow_new, 0, 70001, r.flow, nullptr, 0, {});
+    node_->on_datagram(at(2, 1), w.written());
+    put_in(at(2, 1), 70002, 8, {.bulk_end = wire::BulkEnd{.first = 70000, .count = 1}});
+    turns(5);
+  }
+  void go_on(int n) {
+    for (int i = 0; i < n; ++i) {
+      turn(seconds(1));
+      put_in(at(2, 1), next_++, 8, {});
+    }
+    turns(5, milliseconds(100));
+  }
+  bool holds(std::uint16_t n) const { return node_->external_flows().find(wire_flow(n).flow.orig) != table::kNoFlow; }
+
+  std::uint32_t next_ = 70003;
+};
+
+// What had ended meanwhile stayed for ever: nobody told of it, and nothing was compared with it.
+TEST_F(SuccessorTest, WhatItHadBeforeAndDoesNotTellAgainHasEnded) {
+  host_ = 5;
+  say({});
+  come_back();
+  go_on(5);
+  EXPECT_TRUE(holds(1) && holds(2)) << "the other one may be alive";
+  EXPECT_EQ(node_->snapshot().peers.size(), 2U);
+  go_on(10);
+  EXPECT_TRUE(holds(1) && !holds(2));
+  EXPECT_EQ(node_->snapshot().peers.size(), 1U);
+}
+
+TEST_F(SuccessorTest, AnotherHostIsNoSuccessor) {
+  host_ = 5;
+  say({});
+  host_ = 6;
+  come_back();
+  go_on(20);
+  EXPECT_TRUE(holds(1) && holds(2));
+}
+
+TEST_F(SuccessorTest, NorIsOneOfWhichNothingIsKnown) {
+  come_back();
+  go_on(20);
+  EXPECT_TRUE(holds(1) && holds(2));
+}
+
+TEST_F(SuccessorTest, WhoIsHeardHasNoSuccessor) {
+  host_ = 5;
+  say({});
+  come_back();
+  for (int i = 0; i < 4; ++i) {
+    go_on(5);
+    say({});
+  }
+  EXPECT_TRUE(holds(1) && holds(2));
+}
+
+// --- Round trip ---
+
+class RoundTripTest : public CompareTest {
+ protected:
+  std::optional<std::uint64_t> round_trip() const { return node_->snapshot().peers.at(0).round_trip; }
+  // Of the last probe that was sent.
+  wire::Probe probe() const {
+    const auto last = std::ranges::find_if(sink_.tails.rbegin(), sink_.tails.rend(),
+                                           [](const wire::Extension& t) { return t.probe.has_value(); });
+    return last == sink_.tails.rend() ? wire::Probe{} : *last->probe;
+  }
+  void answer(std::uint32_t stamp, std::uint32_t held, std::uint32_t node = 1) {
+    put_in(at(2), ++seq_, 7, {.probe = wire::Probe{.count = 1, .echoes = {{{node, stamp, held}}}}});
+  }
+};
+
+TEST_F(RoundTripTest, IsTheTimeUntilTheAnswerLessWhatItWasHeld) {
+  turns(15, milliseconds(100));
+  const auto stamp = probe().stamp;
+  EXPECT_EQ(round_trip(), std::nullopt);
+  const auto since = static_cast<std::uint32_t>(clock_.now().time_since_epoch() / std::chrono::microseconds(1)) - stamp;
+  EXPECT_LE(since, 1'000'000U);
+  clock_.advance(milliseconds(40));
+  answer(stamp, since + 39500);
+  EXPECT_EQ(round_trip(), 500U);
+}
+
+TEST_F(RoundTripTest, EachProbeIsAnsweredOnceWithWhatItWasHeld) {
+  put_in(at(2), ++seq_, 7, {.probe = wire::Probe{.stamp = 4711}});
+  sink_.tails.clear();
+  turns(21, milliseconds(100));
+  std::vector<wire::Echo> echoes;
+  for (const auto& t : sink_.tails) {
+    if (t.probe) echoes.insert(echoes.end(), t.probe->all().begin(), t.probe->all().end());
+  }
+  ASSERT_EQ(echoes.size(), 1U);
+  EXPECT_EQ(echoes[0].node, 7U);
+  EXPECT_EQ(echoes[0].stamp, 4711U);
+  EXPECT_LE(echoes[0].held, 1'100'000U);
+  EXPECT_EQ(echoes[0].held % 100'000U, 0U);
+  EXPECT_GE(tails_with([](const wire::Extension& t) { return t.probe.has_value(); }), 2);
+  EXPECT_LE(tails_with([](const wire::Extension& t) { return t.probe.has_value(); }), 3);
+}
+
+TEST_F(RoundTripTest, AnswersThatCannotBeTrueAreIgnored) {
+  turns(15, milliseconds(100));
+  const auto stamp = probe().stamp;
+  clock_.advance(milliseconds(40));
+  answer(stamp, 0, 2);            // to somebody else
+  answer(stamp, 60'000'000);      // held longer than it took
+  answer(stamp + 60'000'000, 0);  // of what is yet to be sent
+  answer(stamp - 20'000'000, 0);  // longer ago than is measured
+  answer(stamp - 4'000'000'000U, 0);
+  EXPECT_EQ(round_trip(), std::nullopt);
+  answer(stamp, 1000);
+  EXPECT_TRUE(round_trip());
+}
+
+TEST_F(RoundTripTest, OneMessageAnswersEightAtMostAndTheOthersFollow) {
+  for (std::uint8_t host = 10; host < 30; ++host) {
+    put_in(at(host), 5000, host, {.probe = wire::Probe{.stamp = host}}, wire::flag::kAlive | wire::flag::kHello);
+  }
+  sink_.tails.clear();
+  turns(60, milliseconds(100));
+  std::vector<std::uint32_t> answered;
+  for (const auto& t : sink_.tails) {
+    if (!t.probe) continue;
+    EXPECT_LE(t.probe->count, 8);
+    for (const auto& e : t.probe->all()) answered.push_back(e.node);
+  }
+  std::ranges::sort(answered);
+  std::vector<std::uint32_t> all(20);
+  std::iota(all.begin(), all.end(), 10U);
+  EXPECT_EQ(answered, all);
+}
+
+// Nothing but what we are goes to a peer that has not shown that it knows more.
+TEST_F(NodeTest, AStockPeerIsSentNoProbe) {
+  options_.self = {.node = 1, .epoch = 5};
+  start();
+  for (std::uint32_t i = 0; i < 50; ++i) {
+    hear(wire::flag::kAlive, i);
+    turn(milliseconds(100));
+  }
+  EXPECT_FALSE(sink_.tails.empty());
+  for (const auto& t : sink_.tails) EXPECT_EQ(t, wire::Extension{.capabilities = t.capabilities});
+}
 
 class FlushTest : public NodeTest {
  protected:

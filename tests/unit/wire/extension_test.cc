@@ -27,6 +27,7 @@ Capabilities some_node() {
   Capabilities c;
   c.node = 0x01020304;
   c.epoch = 0x1122334455667788;
+  c.host = 0x0102030405060708;
   std::memcpy(c.version.data(), "0.1.0", 5);
   return c;
 }
@@ -44,8 +45,8 @@ Extension whole_tail() {
 
 TEST(Extension, EveryByteOfATail) {
   EXPECT_EQ(written_tail(whole_tail()), hex("43 54 58 31"
-                                            "00 01 00 24 00 00 00 00 01 02 03 04 11 22 33 44 55 66 77 88"
-                                            "30 2e 31 2e 30 00 00 00 00 00 00 00 00 00 00 00"
+                                            "00 01 00 2c 00 00 00 00 01 02 03 04 11 22 33 44 55 66 77 88"
+                                            "30 2e 31 2e 30 00 00 00 00 00 00 00 00 00 00 00 01 02 03 04 05 06 07 08"
                                             "00 09 00 0c 00 00 00 10 00 00 00 03"
                                             "00 0c 00 0c 0a 0b 0c 0d 00 00 00 20"
                                             "00 0d 00 14 00 00 00 21 00 00 00 22 00 00 00 25 00 00 00 25"));
@@ -68,6 +69,29 @@ TEST(Extension, EveryByteOfSumsAndRepairs) {
   e.sums = {.first = 32, .count = 1, .sums = {1}};
   EXPECT_EQ(written_tail(e), hex("43 54 58 31 00 03 00 10 00 20 00 00 00 00 00 00 00 00 00 01"));
   EXPECT_EQ(read_extension(written_tail(e)), e);
+}
+
+TEST(Extension, EveryByteOfAProbe) {
+  Extension e;
+  e.probe = {.stamp = 0x11223344, .count = 2, .echoes = {{{1, 2, 3}, {0x0a0b0c0d, 0x21222324, 1000}}}};
+  const auto bytes = written_tail(e);
+  EXPECT_EQ(bytes, hex("43 54 58 31"
+                       "00 0b 00 20 11 22 33 44 00 00 00 01 00 00 00 02 00 00 00 03"
+                       "0a 0b 0c 0d 21 22 23 24 00 00 03 e8"));
+  EXPECT_EQ(read_extension(bytes), e);
+  EXPECT_EQ(read_extension(hex("43 54 58 31 00 0b 00 07 01 02 03 00")), Extension{}) << "too short";
+  std::string many = "43 54 58 31 00 0b 00 80 00 00 00 01";
+  for (int i = 0; i < 10; ++i) many += " 00 00 00 01 00 00 00 02 00 00 00 03";
+  EXPECT_EQ(read_extension(hex(many)).probe->count, Probe::kMost);
+}
+
+// Nodes of an earlier version say no host, and take no notice of one.
+TEST(Extension, CapabilitiesWithoutAHost) {
+  const auto c = read_extension(hex("43 54 58 31 00 01 00 24 00 00 00 00 01 02 03 04 11 22 33 44 55 66 77 88"
+                                    "30 2e 31 2e 30 00 00 00 00 00 00 00 00 00 00 00"))
+                     .capabilities;
+  EXPECT_EQ(c->host, 0U);
+  EXPECT_STREQ(c->version.data(), "0.1.0");
 }
 
 TEST(Extension, NothingToSayIsNoTail) { EXPECT_TRUE(written_tail({}).empty()); }

@@ -77,6 +77,30 @@ TEST(Packer, ControlMessagesAreTheWorkedExamples) {
                                       0x6b, 2,    0xf5, 0x14, 0x6b, 2, 0xf5, 0x14, 0x6b, 2,    0xf5, 0x14}));
 }
 
+// All of it at once, though no message has so much to say.
+TEST(Packer, TheLongestTailFits) {
+  Extension e;
+  e.capabilities = Capabilities{.node = 1};
+  e.bulk_end = BulkEnd{.first = 1, .count = 2};
+  e.addressee = Addressee{.node = 1, .heard = 2};
+  e.missing.count = Missing::kMost;
+  e.sums.count = Sums::kMost;
+  e.sums_wanted = 1;
+  e.repair_request = RepairRequest{.number = 1, .count = RepairRequest::kMost};
+  e.repair_end = RepairEnd{.number = 1, .first = 2};
+  e.probe = Probe{.stamp = 1, .count = Probe::kMost};
+  Recorder sink;
+  Packer packer(1472, {}, sink);
+  packer.control(flag::kAck, 1, 2, 3, e);
+  packer.flush();
+  ASSERT_EQ(sink.datagrams.size(), 1U);
+  EXPECT_EQ(sink.datagrams[0].size(), kControlRangeSize + kMaxExtensionSize);
+  MessageReader reader(sink.datagrams[0]);
+  Message m;
+  ASSERT_EQ(reader.next(m), MessageReader::Status::message);
+  EXPECT_EQ(read_extension(tail_of(m)), e);
+}
+
 // 28 messages of 52 bytes in 1472, as in capture ftfw-23: 1456 bytes.
 TEST(Packer, FillsDatagramsAsStockDoes) {
   Recorder sink;
