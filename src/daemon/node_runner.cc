@@ -48,6 +48,7 @@ text::LinkNumbers numbers_of(const link::LinkSet& links, std::size_t i) {
 
 wire::Capabilities self(const config::Config& config, const Clock& clock) {
   wire::Capabilities c;
+  c.bits = wire::Capabilities::kOneWayZones;
   c.node = static_cast<std::uint32_t>(random_seed()) | 1U;
   c.epoch = static_cast<std::uint64_t>(clock.wall_seconds());
   c.host = host_id(config);

@@ -49,6 +49,15 @@ void put_tuple(Request& w, unsigned type, const Tuple& t) {
   put_proto(w, t);
 }
 
+// Of a new entry: a zone of the original direction alone is a part of that tuple. (To find one the kernel takes it for that
+// of both.)
+void put_orig_of_new(Request& w, const Flow& f) {
+  const Nest tuple(w, CTA_TUPLE_ORIG);
+  put_addresses(w, f.orig);
+  put_proto(w, f.orig);
+  if (f.orig.zone != 0 && !f.knows(has::kZone)) w.be16(CTA_TUPLE_ZONE, f.orig.zone);
+}
+
 void put_tcp(Request& w, const Flow& f, bool be_liberal) {
   const bool untold = established_untold(f);
   const bool state = f.knows(has::kProtoState) || untold;
@@ -154,7 +163,6 @@ void put_values(Request& w, const FlowRecord& r, bool be_liberal) {
   if (f.knows(has::kSeqAdjReply)) put_seqadj(w, CTA_SEQ_ADJ_REPLY, r.extra.seqadj_reply);
   if (f.knows(has::kLabels)) put_labels(w, r.extra);
   if (f.knows(has::kSynproxy)) put_synproxy(w, r);
-  put_zone(w, CTA_ZONE, f.orig.zone);
 }
 
 void put_expect_nat(Request& w, const Expectation& e) {
@@ -175,7 +183,7 @@ bool encodable(const Tuple& orig) { return orig.family == Family::ipv4 || orig.f
 std::size_t encode_create(std::span<std::uint8_t> room, std::uint32_t seq, const FlowRecord& r, bool be_liberal) {
   const Flow& f = r.flow;
   Request w(room, kFlowNew, kCreateRequest, seq, f.orig.family);
-  put_tuple(w, CTA_TUPLE_ORIG, f.orig);
+  put_orig_of_new(w, f);
   put_tuple(w, CTA_TUPLE_REPLY, inverse(f.orig));
   if (f.knows(has::kMaster)) put_tuple(w, CTA_TUPLE_MASTER, r.extra.master);
   if (f.knows(has::kStatus)) w.be32(CTA_STATUS, status::of_new_entry(f.status));
@@ -185,6 +193,7 @@ std::size_t encode_create(std::span<std::uint8_t> room, std::uint32_t seq, const
     w.text(CTA_HELP_NAME, r.extra.helper.data());
   }
   put_values(w, r, be_liberal);
+  if (f.knows(has::kZone)) put_zone(w, CTA_ZONE, f.orig.zone);
   return w.size();
 }
 
@@ -197,6 +206,7 @@ std::size_t encode_update(std::span<std::uint8_t> room, std::uint32_t seq, const
            (f.status & ~(status::kSrcNat | status::kDstNat | status::kDying | status::kLocal)) | status::kConfirmed);
   }
   put_values(w, r, be_liberal);
+  put_zone(w, CTA_ZONE, f.orig.zone);
   return w.size();
 }
 

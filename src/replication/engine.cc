@@ -15,7 +15,8 @@ wire::MsgType type_of(table::FlowState state, wire::MsgType base) {
 
 // Goes round in 71 minutes.
 std::uint32_t stamp_of(TimePoint t) {
-  return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::microseconds>(t.time_since_epoch()).count());
+  return static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(t.time_since_epoch()).count());
 }
 
 bool waits(table::Queue q) { return q == table::Queue::transmit || q == table::Queue::untold; }
@@ -318,6 +319,17 @@ wire::Extension Engine::hear_tail(Peer& p, const wire::Message& m) {
   return e;
 }
 
+// Whether there are peers, and each that was heard lately has shown in its present session that it can take these.
+bool Engine::all_take(std::uint32_t bits, TimePoint now) const {
+  bool any = false;
+  for (const Peer& p : peers_.all()) {
+    if (!p.used || now - p.last_heard >= kShownLately) continue;
+    if (!p.info || p.node != p.info->node || (p.info->bits & bits) != bits) return false;
+    any = true;
+  }
+  return any;
+}
+
 // --- Sending ---
 
 // Whether there was any.
@@ -381,6 +393,7 @@ bool Engine::send_data(wire::Packer& packer, TimePoint now) {
 
 void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   dead_scan_left_ = kDeadScanLimit;
+  packer.set_one_way_zones(all_take(wire::Capabilities::kOneWayZones, now));
   work_on(now);
   end_bulk_if_arrived();
   ask_if_due(now);

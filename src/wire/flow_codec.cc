@@ -43,6 +43,7 @@ enum Attr : std::uint32_t {
   kDnatIpv6,
   kSynproxy,
   kZone,
+  kOrigZone,  // doc/wire-format.md, section 10
   kAttrCount,
 };
 
@@ -83,6 +84,7 @@ constexpr std::array<AttrRule, kAttrCount> kRules = {{
     {20},
     {16},
     {6},  // 24 ICMP id ... zone
+    {6},  // 33 zone of the original direction
 }};
 
 void put_protocol_part(ByteWriter& w, const Flow& f, const FlowExtra* x, const EncodeOptions& options) {
@@ -314,7 +316,11 @@ void encode_flow(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t 
     if (f.knows(has::kLabels)) put_labels(w, *extra);
   }
   if (f.knows(has::kSynproxy)) put_synproxy(w, f, extra);
-  if (f.knows(has::kZone)) put_be16(w, kZone, f.orig.zone);
+  if (f.knows(has::kZone)) {
+    put_be16(w, kZone, f.orig.zone);
+  } else if (options.one_way_zones && f.orig.zone != 0) {
+    put_be16(w, kOrigZone, f.orig.zone);
+  }
   set_length(w, begin);
 }
 
@@ -337,6 +343,8 @@ DecodeStatus decode_flow(std::span<const std::uint8_t> payload, FlowRecord& out)
   if (a.has(kZone)) {
     f.orig.zone = get_be16(a.at(kZone));
     f.present |= has::kZone;
+  } else if (a.has(kOrigZone)) {
+    f.orig.zone = get_be16(a.at(kOrigZone));
   }
   get_protocol_state(out, a);
   get_nat(f, a);

@@ -79,6 +79,8 @@ def parse_tuple(data):
         if first in proto:
             t["id"] = struct.unpack(">H", proto[first])[0]
             t["type"], t["code"] = proto[first + 1][0], proto[first + 2][0]
+    if 3 in outer:
+        t["zone"] = struct.unpack(">H", outer[3])[0]
     return proto[1][0], t
 
 

@@ -5,6 +5,7 @@ state, mark, labels, zone, helper, master, sequence adjustment, synproxy. Ours w
 Where a stock daemon is known to lose something the test expects the loss and names the defect by its number in the list of
 known defects of conntrackd (doc/differences); the loss is asserted where it is certain, so that a fix would be noticed.
 """
+import socket
 import types
 
 import pytest
@@ -238,3 +239,66 @@ def test_destroy_reaches_the_peer(replicated):
     lab.wait_for(lambda: pair.backup.external_count() == before - len(gone), 5, "the deletions")
     left = by_address(pair.backup.external())
     assert not [flow for flow in gone if flow["orig"]["src"] in left]
+
+
+def one_way_zones(net, zones):
+    """A UDP flow from each source port, its original direction in a zone of its own, as a rule makes them."""
+    rules = "".join(f"udp sport {port} ct original zone set {zone}\n" for port, zone in zones.items())
+    net.nft(f"""
+        table ip zones {{
+            chain raw {{
+                type filter hook output priority raw
+                {rules}
+            }}
+            chain post {{
+                type filter hook postrouting priority 100
+            }}
+        }}""")
+    net.run("ip", "link", "add", "elsewhere", "type", "veth", "peer", "name", "elsewherep")
+    net.address("elsewhere", "10.50.0.1/24")
+    net.run("ip", "link", "set", "elsewherep", "up")
+    for port in zones:
+        with net.socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth:
+            mouth.bind(("10.50.0.1", port))
+            mouth.sendto(b"x", ("10.50.0.99", 7))
+
+
+def zones_in_the_kernel(net):
+    with ctnl.Table(net) as table:
+        return {flow["orig"]["sport"]: (flow["orig"].get("zone"), flow["zone"]) for flow in table.flows()
+                if flow["orig"]["dst"] == "10.50.0.99"}
+
+
+def shown(node, side):
+    return {int(flow["orig"]["sport"]): flow["line"] for flow in text.parse_dump(node.out(side))
+            if flow["orig"]["dst"] == "10.50.0.99"}
+
+
+def test_zone_of_the_original_direction(our_pair):
+    our_pair.configure().start().greeted()
+    active, backup = our_pair.nodes()
+    zones = {4001: 5, 4002: 6}
+    one_way_zones(active, zones)
+    expected = {port: (zone, 0) for port, zone in zones.items()}
+    assert zones_in_the_kernel(active) == expected
+    lab.wait_for(lambda: len(shown(backup, "-e")) == 2, 5, "the flows at the peer")
+    for port, zone in zones.items():
+        assert f"zone-orig={zone}" in shown(active, "-i")[port]
+        assert f"zone-orig={zone}" in shown(backup, "-e")[port]
+    backup.client("-c")
+    assert zones_in_the_kernel(backup) == expected
+    with ctnl.Table(active) as table:
+        for flow in table.flows():
+            if flow["orig"]["dst"] == "10.50.0.99":
+                table.delete(flow)
+    lab.wait_for(lambda: shown(backup, "-e") == {}, 5, "the flows to end at the peer")
+
+
+@pytest.mark.parametrize("binaries", [(lab.OURS, lab.STOCK), (lab.STOCK, lab.OURS)], ids=["ours-stock", "stock-ours"])
+def test_a_stock_peer_never_sees_a_zone_of_one_direction(binaries):
+    with lab.Pair(*binaries) as pair:
+        pair.configure().start().greeted()
+        one_way_zones(pair.active, {4001: 5, 4002: 6})
+        lab.wait_for(lambda: len(shown(pair.backup, "-e")) == 2, 5, "the flows at the peer")
+        assert all("zone" not in line for line in shown(pair.backup, "-e").values())
+        assert [node.stats()["malformed"] for node in pair.nodes()] == [0, 0]

@@ -231,6 +231,7 @@ class Engine {
   wire::Probe probe(TimePoint now);
   void hear_probe(Peer& p, const wire::Probe& probe);
   void write_tail(const ControlNode& c, wire::Extension& e) const;
+  bool all_take(std::uint32_t bits, TimePoint now) const;
   void end_bulk_if_arrived();
   bool send_controls(wire::Packer& packer, TimePoint now);
   void send_control(wire::Packer& packer, TimePoint now);
@@ -252,7 +253,7 @@ class Engine {
   BulkLedger ledger_;
   PeerId sender_ = 0;
   std::optional<TimePoint> shown_at_;
-  PeerId next_echo_ = 0;  // whose probe is answered first next time
+  PeerId next_echo_ = 0;      // whose probe is answered first next time
   bool bulk_wanted_ = false;  // another one, when this one is done and kBulkSpacing has passed
   std::optional<TimePoint> bulk_started_;
   std::optional<TimePoint> bulk_held_until_;

@@ -20,8 +20,10 @@ namespace ctsync::wire {
 // What a node is and can do.
 struct Capabilities {
   static constexpr std::size_t kVersionSize = 16;
+  // Of `bits`; whoever sends capabilities takes all TLVs below.
+  static constexpr std::uint32_t kOneWayZones = 1;  // flow messages with attribute 33
 
-  std::uint32_t bits = 0;                    // none is defined yet: whoever sends capabilities takes all TLVs below
+  std::uint32_t bits = 0;                    // what it takes beyond the protocol of conntrackd
   std::uint32_t node = 0;                    // drawn at random at each start; never 0
   std::uint64_t epoch = 0;                   // when the node started, Unix time in seconds
   std::array<char, kVersionSize> version{};  // terminated text, printable ASCII
@@ -143,9 +145,8 @@ struct Extension {
 };
 
 // Longest tail that write_extension() makes, in bytes.
-inline constexpr std::size_t kMaxExtensionSize =
-    4 + 44 + 12 + 12 + 4 + 8 * Missing::kMost + 8 + 8 * Sums::kMost + 12 + 8 + 2 * RepairRequest::kMost + 12 + 8 +
-    12 * Probe::kMost;
+inline constexpr std::size_t kMaxExtensionSize = 4 + 44 + 12 + 12 + 4 + 8 * Missing::kMost + 8 + 8 * Sums::kMost + 12 +
+                                                 8 + 2 * RepairRequest::kMost + 12 + 8 + 12 * Probe::kMost;
 
 // The tail of a control message: what is behind the bytes that conntrackd reads. Empty for other messages.
 std::span<const std::uint8_t> tail_of(const Message& m);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Flow messages (types 0 to 2) to and from bytes: spec replication.md 2.2 to 2.7. What is written is byte for byte what
 // stock conntrackd writes for the same flow, except for three additions that stock peers take correctly (spec 9, 11 and
-// 12): GRE keys and UDP-Lite ports in attribute 3, labels that became empty, and a timeout reduced by its age.
+// 12): GRE keys and UDP-Lite ports in attribute 3, labels that became empty, and a timeout reduced by its age. What
+// EncodeOptions::one_way_zones adds a stock peer would reject the message for.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +14,12 @@
 
 namespace ctsync::wire {
 
-// What the configuration of the sender decides.
+// What the configuration of the sender decides, and who hears it.
 struct EncodeOptions {
   bool send_timeout = true;   // false with CommitTimeout
   bool window_scale = false;  // TCPWindowTracking
+  // All that hear it take attribute 33: the zone of a flow that has one in its original direction alone.
+  bool one_way_zones = false;
 };
 
 enum class DecodeStatus : std::uint8_t {

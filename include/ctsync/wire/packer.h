@@ -31,6 +31,9 @@ class Packer {
   // When another link becomes the active one. What is already packed stays as it is; nothing is sent.
   void set_buffer_size(std::size_t buffer_size);
 
+  // Whether those that hear what is packed from now on take zones of one direction (EncodeOptions).
+  void set_one_way_zones(bool on) { options_.one_way_zones = on; }
+
   void flow(MsgType type, std::uint8_t flags, std::uint32_t seq, const Flow& f, const FlowExtra* extra,
             std::uint32_t age_seconds);
   void expectation(MsgType type, std::uint8_t flags, std::uint32_t seq, const Expectation& e,

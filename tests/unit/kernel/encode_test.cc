@@ -133,6 +133,22 @@ TEST(EncodeCreate, ByteForByte) {
   }
 }
 
+// As a zone of both directions the reply would be looked for in the wrong one.
+TEST(EncodeCreate, AZoneOfOneDirectionIsAPartOfItsTuple) {
+  auto r = wire_flow(kUdp);
+  r.flow.orig.zone = 5;
+  FlowRecord back;
+  const auto created = create(r);
+  ASSERT_EQ(DecodeStatus::ok, decode_flow(parse(created).body, {}, back));
+  EXPECT_EQ(5, back.flow.orig.zone);
+  EXPECT_FALSE(back.flow.knows(has::kZone));
+  r.flow.present |= has::kZone;
+  const auto both = create(r);
+  ASSERT_EQ(DecodeStatus::ok, decode_flow(parse(both).body, {}, back));
+  EXPECT_EQ(5, back.flow.orig.zone);
+  EXPECT_TRUE(back.flow.knows(has::kZone));
+}
+
 TEST(EncodeCreate, WhatDoesNotFitIsNotWritten) {
   const auto whole = create(full_flow());
   for (std::size_t size = 0; size < whole.size(); ++size) {

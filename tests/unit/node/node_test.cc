@@ -30,6 +30,9 @@ class Sink final : public wire::DatagramSink {
       wire::ReceiveStats ignored;
       while (reader.next(m, ignored)) {
         last_seq = m.header.seq;
+        if (FlowRecord r; wire::is_flow(m.header.type) && wire::decode_flow(m.payload, r) == wire::DecodeStatus::ok) {
+          zones.push_back(r.flow.orig.zone);
+        }
         if (const auto tail = wire::tail_of(m); !tail.empty()) tails.push_back(wire::read_extension(tail));
       }
     }
@@ -39,6 +42,7 @@ class Sink final : public wire::DatagramSink {
   bool is_congested = false;
   std::uint32_t last_seq = 0;
   std::vector<wire::Extension> tails;
+  std::vector<std::uint16_t> zones;  // of flows
 };
 
 // A client that reads what it is told to.
@@ -224,7 +228,7 @@ class CompareTest : public NodeTest {
   // Somebody says it, no turn follows.
   void put_in(const replication::PeerAddress& from, std::uint32_t seq, std::uint32_t node, wire::Extension tail,
               std::uint8_t flags = wire::flag::kAlive) {
-    tail.capabilities = wire::Capabilities{.node = node, .host = host_};
+    tail.capabilities = wire::Capabilities{.bits = bits_, .node = node, .host = host_};
     tail.addressee = wire::Addressee{.node = 1, .heard = first_};
     std::array<std::uint8_t, 1024> room;
     ByteWriter w(room);
@@ -308,6 +312,7 @@ class CompareTest : public NodeTest {
   int tails_with(auto&& has) const { return static_cast<int>(std::ranges::count_if(sink_.tails, has)); }
 
   const std::uint32_t first_ = 101;
+  std::uint32_t bits_ = 0;
   std::uint64_t host_ = 0;
   std::uint32_t seq_ = 100;
   std::uint32_t request_ = 0;
@@ -610,6 +615,50 @@ TEST_F(RoundTripTest, OneMessageAnswersEightAtMostAndTheOthersFollow) {
   std::vector<std::uint32_t> all(20);
   std::iota(all.begin(), all.end(), 10U);
   EXPECT_EQ(answered, all);
+}
+
+// --- Zones of one direction ---
+
+class OneWayZoneTest : public CompareTest {
+ protected:
+  OneWayZoneTest() { bits_ = wire::Capabilities::kOneWayZones; }
+  // Whether the zone of a flow that begins now is sent.
+  bool is_sent() {
+    auto r = kernel_flow(next_flow_++);
+    r.flow.orig.zone = 5;
+    sink_.zones.clear();
+    kernel_.create(r);
+    turns(2);
+    EXPECT_EQ(sink_.zones.size(), 1U);
+    return !sink_.zones.empty() && sink_.zones.back() == 5;
+  }
+  std::uint16_t next_flow_ = 100;
+};
+
+TEST_F(OneWayZoneTest, AreSentToPeersThatHaveAllShownThatTheyTakeThem) {
+  bits_ = 0;
+  say({});
+  EXPECT_FALSE(is_sent());
+  bits_ = wire::Capabilities::kOneWayZones;
+  say({});
+  EXPECT_TRUE(is_sent());
+  // A stock node comes, and goes.
+  hear(wire::flag::kAlive | wire::flag::kHello, 7000, 9);
+  EXPECT_FALSE(is_sent());
+  for (int i = 0; i < 11; ++i) {
+    turn(seconds(1));
+    say({});
+  }
+  EXPECT_TRUE(is_sent());
+  // The peer itself comes back as one.
+  hear(wire::flag::kAlive | wire::flag::kHello, 9000, 2);
+  EXPECT_FALSE(is_sent());
+}
+
+TEST_F(OneWayZoneTest, AreNotSentIntoTheVoid) {
+  say({});
+  turns(11, seconds(1));
+  EXPECT_FALSE(is_sent());
 }
 
 // Nothing but what we are goes to a peer that has not shown that it knows more.

@@ -201,6 +201,12 @@ TEST(EncodeFlow, MarkZoneLabelsHelper) {
   expect_written(wire_test::kZone9, zone);
   zone.flow.present &= ~has::kZone;  // holds for one direction only
   EXPECT_EQ(encode(zone).size(), 52U);
+  const auto sent = encode(zone, MsgType::flow_update, 0, {.one_way_zones = true});
+  EXPECT_EQ(Bytes(sent.begin() + 52, sent.end()), hex("00 06 00 21 00 09 00 00"));
+  FlowRecord back;
+  ASSERT_EQ(decode_flow(std::span(sent).subspan(kHeaderSize), back), DecodeStatus::ok);
+  EXPECT_EQ(back.flow.orig.zone, 9);
+  EXPECT_FALSE(back.flow.knows(has::kZone));
 
   auto labels = tcp(43201, 5000, 3, 0x18e, 432000);
   labels.flow.present |= has::kLabels;
