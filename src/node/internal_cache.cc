@@ -33,12 +33,15 @@ bool differs(const Flow& cached, const FlowExtra* cached_extra, const FlowRecord
   if (f.knows(has::kWscaleReply) && f.wscale_reply != cached.wscale_reply) return true;
   if (f.knows(has::kMark) && f.mark != cached.mark) return true;
   if (f.knows(has::kReply) && cached.knows(has::kReply) && !(f.reply() == cached.reply())) return true;
-  const std::uint32_t extras = f.present & has::kExtra & ~has::kCounters;
+  // No labels, or none that is set: the same.
+  const bool labels = cached.knows(has::kLabels);
+  if (f.knows(has::kLabels) && now.extra.labels != (labels ? cached_extra->labels : decltype(now.extra.labels){}))
+    return true;
+  const std::uint32_t extras = f.present & has::kExtra & ~(has::kCounters | has::kLabels);
   if (extras == 0) return false;
   if (cached_extra == nullptr || (extras & ~cached.present) != 0) return true;
   const FlowExtra& e = now.extra;
-  return ((extras & has::kLabels) != 0 && e.labels != cached_extra->labels) ||
-         ((extras & has::kHelper) != 0 && std::strcmp(e.helper.data(), cached_extra->helper.data()) != 0) ||
+  return ((extras & has::kHelper) != 0 && std::strcmp(e.helper.data(), cached_extra->helper.data()) != 0) ||
          ((extras & has::kSeqAdjOrig) != 0 &&
           std::memcmp(&e.seqadj_orig, &cached_extra->seqadj_orig, sizeof e.seqadj_orig) != 0) ||
          ((extras & has::kSeqAdjReply) != 0 &&
@@ -294,9 +297,12 @@ void InternalCache::explained(const Tuple& orig) {
 
 void InternalCache::load_flow(FlowRecord& record, Load load) {
   if (sweeps(load)) ++compared_.flows;
-  if (has_ended(record.flow)) return;
   const auto id = find(record.flow.orig);
   const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
+  const auto* const told = told_.find(record.flow.orig);
+  // Events have told of one that came, and of its end: this is an earlier one, or a later one whose event waits.
+  if (told != nullptr && !live) return;
+  if (has_ended(record.flow)) return;
   Announce announce = Announce::no;
   bool other = false;  // the tuple was used again: this is not the flow that is cached
   bool differed = false;
@@ -308,7 +314,7 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
       record.extra.labels = {};
       record.flow.present |= has::kLabels;
     }
-    if (const auto* told = told_.find(record.flow.orig); told != nullptr) {
+    if (told != nullptr) {
       if (other) return;  // an earlier flow with this tuple
       record.flow.present &= ~*told;
     }

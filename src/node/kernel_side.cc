@@ -145,7 +145,9 @@ void KernelSide::on_timer() {
 
 void KernelSide::after_overrun() {
   if (merged_) tell_all_ = true;
-  if (!c_.store.keeps_flows() || !c_.options.overrun_resync) return;
+  if (!c_.store.keeps_flows()) return;
+  unmended_ = true;
+  if (!c_.options.overrun_resync) return;
   waiting_when_lost_ = true;
   mend_after_overrun();
 }
@@ -194,6 +196,7 @@ void KernelSide::mended(Load load, const Error* error) {
     mend_pause_ = kFirstPause;
     if (again) mend_soon();
     flushed_ = false;  // a flush would have cancelled it
+    unmended_ = resync_at_.has_value();
     tell_whole();
     if (!c_.options.poll) {
       compare_later();
@@ -267,7 +270,7 @@ void KernelSide::run_merge() {
   merge_for_ = std::exchange(merge_after_, {});
   merging_ = true;
   merged_ = true;
-  if (resync_at_ || c_.options.poll) tell_all_ = true;
+  if (resync_at_ || unmended_ || c_.options.poll) tell_all_ = true;
   const Scope scope = std::exchange(merge_scope_, {.flows = false, .expectations = false});
   c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, Load::merge, scope,
                                         [this](const Error* error) { merge_done(error); }));

@@ -122,6 +122,7 @@ class KernelSide {
   Job* mending_ = nullptr;
   bool mend_again_ = false;
   bool flushed_ = false;                            // the store is not filled again yet
+  bool unmended_ = false;                           // events were lost since a mending began, or before
   bool waiting_when_lost_ = false;                  // events that waited when the last ones were lost may wait still
   Duration mend_pause_ = kFirstPause;               // after the next failure
   bool merging_ = false;                            // -R under way

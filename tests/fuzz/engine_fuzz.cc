@@ -192,6 +192,13 @@ class World final : public Events {
       const auto first = number(wire_.next());
       e.missing.ranges[e.missing.count++] = {.from = first, .to = in_.yes() ? first + in_.byte() : in_.word()};
     }
+    if (e.capabilities) {
+      e.capabilities->host = in_.below(3);
+      e.capabilities->bits = in_.below(2);
+    }
+    if (in_.below(4) == 0) {
+      e.probe = {.stamp = in_.word(), .count = 1, .echoes = {{{kNode, in_.word(), in_.word()}}}};
+    }
     return e;
   }
 

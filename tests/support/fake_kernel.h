@@ -199,7 +199,8 @@ class FakeKernel : public kernel::KernelTable {
       const auto it = kernel_.flows.find(r.flow.orig);
       if (kernel_.knows_its_flows && it != kernel_.flows.end() && same_nat(it->second.flow, r.flow)) {
         result.phase = kernel::WritePhase::update;
-        if (update(r) == 0) return;
+        result.error = update(r);
+        if (result.error == 0) return;
       }
       result.phase = kernel::WritePhase::destroy;
       Flow any = r.flow;

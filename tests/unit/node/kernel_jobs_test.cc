@@ -115,6 +115,21 @@ TEST_F(LoadJobTest, DumpDoesNotBringBackAnEarlierFlow) {
   EXPECT_EQ(cached(2).id, 77U);
 }
 
+// Of two flows that ended during the dump only the end of the later one was remembered, and the earlier one came back.
+TEST_F(LoadJobTest, DumpDoesNotBringBackAnEarlierFlowOfTwoThatEnded) {
+  kernel_.dump_part = 1;
+  for (std::uint16_t n = 1; n <= 4; ++n) kernel_.put(kernel_flow(n));
+  LoadJob job(kernel_, *follower_, *store_, Load::mend, {}, {});
+  job.step(TimePoint::min());  // hands over 1, reads 2
+  auto later = kernel_flow(2);
+  later.flow.id = 77;
+  event(EventType::destroy, kernel_flow(2));
+  event(EventType::new_, later);
+  event(EventType::destroy, later);
+  run(job);
+  EXPECT_FALSE(is_cached(2));
+}
+
 TEST_F(LoadJobTest, JobThatIsDroppedEndsItsDump) {
   kernel_.dump_part = 1;
   for (std::uint16_t n = 1; n <= 3; ++n) kernel_.put(kernel_flow(n));
