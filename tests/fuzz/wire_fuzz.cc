@@ -19,7 +19,7 @@ using namespace ctsync::wire;
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
-constexpr EncodeOptions kAll{.send_timeout = true, .window_scale = true};
+constexpr EncodeOptions kAll{.send_timeout = true, .window_scale = true, .one_way_zones = true};
 
 void require(bool holds) {
   if (!holds) std::abort();
