@@ -51,7 +51,7 @@ class Generations {
   // True when it is through.
   template <typename M, typename F, typename E>
   bool each(Walk& walk, Scope scope, TimePoint budget_end, M&& is_meant, F&& on_flow, E&& on_expectation) {
-    constexpr std::uint32_t kAtOnce = 64;  // between two looks at the clock
+    constexpr std::uint32_t kAtOnce = 32;  // between two looks at the clock
     while (scope.flows && walk.flow < flows_.end_id()) {
       const auto id = walk.flow++;
       if (is_meant(flows_.slot(id))) on_flow(id);

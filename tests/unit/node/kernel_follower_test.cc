@@ -364,7 +364,7 @@ TEST_F(FollowerTest, SweepStopsWhenItsTimeIsOver) {
   int turns = 1;
   while (!store_->sweep(walk, {}, TimePoint::min())) ++turns;
   store_->end_load();
-  EXPECT_EQ(turns, 4);
+  EXPECT_EQ(turns, 7);
   EXPECT_EQ(flows_.live(), 0U);
 }
 
