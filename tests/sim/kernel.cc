@@ -26,17 +26,21 @@ void complete(FlowRecord& r) {
 
 }  // namespace
 
-Kernel::Kernel(std::size_t index, Random& random) : index_(index), random_(random) {
+Kernel::Kernel(std::size_t index, Random& random, Tally& tally) : index_(index), random_(random), tally_(tally) {
   remembers_writes = false;
   knows_its_flows = true;
-  fault = [this](Step step, const Flow&) { return refusal(step); };
+  fault = [this](Step step, const Flow& f) { return refusal(step, f); };
 }
 
-int Kernel::refusal(Step step) {
-  static constexpr int kErrors[] = {EEXIST, ENOENT, EBUSY, ENOMEM};
-  if (refused == 0 || !random_.chance(refused)) return 0;
-  const int code = kErrors[random_.below(4)];
-  return step == Step::destroy && code == ENOENT ? EBUSY : code;  // no kernel says that of an entry that it has
+// What is created anew in place of a flow that lives here is not refused: nobody could help it.
+int Kernel::refusal(Step step, const Flow& f) {
+  static constexpr std::pair<int, Fault> kErrors[] = {
+      {EEXIST, Fault::eexist}, {ENOENT, Fault::enoent}, {EBUSY, Fault::ebusy}, {ENOMEM, Fault::enomem}};
+  if (refused == 0 || !random_.chance(refused) || (step == Step::create && owns(f.orig))) return 0;
+  auto error = kErrors[random_.below(4)];
+  if (step == Step::destroy && error.first == ENOENT) error = kErrors[2];  // no kernel says that of what it has
+  tally_.add(error.second);
+  return error.first;
 }
 
 // IPv4 and IPv6, TCP and UDP, mixed by number.
@@ -84,14 +88,14 @@ void Kernel::create(std::uint32_t flow) {
     f.present |= has::kLabels;
   }
   complete(r);
-  owned_.insert(f.orig);
+  owned_.insert_or_assign(f.orig, now_);
   tell(EventType::new_, put(r), Origin::foreign, true);
 }
 
 void Kernel::touch(const Tuple& orig) {
   FlowRecord& r = flows.at(orig);
   Flow& f = r.flow;
-  owned_.insert(orig);
+  owned_.try_emplace(orig, now_);
   f.mark = ++version_;
   f.present |= has::kMark;
   f.status |= status::kSeenReply | (random_.chance(0.5) ? status::kAssured : 0);
@@ -114,9 +118,20 @@ void Kernel::end(const Tuple& orig) {
   tell(EventType::destroy, gone.mapped(), Origin::foreign, false);
 }
 
+std::optional<TimePoint> Kernel::owned_since(const Tuple& orig) const {
+  const auto it = owned_.find(orig);
+  return it == owned_.end() || !flows.contains(orig) ? std::nullopt : std::optional(it->second);
+}
+
+void Kernel::reboot() {
+  close();
+  flows.clear();
+  owned_.clear();
+}
+
 std::string Kernel::lost_flows() const {
   std::string s;
-  for (const auto& t : owned_) {
+  for (const auto& [t, since] : owned_) {
     if (!flows.contains(t)) s += name_of(t) + "; ";
   }
   return s;
@@ -124,6 +139,7 @@ std::string Kernel::lost_flows() const {
 
 void Kernel::changed(EventType type, FlowRecord& record, Origin origin) {
   if (type == EventType::new_) record.flow.id = next_id_++;
+  if (type == EventType::destroy && origin != Origin::flush) deleted_.push_back(record.flow.orig);
   if (type != EventType::destroy) complete(record);
   tell(type, record, origin, record.flow.knows(has::kLabels));
 }
@@ -134,6 +150,7 @@ void Kernel::tell(EventType type, const FlowRecord& record, Origin origin, bool 
   if (events_.size() >= most_events) {
     overrun_ = true;
     ++lost_;
+    tally_.add(Fault::lost_event);
     return;
   }
   auto& e = events_.emplace_back(Event{type, record, origin});

@@ -5,18 +5,22 @@
 #pragma once
 
 #include <deque>
-#include <set>
+#include <map>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "ctsync/base/random.h"
 #include "fake_kernel.h"
+#include "tally.h"
 
 namespace ctsync::sim {
 
 class Kernel final : public node::test::FakeKernel {
  public:
   // `index`: of the node, whose flows no other node has.
-  Kernel(std::size_t index, Random& random);
+  Kernel(std::size_t index, Random& random, Tally& tally);
 
   // --- Traffic: flow number `flow` of this node ---
   bool exists(std::uint32_t flow) const { return flows.contains(tuple(flow)); }
@@ -33,8 +37,16 @@ class Kernel final : public node::test::FakeKernel {
   bool owns(const Tuple& orig) const { return owned_.contains(orig); }
   void disown(const Tuple& orig) { owned_.erase(orig); }
 
+  // Since when this node has had the flow without a break; nothing: it is not this node's.
+  std::optional<TimePoint> owned_since(const Tuple& orig) const;
+  void set_now(TimePoint now) { now_ = now; }
+  // The machine starts anew: no flow is left, and nobody is told.
+  void reboot();
+
   // Flows of this node that are gone, though they have not ended.
   std::string lost_flows() const;
+  // What the program has deleted since this was asked last, other than for -F and -t.
+  std::vector<Tuple> take_deleted() { return std::exchange(deleted_, {}); }
 
   // --- Faults ---
   std::size_t most_events = 1000;  // that wait
@@ -58,13 +70,16 @@ class Kernel final : public node::test::FakeKernel {
 
   void changed(kernel::EventType type, FlowRecord& record, kernel::Origin origin) override;
   void tell(kernel::EventType type, const FlowRecord& record, kernel::Origin origin, bool labels);
-  int refusal(Step step);
+  int refusal(Step step, const Flow& f);
 
   std::size_t index_;
   Random& random_;
   std::uint32_t version_ = 0;
   std::uint32_t next_id_ = 1;
-  std::set<Tuple, node::test::TupleLess> owned_;
+  Tally& tally_;
+  TimePoint now_{};
+  std::map<Tuple, TimePoint, node::test::TupleLess> owned_;
+  std::vector<Tuple> deleted_;
   std::deque<Event> events_;
   std::uint64_t lost_ = 0;
   bool open_ = false;

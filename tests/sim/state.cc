@@ -5,8 +5,6 @@
 
 namespace ctsync::sim {
 
-namespace {
-
 FlowState state_of(const Flow& f, const FlowExtra* extra) {
   FlowState s;
   s.status = f.knows(has::kStatus) ? f.status : 0;
@@ -20,6 +18,8 @@ FlowState state_of(const Flow& f, const FlowExtra* extra) {
   if (extra != nullptr && f.knows(has::kLabels)) s.labels = extra->labels;
   return s;
 }
+
+namespace {
 
 // The first field that differs.
 std::string field(const FlowState& seen, const FlowState& expected) {
@@ -66,6 +66,15 @@ std::string difference(const State& seen, const State& expected) {
     if (!seen.contains(tuple)) s += fmt::format(" missing {} (mark {});", name_of(tuple), flow.mark);
   }
   return s;
+}
+
+void count_difference(Difference& d, const State& seen, const State& expected) {
+  for (const auto& [tuple, flow] : seen) {
+    const auto it = expected.find(tuple);
+    if (it == expected.end()) ++d.ghosts;
+    if (it != expected.end() && !(it->second == flow)) ++d.wrong;
+  }
+  for (const auto& [tuple, flow] : expected) d.missing += seen.contains(tuple) ? 0 : 1;
 }
 
 }  // namespace ctsync::sim

@@ -27,10 +27,19 @@ struct FlowState {
 
 using State = std::map<Tuple, FlowState, node::test::TupleLess>;
 
+FlowState state_of(const Flow& f, const FlowExtra* extra);
 State state_of(const table::FlowTable& t);
 State state_of(const node::test::FakeKernel& k);
 
 std::string name_of(const Tuple& t);
+
+// In numbers.
+struct Difference {
+  std::uint64_t missing = 0;
+  std::uint64_t ghosts = 0;
+  std::uint64_t wrong = 0;
+};
+void count_difference(Difference& d, const State& seen, const State& expected);
 
 // How `seen` differs from what it should be, as text; empty if it does not.
 std::string difference(const State& seen, const State& expected);

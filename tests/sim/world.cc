@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "world.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -22,20 +23,21 @@ bool is_due(const Arrivals& a, TimePoint now) { return a.next() && *a.next() <= 
 
 }  // namespace
 
-World::World(std::size_t nodes, const node::NodeOptions& options, std::uint64_t seed)
-    : random_(seed), network_(nodes, random_) {
+World::World(std::size_t nodes, const KindOf& setup, std::uint64_t seed, Tally& tally, std::uint32_t first_wall)
+    : random_(seed), tally_(tally), network_(nodes, random_, tally) {
   static constexpr int kSlowness[] = {0, 20, 150, 400};  // microseconds
   for (std::size_t i = 0; i < nodes; ++i) {
-    auto o = options;
-    o.seed = random_.next();
+    auto o = setup(i);
+    o.options.seed = random_.next();
     auto& n = *nodes_.emplace_back(
-        std::make_unique<Node>(i, std::move(o), kWallStart + random_.below(2), network_, random_, now_));
+        std::make_unique<Node>(i, std::move(o), first_wall + random_.below(2), network_, random_, tally_, now_));
     n.set_slowness(std::chrono::microseconds(kSlowness[random_.below(4)]));
     n.kernel().dump_part = 1 + random_.below(40);
   }
 }
 
 void World::kernel_event(Kernel& k) {
+  k.set_now(now_);
   const std::uint32_t flow = random_.below(kFlows);
   const auto passes = [tuple = k.tuple(flow)](const auto& n) { return n->owns(tuple); };
   if (!k.owns(k.tuple(flow)) && std::ranges::any_of(nodes_, passes)) return;  // its packets pass elsewhere
@@ -52,22 +54,107 @@ void World::traffic() {
   if (!random_.chance(0.5)) traffic_.schedule(now_, nodes_.size(), random_);  // else a burst
 }
 
-void World::expire_copy(std::size_t node) {
-  Kernel& k = nodes_[node]->kernel();
+std::vector<Tuple> World::copies_of(std::size_t node) {
   std::vector<Tuple> copies;
-  for (const auto& [tuple, record] : k.flows) {
+  for (const auto& [tuple, record] : nodes_[node]->kernel().flows) {
     if (!nodes_[node]->owns(tuple)) copies.push_back(tuple);
   }
-  if (copies.empty()) return;
-  k.end(copies[random_.below(static_cast<std::uint32_t>(copies.size()))]);
+  return copies;
+}
+
+void World::expire(std::size_t node, const Tuple& copy) {
+  tally_.add(Fault::expired_copy);
+  nodes_[node]->kernel().end(copy);
   nodes_[node]->expect_events(now_);
 }
 
+void World::expire_copy(std::size_t node) {
+  const auto copies = copies_of(node);
+  if (!copies.empty()) expire(node, copies[random_.below(static_cast<std::uint32_t>(copies.size()))]);
+}
+
+void World::expire_copies() {
+  tally_.note(now_, "all copies run out");
+  for (std::size_t i = 0; i < size(); ++i) {
+    for (const auto& copy : copies_of(i)) expire(i, copy);
+  }
+}
+
+void World::shrink(std::size_t most) {
+  for (auto& n : nodes_) {
+    auto& k = n->kernel();
+    std::size_t left = 0;
+    std::vector<Tuple> ended;
+    for (const auto& [tuple, record] : k.flows) {
+      if (n->owns(tuple) && ++left > most) ended.push_back(tuple);
+    }
+    for (const auto& t : ended) k.end(t);
+    n->expect_events(now_);
+  }
+}
+
+std::string World::wrongly_deleted() {
+  constexpr Duration kUnderWay = std::chrono::seconds(5);
+  std::string s;
+  for (std::size_t i = 0; i < size(); ++i) {
+    for (const auto& t : nodes_[i]->kernel().take_deleted()) {
+      if (nodes_[i]->kernel().flows.contains(t)) continue;
+      for (const auto& n : nodes_) {
+        const auto since = n->kernel().owned_since(t);
+        if (since && now_ - *since > kUnderWay) s += fmt::format("{} at node {}; ", name_of(t), i);
+      }
+    }
+  }
+  return s;
+}
+
+void World::restart(std::size_t node, node::AskAtStart ask) {
+  tally_.add(Fault::restart);
+  tally_.note(now_, fmt::format("{} restarts", node));
+  nodes_[node]->restart(ask, now_);
+}
+
+void World::kill(std::size_t node, bool reboot) {
+  tally_.add(reboot ? Fault::reboot : Fault::restart);
+  tally_.note(now_, fmt::format("{} {}", node, reboot ? "loses power" : "is killed"));
+  nodes_[node]->die();
+  if (reboot) nodes_[node]->kernel().reboot();
+}
+
+void World::take_over(std::size_t from, std::size_t to) {
+  tally_.add(Fault::take_over);
+  tally_.note(now_, fmt::format("{} takes over from {}", to, from));
+  command(to, node::Verb::commit);
+  run_for(std::chrono::milliseconds(50));
+  for (std::uint32_t flow = 0; flow < kFlows; ++flow) move(from, to, nodes_[from]->kernel().tuple(flow));
+}
+
+void World::stop(std::size_t node, Duration d) {
+  tally_.add(Fault::stop);
+  tally_.note(now_, fmt::format("{} stands still for {} ms", node, d / std::chrono::milliseconds(1)));
+  nodes_[node]->stop_until(now_ + d);
+}
+
+void World::link_failed(std::uint8_t link, std::size_t node, bool interface_down) {
+  tally_.add(Fault::link_failure);
+  tally_.note(now_, fmt::format("link {} fails at {}{}", link, node, interface_down ? ", interface down" : ""));
+  network_.cut_link(link, node, true);
+  if (interface_down) nodes_[node]->link_failed(link);
+}
+
+void World::command(std::size_t node, node::Verb verb, node::Side side) {
+  nodes_[node]->command({.verb = verb, .what = node::What::flows, .side = side}, now_);
+}
+
 void World::move_flow(std::size_t from, std::size_t to) {
-  const Tuple flow = nodes_[from]->kernel().tuple(random_.below(kFlows));
+  move(from, to, nodes_[from]->kernel().tuple(random_.below(kFlows)));
+}
+
+void World::move(std::size_t from, std::size_t to, const Tuple& flow) {
   Kernel& there = nodes_[to]->kernel();
   if (!nodes_[from]->owns(flow) || !there.flows.contains(flow)) return;
   nodes_[from]->kernel().disown(flow);
+  there.set_now(now_);
   there.touch(flow);
   nodes_[to]->expect_events(now_);
 }
@@ -93,14 +180,18 @@ void World::forge(std::size_t as, std::size_t to) {
     say(wire::MsgType::flow_new, f);
   }
   if (w.size() == 0) return;
-  nodes_[to]->receive(as, w.written(), now_);
-  nodes_[to]->turn(now_);
+  tally_.add(Fault::forged_message, 2);
+  nodes_[to]->receive_forged(as, w.written(), now_);
 }
 
 void World::arrivals() {
   if (is_due(traffic_, now_)) traffic();
   if (is_due(commands_, now_)) {
-    any_node().command(which_commands_[random_.below(static_cast<std::uint32_t>(which_commands_.size()))], now_);
+    const auto& command = which_commands_[random_.below(static_cast<std::uint32_t>(which_commands_.size()))];
+    if (Node& n = any_node(); !n.is_busy(now_)) {
+      tally_.add(Fault::command);
+      n.command(command, now_);
+    }
     commands_.schedule(now_, nodes_.size(), random_);
   }
   if (is_due(expiry_, now_)) {
@@ -112,8 +203,7 @@ void World::arrivals() {
 void World::deliveries() {
   while (network_.next() && *network_.next() <= now_) {
     const Delivery d = network_.take();
-    nodes_[d.to]->receive(d.from, d.bytes, now_);
-    nodes_[d.to]->turn(now_);
+    nodes_[d.to]->receive(d, now_);
   }
 }
 

@@ -3,7 +3,8 @@
 // kernel event, a command; each is a turn of the loop of the node concerned.
 #pragma once
 
-#include <map>
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -33,7 +34,17 @@ class Arrivals {
 
 class World {
  public:
-  World(std::size_t nodes, const node::NodeOptions& options, std::uint64_t seed);
+  static constexpr std::uint32_t kWallStart = 1'700'000'000;
+
+  // Of each node.
+  using KindOf = std::function<NodeKind(std::size_t)>;
+
+  // `first_wall`: the wall clocks of the nodes, about; their numbers begin there.
+  World(std::size_t nodes, const KindOf& setup, std::uint64_t seed, Tally& tally,
+        std::uint32_t first_wall = kWallStart);
+  World(std::size_t nodes, const node::NodeOptions& options, std::uint64_t seed, Tally& tally)
+      : World(
+            nodes, [&options](std::size_t) { return NodeKind{options}; }, seed, tally) {}
 
   void set_traffic(std::optional<Duration> mean) { traffic_.set(mean, now_); }
   // Commands of operators, any of `which`.
@@ -43,9 +54,7 @@ class World {
   }
   // Copies of other nodes' flows that no packet touches run out in the kernel.
   void set_expiry(std::optional<Duration> mean) { expiry_.set(mean, now_); }
-  void command(std::size_t node, node::Verb verb, node::Side side = node::Side::both) {
-    nodes_[node]->command({.verb = verb, .what = node::What::flows, .side = side}, now_);
-  }
+  void command(std::size_t node, node::Verb verb, node::Side side = node::Side::both);
 
   void run_for(Duration d);
   // The packets of a flow of node `from` go through node `to` from now on, where a copy of it is.
@@ -54,26 +63,47 @@ class World {
   // be: what `as` sends next with these numbers passes for old.
   void forge(std::size_t as, std::size_t to);
   // The process of a node dies and starts anew, with its number from the wall clock.
-  void restart(std::size_t node, node::AskAtStart ask) { nodes_[node]->restart(ask, now_); }
+  void restart(std::size_t node, node::AskAtStart ask);
+  // As restart, in two parts. With `reboot` the kernel's flows are gone, too.
+  void kill(std::size_t node, bool reboot);
+  void start(std::size_t node) { nodes_[node]->start(now_); }
+  // Node `to` takes over: it commits what it knows, and the flows of node `from` pass through it from then on.
+  void take_over(std::size_t from, std::size_t to);
+  void stop(std::size_t node, Duration d);
+  void link_failed(std::uint8_t link, std::size_t node, bool interface_down);
+  // All copies that no packet touches run out, in every kernel.
+  void expire_copies();
+  // So many flows of each node are left.
+  void shrink(std::size_t most);
+  // Flows that were taken out of a kernel by a node since this was asked last, and are not there again, though another
+  // node has had them alive for so long that no word of an earlier one with this tuple can be under way; as text.
+  std::string wrongly_deleted();
 
   std::size_t size() const { return nodes_.size(); }
+  bool has_stock() const {
+    return std::ranges::any_of(nodes_, &Node::is_stock, [](const auto& n) -> const Node& { return *n; });
+  }
   Node& node(std::size_t i) { return *nodes_[i]; }
   Network& network() { return network_; }
+  Tally& tally() { return tally_; }
   Random& random() { return random_; }
   TimePoint now() const { return now_; }
 
  private:
-  static constexpr std::uint32_t kWallStart = 1'700'000'000;
   static constexpr std::uint32_t kFlows = 60;  // different flows of a node
 
   Node& any_node() { return *nodes_[random_.below(static_cast<std::uint32_t>(nodes_.size()))]; }
   void kernel_event(Kernel& k);
+  void move(std::size_t from, std::size_t to, const Tuple& flow);
+  std::vector<Tuple> copies_of(std::size_t node);
+  void expire(std::size_t node, const Tuple& copy);
   void expire_copy(std::size_t node);
   void traffic();
   void arrivals();
   void deliveries();
 
   Random random_;
+  Tally& tally_;
   Network network_;
   TimePoint now_{std::chrono::seconds(100)};
   std::vector<std::unique_ptr<Node>> nodes_;
