@@ -385,12 +385,12 @@ TEST(FtFwSimulation, KernelOverrun) {
 // Nothing is done after a loss, as if nobody had told of it: the comparison with the kernel mends it.
 TEST(FtFwSimulation, EventsLostUnseen) {
   std::uint64_t mended = 0;
-  for_each_seed([&mended](std::uint64_t seed) {
-    Random r(seed);
+  for_each_seed([&mended](Trial& run) {
+    Random r(run.seed);
     auto o = options_for(Mode::ftfw, r);
     o.overrun_resync.reset();
     o.kernel_compare = seconds(1 + r.below(3));
-    World w(2, o, r.next());
+    World w(2, o, r.next(), run.tally);
     peace(w, seconds(4));
     for (std::size_t i = 0; i < 2; ++i) w.node(i).kernel().most_events = 1 + r.below(5);
     trouble(w, seconds(8));
@@ -409,11 +409,11 @@ TEST(FtFwSimulation, EventsLostUnseen) {
 TEST(FtFwSimulation, ComparingFindsNothingWhereNothingWasLost) {
   static constexpr Command kMoves[] = {kHarmless[0], kHarmless[3], {.verb = Verb::flush_kernel}};
   std::uint64_t done = 0;
-  for_each_seed([&done](std::uint64_t seed) {
-    Random r(seed);
+  for_each_seed([&done](Trial& run) {
+    Random r(run.seed);
     auto o = options_for(Mode::ftfw, r);
     o.kernel_compare = milliseconds(100 + r.below(400));
-    World w(2, o, r.next());
+    World w(2, o, r.next(), run.tally);
     for (std::size_t i = 0; i < 2; ++i) {
       w.node(i).kernel().dump_part = 1 + r.below(20);
       w.node(i).set_slowness(std::chrono::microseconds(r.below(400)));
