@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """FT-FW brings a peer up to date that missed something, without being asked (doc/differences.md 22 to 25, 28)."""
-import socket
 import struct
 import time
 
@@ -139,29 +138,6 @@ def test_nothing_can_be_known_of_a_stock_peer(pair_of):
     assert seen["state"].startswith("no way to know") and "round trip" not in seen
 
 
-class Impostor:
-    """Speaks to the backup in the name of the active node, with the numbers that this is about to use: what it says is
-    believed, and what the node says next passes for old. So entries go wrong, and no number tells."""
-
-    def __init__(self, pair):
-        self.pair = pair
-
-    def last_number(self):
-        with self.pair.backup.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as ears:
-            ears.bind(("sync0", 0x0800))
-            ears.settimeout(5)
-            while True:
-                packet = ears.recv(65536)
-                if packet[9] == socket.IPPROTO_UDP and packet[12:16] == socket.inet_aton("10.77.9.1"):
-                    return wire.parse(packet[28:])[-1][2]
-
-    def say(self, *messages):
-        number = self.last_number()
-        said = [wire.message(kind, number + 1 + i, payload) for i, (kind, payload) in enumerate(messages)]
-        with self.pair.active.socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth:
-            mouth.sendto(b"".join(said), ("10.77.9.2", lab.SYNC_PORT))
-
-
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_silent_damage_is_found_mended_and_named(busy):
     with lab.Pair(lab.OURS, lab.OURS) as pair:
@@ -174,7 +150,7 @@ def test_silent_damage_is_found_mended_and_named(busy):
             wrong = wire.flow("10.1.0.1", "10.2.0.1", 1000, 53, proto=17, status=0xE, extra=wire.attr(7, struct.pack(">I", 77)))
             made_up = wire.flow("10.9.9.9", "10.2.0.1", 9, 53, proto=17)
             gone = wire.flow("10.1.0.2", "10.2.0.1", 1001, 53, proto=17)
-            Impostor(pair).say((wire.UPDATE, wrong), (wire.NEW, made_up), (wire.DELETE, gone))
+            wire.Impostor(pair).say((wire.UPDATE, wrong), (wire.NEW, made_up), (wire.DELETE, gone))
             lab.wait_for(lambda: "10.9.9.9" in pair.backup.out("-e"), 2, "the damage")
             began = time.monotonic()
             number = 1000

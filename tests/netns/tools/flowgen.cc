@@ -4,13 +4,15 @@
 // speed or at a given rate. For tests and benchmarks.
 //
 //   flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] [--snat ADDRESS]
+//   flowgen change COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--flows N]
 //   flowgen send COUNT [--rate PER_SECOND] [--first N]
 //
-// `create` and `delete` use ctnetlink, in batches. `send` sends a UDP packet a flow, to the address and port below,
+// `create`, `change` and `delete` use ctnetlink, in batches. `change` gives flows that are there other marks: COUNT changes
+// of --flows flows, one after the other, with 1 as the first mark of each, then 2 and so on. `send` sends a UDP packet a flow, to the address and port below,
 // which must be routed: so a flow comes to be as on a firewall, and no lock of ctnetlink delays it.
 //
 // Flow N goes from 10.(N >> 20).(N >> 12 & 255).(N >> 4 & 255) port 1024 + (N & 15) to 192.0.2.1 port 80. TCP flows are
-// ESTABLISHED and ASSURED. Ends early on SIGTERM. Prints one line "created|deleted|sent N errors N seconds S", at a
+// ESTABLISHED and ASSURED. Ends early on SIGTERM. Prints one line "created|deleted|sent|changed N errors N seconds S", at a
 // rate also "pause S", the longest time between two flows; exit status 1 if there was any error.
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -44,13 +46,14 @@ using Steady = std::chrono::steady_clock;
 constexpr std::size_t kBatchBytes = 64 * 1024;
 constexpr std::uint32_t kBatchFlows = 200;
 
-enum class Action : std::uint8_t { create, remove, send };
+enum class Action : std::uint8_t { create, remove, send, change };
 
 struct Job {
   Action action = Action::create;
   std::uint32_t count = 0;
   std::uint32_t first = 0;
-  std::uint32_t rate = 0;  // flows per second, 0 = as fast as the kernel takes them
+  std::uint32_t flows = 0;  // of a change: how many there are, 0 = as many as changes
+  std::uint32_t rate = 0;   // flows per second, 0 = as fast as the kernel takes them
   std::uint32_t timeout = 3600;
   std::uint8_t protocol = IPPROTO_TCP;
   in_addr_t snat = 0;  // network order, 0 = none
@@ -109,7 +112,7 @@ void put_state(nlmsghdr* message, const Job& job) {
 void put_request(nlmsghdr* message, const Job& job, std::uint32_t number, bool last) {
   constexpr std::uint16_t kCreate = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW;
   constexpr std::uint16_t kDelete = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
-  message->nlmsg_type = job.action == Action::create ? kCreate : kDelete;
+  message->nlmsg_type = job.action == Action::remove ? kDelete : kCreate;
   // Errors always come back; the acknowledgement is asked for once a batch, to know that the batch is done.
   message->nlmsg_flags = static_cast<std::uint16_t>(
       NLM_F_REQUEST | (job.action == Action::create ? NLM_F_CREATE | NLM_F_EXCL : 0) | (last ? NLM_F_ACK : 0));
@@ -119,13 +122,15 @@ void put_request(nlmsghdr* message, const Job& job, std::uint32_t number, bool l
   family->version = NFNETLINK_V0;
   family->res_id = 0;
 
-  const Endpoint source = source_of(number);
+  const std::uint32_t flows = job.flows == 0 ? job.count : job.flows;
+  const Endpoint source = source_of(job.first + number % flows);
   const Endpoint destination{htonl(0xc0000201U), htons(80)};
   put_tuple(message, CTA_TUPLE_ORIG, job.protocol, source, destination);
   if (job.action == Action::create) {
     put_tuple(message, CTA_TUPLE_REPLY, job.protocol, destination, source);
     put_state(message, job);
   }
+  if (job.action == Action::change) mnl_attr_put_u32(message, CTA_MARK, htonl(number / flows + 1));
 }
 
 // Reads answers until the acknowledgement of the last message of a batch; returns the number of errors, -1 if the
@@ -156,7 +161,7 @@ long put_batch(mnl_socket* socket, const Job& job, std::uint32_t from, std::uint
   std::size_t used = 0;
   for (auto n = from; n < to; ++n) {
     nlmsghdr* message = mnl_nlmsg_put_header(buffer.data() + used);
-    put_request(message, job, job.first + n, n + 1 == to);
+    put_request(message, job, n, n + 1 == to);
     used += MNL_ALIGN(message->nlmsg_len);
   }
   return mnl_socket_sendto(socket, buffer.data(), used) < 0 ? -1 : collect(socket);
@@ -211,6 +216,8 @@ std::optional<Job> parse(int count, char** words) {
     job.action = Action::remove;
   } else if (action == "send") {
     job.action = Action::send;
+  } else if (action == "change") {
+    job.action = Action::change;
   } else if (action != "create") {
     return std::nullopt;
   }
@@ -234,6 +241,8 @@ std::optional<Job> parse(int count, char** words) {
       job.rate = *value;
     } else if (word == "--first") {
       job.first = *value;
+    } else if (word == "--flows") {
+      job.flows = *value;
     } else if (word == "--timeout") {
       job.timeout = *value;
     } else {
@@ -250,7 +259,8 @@ int main(int argc, char** argv) {
   if (!job) {
     fmt::print(stderr,
                "usage: flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] "
-               "[--snat ADDRESS]\n       flowgen send COUNT [--rate PER_SECOND] [--first N]\n");
+               "[--snat ADDRESS]\n       flowgen change COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--flows N]\n  "
+               "     flowgen send COUNT [--rate PER_SECOND] [--first N]\n");
     return 2;
   }
   mnl_socket* socket = mnl_socket_open(NETLINK_NETFILTER);
@@ -267,7 +277,7 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "flowgen: netlink: {}\n", std::strerror(errno));
     return 1;
   }
-  constexpr std::array kDone{"created", "deleted", "sent"};
+  constexpr std::array kDone{"created", "deleted", "sent", "changed"};
   fmt::print("{} {} errors {} seconds {:.3f}", kDone.at(static_cast<std::size_t>(job->action)),
              static_cast<long>(outcome->done) - outcome->errors, outcome->errors, taken.count());
   if (job->rate != 0) fmt::print(" pause {:.6f}", std::chrono::duration<double>(outcome->pause).count());
