@@ -59,6 +59,7 @@ class Stock final : private kernel::EventHandler, private kernel::DumpHandler {
 
   void on_flow(kernel::EventType type, FlowRecord& record, kernel::Origin origin) override;
   void on_expectation(kernel::EventType, Expectation&, kernel::Origin) override {}
+  void on_expectation(Expectation&) override {}
   void on_bad_event(kernel::DecodeStatus) override {}
   void on_overrun(kernel::BufferGrowth, std::uint32_t) override;
   void on_flow(FlowRecord& record, std::span<const std::uint8_t>) override;
