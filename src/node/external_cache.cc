@@ -38,6 +38,10 @@ void ExternalCache::take(MsgType type, const FlowRecord& record, const table::Or
 
 void ExternalCache::take_flow(MsgType type, const FlowRecord& record, const table::Origin& from) {
   auto id = flows_.find(record.flow.orig);
+  if (keeps_sums_ && id != table::kNoFlow) {
+    const auto owner = table::origin_of(flows_.slot(id).link).owner;
+    if (owner != from.owner) on_moved_(owner, bucket_of(record.flow.orig));
+  }
   const bool stays = type == MsgType::flow_update && id != table::kNoFlow && !generations_.is_flushed(flows_.slot(id));
   if (id != table::kNoFlow && !stays) {
     release(id);

@@ -24,8 +24,13 @@ class ExternalCache final : public ExternalStore {
   ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, Picture picture,
                 std::optional<Duration> cache_timeout, const Clock& clock);
 
-  // Keeps sums from now on; the cache is empty still.
-  void keep_sums() { keeps_sums_ = true; }
+  // Keeps sums from now on; the cache is empty still. `on_moved` is called when a flow that `owner` told last is told by
+  // another one, or its end is.
+  using OnMoved = std::function<void(std::uint32_t owner, std::uint32_t bucket)>;
+  void keep_sums(OnMoved on_moved) {
+    keeps_sums_ = true;
+    on_moved_ = std::move(on_moved);
+  }
   void peer_appeared(replication::PeerId peer, std::uint32_t owner) { sums_.appeared(peer, owner); }
   const table::FlowSums* sums_of(std::uint32_t owner) const { return sums_.of(owner); }
   // Called when a message of peer `owner` changes a flow of these buckets: what was there, if anything, and what is there
@@ -77,6 +82,7 @@ class ExternalCache final : public ExternalStore {
   std::optional<Expiry> expect_expiry_;
   Generations generations_;
   bool keeps_sums_ = false;
+  OnMoved on_moved_;
   OwnerSums sums_;
   std::uint32_t watched_owner_ = 0;
   std::shared_ptr<const table::Buckets> watched_;

@@ -37,7 +37,7 @@ PeerSide::PeerSide(Context context)
   store_->full = [this] { external_full(); };
   make_engine();
   if (ftfw_ == nullptr || cache_ == nullptr || c_.options.self.node == 0) return;
-  cache_->keep_sums();
+  cache_->keep_sums([this](std::uint32_t owner, std::uint32_t bucket) { reconciler_->moved(owner, bucket); });
   reconciler_.emplace(Reconciler::Context{.engine = *ftfw_,
                                           .cache = *cache_,
                                           .clock = c_.clock,

@@ -80,8 +80,7 @@ void Reconciler::groups_heard(replication::PeerId peer, Side& s, const wire::Sum
       differ |= bit;
       if (by == s.quiet[group].by && now < s.quiet[group].until) quiet |= bit;
     } else {
-      const auto first = static_cast<std::uint16_t>(group * table::FlowSums::kBucketsOfGroup);
-      s.tries.erase(s.tries.lower_bound(first), s.tries.lower_bound(first + table::FlowSums::kBucketsOfGroup));
+      forget_tries(s, group);
     }
   }
   s.numbers.compared += sums.count;
@@ -93,7 +92,7 @@ void Reconciler::groups_heard(replication::PeerId peer, Side& s, const wire::Sum
     s.in_step_since.reset();
   } else if (!s.in_step_since && s.compared == ~std::uint64_t{0}) {
     s.in_step_since = now;
-    s.tries_of_all = {};
+    if (!is_contested(s.tries_of_all)) s.tries_of_all = {};
   }
   if (s.until) {
     if (now < *s.until) return;
@@ -123,9 +122,10 @@ void Reconciler::buckets_heard(Side& s, const wire::Sums& sums) {
   for (std::uint32_t i = 0; i < sums.count; ++i) {
     const auto bucket = static_cast<std::uint16_t>(sums.first + i);
     const auto by = sums.sums[i] - (held == nullptr ? 0 : held->bucket(bucket));
+    const auto t = s.tries.find(bucket);
     if (by == 0) {
-      s.tries.erase(bucket);
-    } else if (const auto t = s.tries.find(bucket); t != s.tries.end() && now < t->second.until) {
+      if (t != s.tries.end() && !is_contested(t->second)) s.tries.erase(t);
+    } else if (t != s.tries.end() && now < t->second.until) {
       quiet.by += by;
       quiet.until = std::min(quiet.until, t->second.until);
     } else if (s.request.count < wire::RepairRequest::kMost) {
@@ -145,6 +145,27 @@ void Reconciler::ask_for_everything(replication::PeerId peer, Side& s) {
   s.request = {};
   s.ready = true;
   anything_to_ask_ = true;
+}
+
+void Reconciler::forget_tries(Side& s, std::uint32_t group) {
+  const auto first = static_cast<std::uint16_t>(group * table::FlowSums::kBucketsOfGroup);
+  const auto end = s.tries.lower_bound(first + table::FlowSums::kBucketsOfGroup);
+  for (auto it = s.tries.lower_bound(first); it != end;) {
+    it = is_contested(it->second) ? std::next(it) : s.tries.erase(it);
+  }
+}
+
+void Reconciler::moved(std::uint32_t owner, std::uint32_t bucket) {
+  for (const auto& s : sides_) {
+    if (!s || s->owner != owner) continue;
+    s->tries_of_all.contested_at = s->tries[static_cast<std::uint16_t>(bucket)].contested_at = c_.clock.now();
+    return;
+  }
+}
+
+// That it is the same now means little then.
+bool Reconciler::is_contested(const Try& t) const {
+  return t.contested_at && c_.clock.now() - *t.contested_at < kContested;
 }
 
 // Whether one more repair is worth it.

@@ -31,6 +31,8 @@ class Reconciler {
   static constexpr std::uint8_t kTries = 3;
   static constexpr Duration kLately = std::chrono::seconds(10);
   static constexpr Duration kFirstPause = std::chrono::minutes(1);
+  // For so long after another node has told the flow a series of tries is not over, though the bucket is the same.
+  static constexpr Duration kContested = std::chrono::minutes(30);
   // More groups that differ in one message are not looked at one by one: the peer is asked for everything.
   static constexpr int kMostGroups = 16;
   // An emptied cache stays empty for so long, unless the peer tells everything: that is what it was emptied for.
@@ -53,6 +55,9 @@ class Reconciler {
   // What had ended at the peer of this owner is removed.
   void swept(std::uint32_t owner);
   void cache_flushed() { flushed_at_ = c_.clock.now(); }
+  // A flow that this owner told last was told by another one now, or its end. Of two that both have it, as after a take-over, each repair
+  // takes it from the other, whose next comparison finds that it lacks it: what is equal in between ends no series of tries.
+  void moved(std::uint32_t owner, std::uint32_t bucket);
   // Sends what is to be asked.
   void end_turn();
 
@@ -74,7 +79,8 @@ class Reconciler {
   struct Try {
     std::uint8_t count = 0;
     Duration pause{};
-    TimePoint until{};  // left alone
+    TimePoint until{};                      // left alone
+    std::optional<TimePoint> contested_at;  // moved()
   };
 
   // What is known of one peer, in its session.
@@ -113,6 +119,8 @@ class Reconciler {
   void buckets_heard(Side& s, const wire::Sums& sums);
   void ask_for_everything(replication::PeerId peer, Side& s);
   void begin_repair(replication::PeerId peer, Side& s);
+  void forget_tries(Side& s, std::uint32_t group);
+  bool is_contested(const Try& t) const;
   bool try_again(Try& t) const;
   void leave_alone(replication::PeerId peer, Duration pause);
   void end_repair(Side& s);

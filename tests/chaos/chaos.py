@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
+import itertools
 import random
 import re
 import socket
@@ -219,10 +220,14 @@ class Member(crowd.Actor):
 # Faults. Each is a generator: up to its yield it begins, after that it ends. Those of one slot do not overlap on a node.
 
 
+tables = itertools.count()
+
+
 def filtered(node, rules):
-    node.nft(f"table inet chaos {{\n{rules}\n}}\n")
+    name = f"chaos{next(tables)}"  # on a busy machine one may begin before the last one has ended
+    node.nft(f"table inet {name} {{\n{rules}\n}}\n")
     yield
-    node.run("nft", "delete", "table", "inet", "chaos")
+    node.run("nft", "delete", "table", "inet", name)
 
 
 def chain(hook, rule):

@@ -515,6 +515,28 @@ TEST(FtFwSimulation, ThreeNodes) {
   });
 }
 
+// After a take-over two kernels have the same connections for as long as the copies live, and a third node can hold them of
+// one only. It does not take them from one for the other, again and again.
+TEST(FtFwSimulation, TwoWithTheSameFlowsAreRepairedAFewTimes) {
+  for_each_seed(
+      [](Trial& run) {
+        Random r(run.seed);
+        World w(3, options_for(Mode::ftfw, r), r.next(), run.tally);
+        peace(w, seconds(4));
+        w.set_traffic(milliseconds(10));
+        w.run_for(seconds(2));
+        peace(w, seconds(4));
+        w.command(1, Verb::commit, Side::external);
+        w.run_for(seconds(2));
+        for (std::size_t i = 0; i < 2; ++i) w.command(i, Verb::bulk_send);
+        w.run_for(std::chrono::minutes(10));
+        std::uint64_t repairs = 0;
+        for (const auto& p : w.node(2).node().snapshot().peers) repairs += p.repairs;
+        EXPECT_LE(repairs, 60U);
+      },
+      10);
+}
+
 // --- Everything at once ---
 
 // Those that change nothing but by what they bring to the other kernels.
