@@ -702,6 +702,51 @@ TEST(FtFwSimulation, DISABLED_EverythingAtOnce) {
   for_each_seed([](Trial& run) { Chaos(run, 2 + run.seed % 4).run(); }, 5);
 }
 
+// Without external cache what a peer tells goes into the kernel at once. Whatever happens on the way, no flow that is alive
+// at the peer is taken out of the kernel, wherever its packets pass, and in the end all are there.
+// Not so yet: the end of a copy is told like the end of a flow. Switched off until it is (doc/reliability.md).
+TEST(FtFwSimulation, DISABLED_InjectionEndsNoLiveFlow) {
+  for_each_seed([](Trial& run) {
+    Random r(run.seed);
+    auto options = options_for(Mode::ftfw, r);
+    options.external_cache = false;
+    if (r.chance(0.5)) options.resend_queue_size = 100 + r.below(300);
+    World w(2, options, r.next(), run.tally);
+    const auto expect_no_loss = [&w] {
+      EXPECT_EQ(w.wrongly_deleted(), "");
+      for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(w.node(i).kernel().lost_flows(), "") << "node " << i;
+    };
+    peace(w, seconds(4));
+    for (int i = 0; i < 4; ++i) {
+      w.set_expiry(milliseconds(20 + r.below(200)));
+      trouble(w, seconds(2));
+      if (r.chance(0.2)) w.restart(r.below(2), AskAtStart::never);
+      peace(w, seconds(2));
+      expect_no_loss();
+      w.set_expiry(milliseconds(20 + r.below(200)));
+      w.run_for(seconds(1));
+      for (std::size_t n = 0; n < 10; ++n) w.move_flow(n % 2, 1 - n % 2);
+      peace(w, seconds(1));
+      expect_no_loss();
+    }
+    trouble(w, seconds(4));
+    peace(w, kHealed);
+    expect_no_loss();
+    for (std::size_t i = 0; i < 2; ++i) {
+      w.command(i, Verb::bulk_send);  // what ran out is made anew
+    }
+    w.run_for(seconds(3));
+    for (std::size_t i = 0; i < 2; ++i) {
+      const auto there = w.node(1 - i).in_kernel();
+      for (const auto& [tuple, flow] : w.node(i).in_kernel()) {
+        if (!w.node(i).owns(tuple)) continue;
+        EXPECT_TRUE(there.contains(tuple) && there.at(tuple).mark == flow.mark)
+            << name_of(tuple) << " of node " << i << " is missing or old in the other kernel";
+      }
+    }
+  });
+}
+
 // --- With stock nodes ---
 
 constexpr std::uint64_t kMany = 100;  // seeds, of which a sum says something
