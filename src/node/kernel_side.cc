@@ -183,6 +183,7 @@ bool KernelSide::mend(Load load) {
     return false;
   }
   if (std::exchange(tell_all_, false)) load = Load::repeat;
+  unmended_ = false;  // what is lost from here on may be missing from what is read
   const Scope scope{.flows = true, .expectations = c_.store.keeps_expectations()};
   mending_ = c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope,
                                                    [this, load](const Error* error) { mended(load, error); }));
@@ -196,7 +197,6 @@ void KernelSide::mended(Load load, const Error* error) {
     mend_pause_ = kFirstPause;
     if (again) mend_soon();
     flushed_ = false;  // a flush would have cancelled it
-    unmended_ = resync_at_.has_value();
     tell_whole();
     if (!c_.options.poll) {
       compare_later();
@@ -206,6 +206,7 @@ void KernelSide::mended(Load load, const Error* error) {
   } else {
     c_.log.error("{}: the internal cache may lack flows or have too many, until this is tried again", error->text);
     if (load == Load::repeat) tell_all_ = true;
+    unmended_ = true;
     resync_at_ = earlier(resync_at_, c_.clock.now() + mend_pause_);
     mend_pause_ = std::min(2 * mend_pause_, kLastPause);
   }
@@ -290,7 +291,7 @@ void KernelSide::merge_done(const Error* error) {
 void KernelSide::flush_store(Scope scope, std::function<void()> on_done) {
   if (mending_ != nullptr) {
     c_.jobs.cancel(std::exchange(mending_, nullptr));
-    mend_again_ = true;
+    mend_again_ = unmended_ = true;
   }
   flushed_ |= scope.flows;
   tell_whole();
