@@ -575,12 +575,23 @@ class Chaos {
     expect_invariants();
     expect_agreement(w_);
     for (std::size_t i = 0; i < w_.size(); ++i) {
-      EXPECT_EQ(w_.node(i).believes_in_sync().size(), w_.size() - 1) << "node " << i << " knows not that all is well";
+      EXPECT_EQ(w_.node(i).believes_in_sync().size(), w_.size() - 1)
+          << "node " << i << " knows not that all is well:\n"
+          << peers_of(w_.node(i));
     }
   }
 
  private:
   static constexpr Duration kAllHealed = seconds(240);
+
+  static std::string peers_of(Node& n) {
+    std::string s;
+    for (const auto& p : n.node().snapshot().peers) {
+      s += fmt::format("{} {}: {} for {} s, heard {} s ago, {} held\n", p.name, p.software, to_string(p.state), p.since,
+                       p.heard, p.held);
+    }
+    return s;
+  }
 
   node::NodeOptions options() {
     auto o = options_for(Mode::ftfw, r_);
