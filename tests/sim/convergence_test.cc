@@ -28,7 +28,7 @@ using std::chrono::seconds;
 #ifdef NDEBUG
 constexpr std::uint64_t kDefaultSeeds = 1000;
 #else
-constexpr std::uint64_t kDefaultSeeds = 20;  // with sanitizers it is up to a hundred times slower
+constexpr std::uint64_t kDefaultSeeds = 10;  // with sanitizers it is up to a hundred times slower
 #endif
 
 std::string test_name() {
@@ -422,7 +422,7 @@ TEST(FtFwSimulation, ComparingFindsNothingWhereNothingWasLost) {
     peace(w, seconds(4));
     w.set_traffic(milliseconds(1 + r.below(10)));
     w.set_commands(kMoves, milliseconds(50 + r.below(500)));
-    w.run_for(seconds(5));
+    w.run_for(seconds(3));
     peace(w, seconds(6));
     for (std::size_t i = 0; i < 2; ++i) {
       const auto n = w.node(i).node().snapshot().comparison.value();
