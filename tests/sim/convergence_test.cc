@@ -575,9 +575,8 @@ class Chaos {
     expect_invariants();
     expect_agreement(w_);
     for (std::size_t i = 0; i < w_.size(); ++i) {
-      EXPECT_EQ(w_.node(i).believes_in_sync().size(), w_.size() - 1)
-          << "node " << i << " knows not that all is well:\n"
-          << peers_of(w_.node(i));
+      EXPECT_EQ(w_.node(i).believes_in_sync().size(), w_.size() - 1) << "node " << i << " knows not that all is well:\n"
+                                                                     << peers_of(w_.node(i));
     }
   }
 
