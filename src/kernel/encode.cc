@@ -43,19 +43,12 @@ void put_proto(Request& w, const Tuple& t) {
   }
 }
 
-void put_tuple(Request& w, unsigned type, const Tuple& t) {
+// `zone`: of this direction alone; 0: none.
+void put_tuple(Request& w, unsigned type, const Tuple& t, std::uint16_t zone = 0) {
   const Nest tuple(w, type);
   put_addresses(w, t);
   put_proto(w, t);
-}
-
-// Of a new entry: a zone of the original direction alone is a part of that tuple. (To find one the kernel takes it for that
-// of both.)
-void put_orig_of_new(Request& w, const Flow& f) {
-  const Nest tuple(w, CTA_TUPLE_ORIG);
-  put_addresses(w, f.orig);
-  put_proto(w, f.orig);
-  if (f.orig.zone != 0 && !f.knows(has::kZone)) w.be16(CTA_TUPLE_ZONE, f.orig.zone);
+  if (zone != 0) w.be16(CTA_TUPLE_ZONE, zone);
 }
 
 void put_tcp(Request& w, const Flow& f, bool be_liberal) {
@@ -183,7 +176,9 @@ bool encodable(const Tuple& orig) { return orig.family == Family::ipv4 || orig.f
 std::size_t encode_create(std::span<std::uint8_t> room, std::uint32_t seq, const FlowRecord& r, bool be_liberal) {
   const Flow& f = r.flow;
   Request w(room, kFlowNew, kCreateRequest, seq, f.orig.family);
-  put_orig_of_new(w, f);
+  // A zone of the original direction alone is a part of a new entry's tuple. (To find one the kernel takes it for that of
+  // both.)
+  put_tuple(w, CTA_TUPLE_ORIG, f.orig, f.knows(has::kZone) ? 0 : f.orig.zone);
   put_tuple(w, CTA_TUPLE_REPLY, inverse(f.orig));
   if (f.knows(has::kMaster)) put_tuple(w, CTA_TUPLE_MASTER, r.extra.master);
   if (f.knows(has::kStatus)) w.be32(CTA_STATUS, status::of_new_entry(f.status));

@@ -27,8 +27,8 @@ class SlicedJob final : public Job {
 };
 
 constexpr Duration kLookForRoom = std::chrono::seconds(5);
-constexpr Duration kCompareLater =
-    std::chrono::seconds(1);  // when something else reads the kernel or empties the cache
+// When something else reads the kernel or empties the cache.
+constexpr Duration kCompareLater = std::chrono::seconds(1);
 
 // Takes `at` if it has come.
 bool is_due(std::optional<TimePoint>& at, TimePoint now) {

@@ -371,13 +371,13 @@ std::optional<replication::PeerId> PeerSide::next_state_to_tell() {
     const auto state = state_of(i);
     PeerTold& told = states_[i];
     const bool other = told.owner != peers[i].owner;
+    if (!other && told.state == state) continue;
     if (state == text::PeerState::unknown && (other || told.state != text::PeerState::lost)) {
       // No news: what a peer is it says, or it is a stock one.
-      if (other || told.state != state) told = {.owner = peers[i].owner, .state = state, .since = now};
-      continue;
+      told = {.owner = peers[i].owner, .state = state, .since = now};
+    } else if (!next || peers[i].accepted > peers[*next].accepted) {
+      next = i;
     }
-    const bool changed = other || told.state != state;
-    if (changed && (!next || peers[i].accepted > peers[*next].accepted)) next = i;
   }
   return next;
 }

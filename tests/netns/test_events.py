@@ -225,6 +225,17 @@ def flowgen(node, *words):
     node.run(lab.FLOWGEN, *words)
 
 
+def lose_events(node):
+    """More events of the 800 flows there and of new ones than a tiny buffer holds; returns what the kernel has then."""
+    with node.stopped():
+        flowgen(node, "delete", 400)
+        flowgen(node, "create", 2000, "--first", 5000)
+        flowgen(node, "delete", 100, "--first", 6900)
+    kernel = kernel_keys(node)
+    assert len(kernel) == 400 + 1900
+    return kernel
+
+
 def test_overrun_is_mended(pair):
     """After a burst that overran the event buffer both caches become equal to the kernel's table, and only what changed is
     sent again (by ours; stock sends everything)."""
@@ -237,12 +248,7 @@ def test_overrun_is_mended(pair):
     before = runtime(active)
     time.sleep(1.5)
     updated = backup.stats()["external"]["updated"]
-    with active.stopped():
-        flowgen(active, "delete", 400)
-        flowgen(active, "create", 2000, "--first", 5000)
-        flowgen(active, "delete", 100, "--first", 6900)
-    kernel = kernel_keys(active)
-    assert len(kernel) == 400 + 1900
+    kernel = lose_events(active)
     lab.wait_for(lambda: runtime(active)["resync with kernel table"] > before["resync with kernel table"], 5, "the resync")
     lab.wait_for(lambda: keys(active.internal()) == kernel, 5, "the internal cache to equal the kernel's table")
     lab.wait_for(lambda: keys(backup.external()) == kernel, 5, "the peer's cache to equal the kernel's table")
@@ -289,12 +295,7 @@ def test_silent_damage_is_mended(our_pair):
     lab.wait_for(lambda: backup.external_count() == 800, 8, lambda: f"{backup.external_count()} flows to be 800")
     lab.wait_for(lambda: compared(active)[0] > 0, 4, "the first comparison")
     before = compared(active)
-    with active.stopped():
-        flowgen(active, "delete", 400)
-        flowgen(active, "create", 2000, "--first", 5000)
-        flowgen(active, "delete", 100, "--first", 6900)
-    kernel = kernel_keys(active)
-    assert len(kernel) == 400 + 1900
+    kernel = lose_events(active)
     lab.wait_for(lambda: compared(active)[0] > before[0] + 1, 7, "two comparisons")
     lab.wait_for(lambda: keys(active.internal()) == kernel, 5, "the internal cache to equal the kernel's table")
     lab.wait_for(lambda: keys(backup.external()) == kernel, 5, "the peer's cache to equal the kernel's table")
@@ -408,7 +409,7 @@ def test_polling(pair):
     if not active.stock:
         sent = active.stats()["link"]["bytes_sent"]
         time.sleep(2.5)
-        assert active.stats()["link"]["bytes_sent"] - sent < 2000, "two polls without a change"
+        assert active.stats()["link"]["bytes_sent"] - sent < 1500, "two polls without a change"
 
 
 def test_polling_repeats_everything_where_nothing_else_mends(our_pair):
