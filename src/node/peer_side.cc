@@ -180,9 +180,12 @@ void PeerSide::end_turn() {
 
 // --- What the engine tells ---
 
+// The address at which it was heard last.
 std::string PeerSide::name_of(replication::PeerId peer) const {
-  for (const auto& p : engine_->peers()[peer].places) {
-    if (p.is_set()) return to_string(p);
+  const auto& p = engine_->peers()[peer];
+  if (p.places[p.link].is_set()) return to_string(p.places[p.link]);
+  for (const auto& place : p.places) {
+    if (place.is_set()) return to_string(place);
   }
   return "?";
 }

@@ -59,7 +59,7 @@ FtFw::FtFw(const EngineContext& context, const EngineOptions& options, TimePoint
 Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) {
   if (!is_well_formed(m)) return Verdict::bad;
   now_ = now;
-  Peer& p = peer_of(from, m.header, now);
+  Peer& p = peer_of(from, m, now);
   if (!is_live(p) && p.received) {  // what was sent meanwhile may be gone
     lacks(p);
     p.acked_at = now;
@@ -86,8 +86,16 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   return Verdict::consumed;
 }
 
-Peer& FtFw::peer_of(const PeerAddress& from, const wire::Header& h, TimePoint now) {
-  if (Peer* known = peers_.find(from, h, now)) return *known;
+// 0: it does not say.
+std::uint64_t FtFw::host_of(const wire::Message& m) const {
+  const auto tail = wire::tail_of(m);
+  if (tail.empty() || options_.self.host == 0) return 0;
+  const auto shown = wire::read_extension(tail).capabilities;
+  return shown ? shown->host : 0;
+}
+
+Peer& FtFw::peer_of(const PeerAddress& from, const wire::Message& m, TimePoint now) {
+  if (Peer* known = peers_.find(from, m.header, now, host_of(m))) return *known;
   Peer& p = peers_.add(from, now);
   p.window = options_.ack_window;
   p.last_accepted = now;

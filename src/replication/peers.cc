@@ -67,9 +67,20 @@ Peer* Peers::best_fit(const PeerAddress& from, std::uint32_t seq) {
   return best;
 }
 
-Peer* Peers::find(const PeerAddress& from, const wire::Header& h, TimePoint now) {
+Peer* Peers::with_host(std::uint64_t host) {
+  const auto p = std::ranges::find_if(peers_, [host](const Peer& q) { return q.used && q.host == host; });
+  return p == peers_.end() ? nullptr : &*p;
+}
+
+Peer* Peers::find(const PeerAddress& from, const wire::Header& h, TimePoint now, std::uint64_t host) {
   const bool hello = (h.flags & wire::flag::kHello) != 0;
   Peer* p = owner(from);
+  if (host != 0 && p != nullptr && p->host != 0 && p->host != host) {
+    leave_place(*p, from.link);
+    p = with_host(host);
+    if (p != nullptr) take_place(*p, from);
+    return p;
+  }
   if (p == nullptr) {
     Peer* other = hello ? nullptr : best_fit(from, h.seq);
     if (other != nullptr) take_place(*other, from);

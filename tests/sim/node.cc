@@ -41,6 +41,7 @@ void Node::start(TimePoint now) {
   busy_until_ = {};
   given_up_ = refused_ = 0;
   link_ = 0;
+  options_.self.host = 1 + index_;
   options_.self.node = static_cast<std::uint32_t>(options_.seed >> 32) | 1U;  // as each start of the daemon has its own
   last_seq_ = static_cast<std::uint32_t>(clock_.wall_seconds());
   auto& sink = static_cast<wire::DatagramSink&>(*this);

@@ -134,8 +134,9 @@ class Peers {
   static constexpr Duration kSwitchTime = std::chrono::seconds(5);
   static constexpr Duration kGone = std::chrono::seconds(60);
 
-  // The peer of this address and message; nullptr if it would be a new one. May give the address to another peer.
-  Peer* find(const PeerAddress& from, const wire::Header& h, TimePoint now);
+  // The peer of this address and message; nullptr if it would be a new one. May give the address to another peer: by
+  // `host` if the message tells it (not 0), else by its number, which may fit two nodes.
+  Peer* find(const PeerAddress& from, const wire::Header& h, TimePoint now, std::uint64_t host = 0);
   // A fresh peer; evicts another one if there is no room.
   Peer& add(const PeerAddress& from, TimePoint now);
 
@@ -153,6 +154,7 @@ class Peers {
  private:
   Peer* owner(const PeerAddress& from);
   Peer* best_fit(const PeerAddress& from, std::uint32_t seq);
+  Peer* with_host(std::uint64_t host);
   static void take_place(Peer& p, const PeerAddress& from);
   static void leave_place(Peer& p, std::uint8_t link);
   static bool is_two_daemons(Peer& p, std::uint8_t link, TimePoint now);
