@@ -185,15 +185,16 @@ class FullPair(lab.Pair):
 
     def run(self, name):
         """Runs a command on the active node; its output is of no interest."""
+        background = 1.5 + self.flows / 200000  # for how long what a command only begins may go on
         if name == "nothing":
-            return time.sleep(2)
+            return time.sleep(background)
         if name in CLIENT_ROWS:
             argv = [sys.executable, "-c", CLIENTS, self.active.control_path, *CLIENT_ROWS[name]]
         else:
             argv = [self.active.binary, "-C", self.active.config_path, *name.split()]
         self.active.popen(*argv, stdout=subprocess.DEVNULL).wait(timeout=120)
         if name in ("-t", "-n", "-B"):  # these only begin something
-            time.sleep(1.5 + self.flows / 200000)
+            time.sleep(background)
 
     def measure(self, name):
         """The longest hole while a command runs."""
