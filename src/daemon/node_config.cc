@@ -117,14 +117,14 @@ link::LinkSetOptions link_options(const config::Config& config) {
   return set;
 }
 
-std::uint64_t host_id(const config::Config& config) {
-  std::uint64_t id = 0;
+void name_host(wire::Capabilities& self, const config::Config& config) {
+  std::size_t known = 0;
   for (const auto& link : config.links) {
     const auto& own = link.kind == LinkKind::multicast ? link.ipv4_interface : link.address;
     if (own.bytes == Address{}) continue;
-    for (const auto byte : own.bytes) id = Random(id ^ byte).next();
+    for (const auto byte : own.bytes) self.host = Random(self.host ^ byte).next();
+    if (known < self.addresses.size()) self.addresses[known++] = own;
   }
-  return id;
 }
 
 kernel::InjectorOptions injector_options(const config::Config& config) {

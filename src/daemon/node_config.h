@@ -17,9 +17,9 @@ namespace ctsync::daemon {
 node::NodeOptions node_options(const config::Config& config);
 // All but `find_interface`.
 link::LinkSetOptions link_options(const config::Config& config);
-// wire::Capabilities::host: follows from the addresses of the links, of which no two nodes of a group have the same. 0 if
-// the configuration names none.
-std::uint64_t host_id(const config::Config& config);
+// Fills in `host`, which follows from the addresses of the links, of which no two nodes of a group have the same, and
+// `addresses`. Nothing if the configuration names none.
+void name_host(wire::Capabilities& self, const config::Config& config);
 kernel::InjectorOptions injector_options(const config::Config& config);
 // Facility of the flow log's lines in syslog; nothing: they do not go there (spec config.md 11).
 std::optional<int> flow_log_facility(const config::Config& config);

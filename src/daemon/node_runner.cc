@@ -51,7 +51,7 @@ wire::Capabilities self(const config::Config& config, const Clock& clock) {
   c.bits = wire::Capabilities::kOneWayZones;
   c.node = static_cast<std::uint32_t>(random_seed()) | 1U;
   c.epoch = static_cast<std::uint64_t>(clock.wall_seconds());
-  c.host = host_id(config);
+  name_host(c, config);
   std::string_view(CTSYNC_VERSION).copy(c.version.data(), c.version.size() - 1);
   return c;
 }

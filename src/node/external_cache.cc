@@ -115,11 +115,13 @@ void ExternalCache::release_expectation(table::ExpectId id) {
 }
 
 bool ExternalCache::sweep(const Told& told, Walk& walk, TimePoint budget_end, std::uint32_t& removed) {
-  if (replication::is_before(told.last, told.from.seq)) return true;
-  const auto has_ended = [&now = told.from, last = told.last](const auto& slot) {
+  if (!told.nothing_holds && replication::is_before(told.last, told.from.seq)) return true;
+  const auto has_ended = [&now = told.from, last = told.last, all = told.nothing_holds](const auto& slot) {
     if (!is_live(slot.state)) return false;
     const auto o = table::origin_of(slot.link);
-    if (o.owner != now.owner || o.session > now.session) return false;
+    if (o.owner != now.owner) return false;
+    if (all) return true;
+    if (o.session > now.session) return false;
     return o.session < now.session || o.seq - now.seq > last - now.seq;  // also what a damaged number told
   };
   return generations_.each(

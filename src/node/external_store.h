@@ -20,6 +20,7 @@ struct Told {
   table::Origin from{};                             // the first of the messages that tell it
   std::uint32_t last = 0;                           // the last number that was heard of the peer
   std::shared_ptr<const table::Buckets> buckets{};  // nullptr: everything
+  bool nothing_holds = false;                       // there is no such peer any more: all of its owner's has ended
 };
 
 class ExternalStore {

@@ -228,9 +228,8 @@ void PeerSide::bulk_ended(replication::PeerId peer, std::uint32_t first) {
   sweeper_.start({.from = {.owner = p.owner, .session = p.session, .seq = first}});
 }
 
-void PeerSide::peer_succeeded(replication::PeerId peer) {
-  const auto& p = engine_->peers()[peer];
-  sweeper_.start({.from = {.owner = p.owner, .session = p.session + 1, .seq = p.last}});
+void PeerSide::peer_succeeded(std::uint32_t owner) {
+  sweeper_.start({.from = {.owner = owner}, .nothing_holds = true});
 }
 
 void PeerSide::sums_heard(replication::PeerId peer, const wire::Sums& sums) {

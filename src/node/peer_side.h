@@ -90,7 +90,7 @@ class PeerSide final : private replication::Events {
   void peer_restarted(replication::PeerId peer) override;
   void peer_shown(replication::PeerId peer) override;
   void bulk_ended(replication::PeerId peer, std::uint32_t first) override;
-  void peer_succeeded(replication::PeerId peer) override;
+  void peer_succeeded(std::uint32_t owner) override;
   void sums_heard(replication::PeerId peer, const wire::Sums& sums) override;
   void repair_ended(replication::PeerId peer, std::uint32_t number, std::uint32_t first) override;
   void gap_seen(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;

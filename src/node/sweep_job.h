@@ -60,7 +60,7 @@ class Sweeper {
       // What it tells while this goes on is not old.
       const auto last = s_.last_of_(now_->from.owner);
       now_->last = last.value_or(0);
-      if (last && !s_.store_.sweep(*now_, walk_, budget_end, removed_)) return State::more;
+      if ((last || now_->nothing_holds) && !s_.store_.sweep(*now_, walk_, budget_end, removed_)) return State::more;
       s_.running_ = false;
       s_.pause_until_ = s_.clock_.now() + kPause;
       s_.on_done_(now_->from.owner, removed_);

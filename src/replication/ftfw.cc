@@ -69,13 +69,15 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   hear_flags(p, m.header, now);
   if (!may_take(p, m.header.seq, now)) return Verdict::old;
   const wire::Extension tail = hear_tail(p, m);
+  if (p.info && std::exchange(p.endless_bulk, false)) lacks(p);
   take(p, m, tail, now);
   if (tail.capabilities) {
     const bool other = p.node != 0 && p.node != tail.capabilities->node;
     if (other && now - p.session_at >= kAliveInterval) restarted_unseen(p);
     if (!other || p.session_at == now) p.node = tail.capabilities->node;
     p.host = tail.capabilities->host;
-    succeed(p);
+    p.addresses = tail.capabilities->addresses;
+    if (p.host != 0) succeed(p);
   }
   p.said_hello = (m.header.flags & wire::flag::kHello) != 0;
   if (p.said_hello) p.hello_at = now;
@@ -86,16 +88,12 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   return Verdict::consumed;
 }
 
-// 0: it does not say.
-std::uint64_t FtFw::host_of(const wire::Message& m) const {
-  const auto tail = wire::tail_of(m);
-  if (tail.empty() || options_.self.host == 0) return 0;
-  const auto shown = wire::read_extension(tail).capabilities;
-  return shown ? shown->host : 0;
-}
-
 Peer& FtFw::peer_of(const PeerAddress& from, const wire::Message& m, TimePoint now) {
-  if (Peer* known = peers_.find(from, m.header, now, host_of(m))) return *known;
+  std::optional<wire::Capabilities> who;
+  if (const auto tail = wire::tail_of(m); !tail.empty() && options_.self.node != 0) {
+    who = wire::read_extension(tail).capabilities;
+  }
+  if (Peer* known = peers_.find(from, m.header, now, who ? &*who : nullptr)) return *known;
   Peer& p = peers_.add(from, now);
   p.window = options_.ack_window;
   p.last_accepted = now;
@@ -173,25 +171,37 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
 // to tell all of it once more.
 void FtFw::restarted_unseen(Peer& p) {
   context_.events.peer_restarted(peers_.id(p));
+  anew(p, p.last);
+  request_resync(now_);
+}
+
+// What it told before `first` is of an earlier session.
+void FtFw::anew(Peer& p, std::uint32_t first) {
   ++p.session;
   p.told_all = false;
   p.repair_until.reset();
   p.session_at = now_;
-  p.session_start = p.last;
+  p.session_start = first;
   lacks(p);
-  request_resync(now_);
 }
 
 // A node that comes back at an address where it was not heard before is another peer. What it does not tell again of what
 // the earlier one told has ended; nobody else would ever say so.
-void FtFw::succeed(const Peer& p) {
-  if (!p.told_all || p.host == 0) return;
-  for (Peer& earlier : peers_.all()) {
-    const bool same = &earlier != &p && earlier.host == p.host && earlier.last_heard < p.session_at;
-    if (!same || is_live(earlier)) continue;
-    peers_.forget(earlier);
-    context_.events.peer_succeeded(peers_.id(earlier));
+void FtFw::succeed(Peer& p) {
+  for (Peer& part : peers_.all()) {
+    if (!Peers::is_part_of(part, p)) continue;
+    if (part.last_heard > p.session_at && p.told_all) {  // it may have told there what it has not told here
+      p.told_all = false;
+      ask_repair(peers_.id(p), {});
+    }
+    peers_.forget(part);
   }
+  if (!p.told_all) return;
+  for (Peer& earlier : peers_.all()) {
+    const bool same = &earlier != &p && earlier.used && earlier.host == p.host;
+    if (same && !is_live(earlier)) peers_.forget(earlier);
+  }
+  for (const auto& earlier : peers_.take_former(p)) context_.events.peer_succeeded(earlier.owner);
 }
 
 // The peer itself needs nothing that was sent before its hello. Nodes that name whom they acknowledge keep what they
@@ -289,7 +299,8 @@ bool FtFw::believes_jump(Peer& p, std::uint32_t seq) {
   return false;
 }
 
-// After a run of old numbers and nothing else for a long time the peer counts anew from where the run began.
+// After a run of old numbers and nothing else for a long time the peer counts anew from where the run began: it has
+// restarted, and none of its hellos came through.
 bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
   p.jump.reset();  // not confirmed by its successor
   if (p.old_count == 0 || seq != p.old_next) {
@@ -302,6 +313,7 @@ bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
   p.ack_pending = false;
   p.missing = {};
   p.add_missing({.from = p.last - kBelievableGap, .to = p.last});
+  anew(p, p.old_first);
   return true;
 }
 
@@ -462,6 +474,11 @@ void FtFw::on_whole_ack(Peer& p, std::uint32_t to, const wire::Extension& tail, 
   if (p.info && !p.ack_pending && !is_after(heard, p.last_kept)) {  // our last ACK was lost
     p.ack_pending = true;
     p.ack_start = heard;
+  }
+  // Until our next ACK tells that we have heard of it, it goes on saying so.
+  if (p.info && !p.ack_pending && tail.missing.count != 0) {
+    p.ack_pending = true;
+    p.ack_start = p.last;
   }
   const std::uint32_t known = p.acked.value_or(settled_);
   if (!is_before(to, next_seq_) || is_before(to, known)) return;
@@ -674,6 +691,7 @@ void FtFw::bulk_begins() {
   const bool alone = live_peers() == 1;
   for (Peer& p : peers_.all()) {
     p.in_bulk = is_live(p) && (p.info || alone);
+    p.endless_bulk = !p.in_bulk && is_live(p);
     p.lacks_since.reset();
   }
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "ctsync/replication/sequence.h"
 
@@ -11,6 +12,18 @@ namespace ctsync::replication {
 namespace {
 
 bool is_at(const Peer& p, const PeerAddress& a) { return p.places[a.link] == a.address; }
+
+using Addresses = std::array<IpAddress, kMaxLinks>;
+
+bool has(const Addresses& addresses, const IpAddress& a) {
+  return a.is_set() && std::ranges::find(addresses, a) != addresses.end();
+}
+
+// Whether one of these addresses is the node's.
+bool is_any_of(const Addresses& addresses, const Peer& node) {
+  return std::ranges::any_of(addresses,
+                             [&](const IpAddress& a) { return has(node.addresses, a) || has(node.places, a); });
+}
 
 // How far `seq` is from continuing `p`; nothing if it does not.
 std::optional<std::uint32_t> fit(const Peer& p, std::uint32_t seq) {
@@ -41,7 +54,7 @@ void Peer::add_missing(const wire::NumberRange& r) {
 void Peer::forget_missing(std::uint32_t heard) {
   std::uint8_t kept = 0;
   for (const auto& r : missing.all()) {
-    if (!is_before(r.to, heard)) missing.ranges[kept++] = r;
+    if (!is_before(r.to, heard) && !is_after(r.to, last)) missing.ranges[kept++] = r;
   }
   missing.count = kept;
 }
@@ -54,11 +67,21 @@ Peer* Peers::owner(const PeerAddress& from) {
   return &*p;
 }
 
+// Of several the one heard last.
+Peer* Peers::named_by(const PeerAddress& from) {
+  Peer* found = nullptr;
+  for (auto& p : peers_) {
+    const bool named = p.used && p.host != 0 && has(p.addresses, from.address);
+    if (named && (found == nullptr || p.last_heard > found->last_heard)) found = &p;
+  }
+  return found;
+}
+
 Peer* Peers::best_fit(const PeerAddress& from, std::uint32_t seq) {
   Peer* best = nullptr;
   std::uint32_t best_distance = 0;
   for (auto& p : peers_) {
-    if (!p.used || !p.received || p.places[from.link].is_set()) continue;
+    if (!p.used || !p.received || p.host != 0 || p.places[from.link].is_set()) continue;
     const auto distance = fit(p, seq);
     if (!distance || (best != nullptr && *distance >= best_distance)) continue;
     best = &p;
@@ -67,25 +90,50 @@ Peer* Peers::best_fit(const PeerAddress& from, std::uint32_t seq) {
   return best;
 }
 
+// Of several the one heard last.
 Peer* Peers::with_host(std::uint64_t host) {
-  const auto p = std::ranges::find_if(peers_, [host](const Peer& q) { return q.used && q.host == host; });
-  return p == peers_.end() ? nullptr : &*p;
+  Peer* found = nullptr;
+  for (auto& p : peers_) {
+    if (p.used && p.host == host && (found == nullptr || p.last_heard > found->last_heard)) found = &p;
+  }
+  return found;
 }
 
-Peer* Peers::find(const PeerAddress& from, const wire::Header& h, TimePoint now, std::uint64_t host) {
-  const bool hello = (h.flags & wire::flag::kHello) != 0;
+Peer* Peers::told_by(const PeerAddress& from, const wire::Header& h, const wire::Capabilities& who) {
   Peer* p = owner(from);
-  if (host != 0 && p != nullptr && p->host != 0 && p->host != host) {
+  if (p != nullptr && p->host != 0 && p->host != who.host) {
     leave_place(*p, from.link);
-    p = with_host(host);
-    if (p != nullptr) take_place(*p, from);
+    p = nullptr;
+  }
+  if (p != nullptr && p->host != 0) return p;
+  // Another process of that host is another peer: the earlier one is done with when the later one has told everything.
+  Peer* known = with_host(who.host);
+  if (known != nullptr && known->node != 0 && known->node != who.node) known = nullptr;
+  if (p != nullptr) {
+    if (known == nullptr) return p;
+    forget(*p);  // it was taken for a new one
+    former_.back().host = who.host;
+  }
+  const bool hello = (h.flags & wire::flag::kHello) != 0;
+  if (known == nullptr && !hello) known = best_fit(from, h.seq);
+  if (known != nullptr) take_place(*known, from);
+  return known;
+}
+
+Peer* Peers::find(const PeerAddress& from, const wire::Header& h, TimePoint now, const wire::Capabilities* who) {
+  if (who != nullptr && who->host != 0) {
+    Peer* p = told_by(from, h, *who);
+    if (p != nullptr) p->link = from.link;
     return p;
   }
+  const bool hello = (h.flags & wire::flag::kHello) != 0;
+  Peer* p = owner(from);
   if (p == nullptr) {
-    Peer* other = hello ? nullptr : best_fit(from, h.seq);
+    Peer* other = named_by(from);
+    if (other == nullptr && !hello) other = best_fit(from, h.seq);
     if (other != nullptr) take_place(*other, from);
     p = other;
-  } else if (!hello && p->received && !fit(*p, h.seq)) {
+  } else if (!hello && p->host == 0 && p->received && !fit(*p, h.seq)) {
     Peer* other = best_fit(from, h.seq);
     if (other != nullptr && other->last_heard > p->last_heard) {
       leave_place(*p, from.link);
@@ -108,6 +156,7 @@ Peer& Peers::add(const PeerAddress& from, TimePoint now) {
       return std::tuple(gone ? 0 : p.accepted, p.last_heard);
     });
   }
+  if (room->used) forget(*room);
   *room = Peer{};
   room->used = true;
   ever_used_ = std::max(ever_used_, static_cast<std::size_t>(room - peers_.begin()) + 1);
@@ -125,21 +174,40 @@ const Peer* Peers::with_owner(std::uint32_t owner) const {
 }
 
 void Peers::forget(Peer& p) {
+  if (former_.size() == kMaxFormer) former_.erase(former_.begin());
+  former_.push_back({.owner = p.owner, .host = p.host, .places = p.places});
   p.places = {};
   p.used = false;
-  p.host = 0;
+}
+
+bool Peers::is_part_of(const Peer& peer, const Peer& node) {
+  if (&peer == &node || !peer.used) return false;
+  return peer.host == 0 ? is_any_of(peer.places, node) : peer.host == node.host && peer.node == node.node;
+}
+
+std::vector<FormerPeer> Peers::take_former(const Peer& node) {
+  std::vector<FormerPeer> taken;
+  std::erase_if(former_, [&](const FormerPeer& f) {
+    const bool same = f.host != 0 ? f.host == node.host : is_any_of(f.places, node);
+    if (same) taken.push_back(f);
+    return same;
+  });
+  return taken;
 }
 
 void Peers::take_place(Peer& p, const PeerAddress& from) { p.places[from.link] = from.address; }
 
 void Peers::leave_place(Peer& p, std::uint8_t link) {
-  p.places[link] = {};
-  p.used = std::ranges::any_of(p.places, &IpAddress::is_set);
+  const auto place = std::exchange(p.places[link], {});
+  if (std::ranges::any_of(p.places, &IpAddress::is_set)) return;
+  p.places[link] = place;
+  forget(p);
 }
 
 bool Peers::is_two_daemons(Peer& p, std::uint8_t link, TimePoint now) {
   if (p.link == link) return false;
   p.link = link;
+  if (p.host != 0) return false;
   if (now - p.switches_since > kSwitchTime) {
     p.switches_since = now;
     p.switches = 0;

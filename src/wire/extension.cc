@@ -31,6 +31,24 @@ void put_tlv(ByteWriter& w, Tlv type, std::size_t size) {
   w.be16(static_cast<std::uint16_t>(kTlvHeader + size));
 }
 
+// An IPv6 address, or an IPv4 one as ::ffff:a.b.c.d.
+constexpr std::size_t kAddressSize = 16;
+constexpr std::array<std::uint8_t, 12> kMapped = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+IpAddress read_address(std::span<const std::uint8_t> bytes) {
+  const bool mapped = std::ranges::equal(bytes.first(kMapped.size()), kMapped);
+  if (mapped) bytes = bytes.subspan(kMapped.size());
+  IpAddress a{.family = mapped ? Family::ipv4 : Family::ipv6};
+  std::ranges::copy(bytes, a.bytes.begin());
+  return a;
+}
+
+void put_address(ByteWriter& w, const IpAddress& a) {
+  const bool mapped = a.family == Family::ipv4;
+  if (mapped) w.copy(kMapped.data(), kMapped.size());
+  w.copy(a.bytes.data(), mapped ? kAddressSize - kMapped.size() : kAddressSize);
+}
+
 Capabilities read_capabilities(std::span<const std::uint8_t> data) {
   ByteReader r(data);
   Capabilities c;
@@ -43,6 +61,9 @@ Capabilities read_capabilities(std::span<const std::uint8_t> data) {
                          [](std::uint8_t b) { return b == 0 || (b > 0x20 && b < 0x7f) ? static_cast<char>(b) : '?'; });
   std::fill(std::ranges::find(c.version, '\0'), c.version.end(), '\0');
   if (r.left() >= 8) c.host = r.be64();
+  for (std::size_t i = 0; i < c.addresses.size() && r.left() >= kAddressSize; ++i) {
+    c.addresses[i] = read_address(r.bytes(kAddressSize));
+  }
   return c;
 }
 
@@ -142,12 +163,16 @@ void write_extension(ByteWriter& w, const Extension& e) {
   w.be32(kMagic);
   if (e.capabilities) {
     const auto& c = *e.capabilities;
-    put_tlv(w, kCapabilities, 24 + c.version.size());
+    const auto addresses = std::ranges::count_if(c.addresses, &IpAddress::is_set);
+    put_tlv(w, kCapabilities, 24 + c.version.size() + kAddressSize * static_cast<std::size_t>(addresses));
     w.be32(c.bits);
     w.be32(c.node);
     w.be64(c.epoch);
     w.copy(c.version.data(), c.version.size());
     w.be64(c.host);
+    for (const auto& a : c.addresses) {
+      if (a.is_set()) put_address(w, a);
+    }
   }
   if (e.bulk_end) {
     put_tlv(w, kBulkEnd, 8);

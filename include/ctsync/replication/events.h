@@ -44,9 +44,9 @@ class Events {
   // FT-FW: all that the peer has is in its messages from `first` on, and all of them have arrived (wire::BulkEnd). Comes
   // only if it is meant for us.
   virtual void bulk_ended(PeerId, std::uint32_t /*first*/) {}
-  // FT-FW: the peer was a node that has restarted since and is another peer now, which has told everything. It is
-  // forgotten; what is still held of it has ended.
-  virtual void peer_succeeded(PeerId) {}
+  // FT-FW: the peer of this owner (Peer::owner) was a node that is another peer now, which has told everything. What is
+  // still held of it has ended.
+  virtual void peer_succeeded(std::uint32_t /*owner*/) {}
   // FT-FW: the peer's sums as of now; nothing that it sent before is missing, and it should have told everything
   // in this session (bulk_ended).
   virtual void sums_heard(PeerId, const wire::Sums&) {}

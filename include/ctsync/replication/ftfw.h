@@ -134,12 +134,12 @@ class FtFw final : public Engine {
   bool is_settled(NodeRef n) const override;
 
   Peer& peer_of(const PeerAddress& from, const wire::Message& m, TimePoint now);
-  std::uint64_t host_of(const wire::Message& m) const;
   void hear_flags(Peer& p, const wire::Header& h, TimePoint now);
   static bool continues_session(const Peer& p, std::uint32_t seq, TimePoint now);
   void begin_session(Peer& p, std::uint32_t seq);
   void restarted_unseen(Peer& p);
-  void succeed(const Peer& p);
+  void anew(Peer& p, std::uint32_t first);
+  void succeed(Peer& p);
   void forget_resend(const Peer& by, std::uint32_t before);
   bool is_live(const Peer& p) const { return p.used && now_ - p.last_heard < kPeerGone; }
   static bool is_of_session_before(const Peer& p, std::uint32_t seq, TimePoint now);
@@ -147,7 +147,7 @@ class FtFw final : public Engine {
   void ask_for_what_followed_old_hello(Peer& p, std::uint32_t seq);
   bool may_take(Peer& p, std::uint32_t seq, TimePoint now);
   static bool believes_jump(Peer& p, std::uint32_t seq);
-  static bool went_back(Peer& p, std::uint32_t seq, TimePoint now);
+  bool went_back(Peer& p, std::uint32_t seq, TimePoint now);
   void take(Peer& p, const wire::Message& m, const wire::Extension& tail, TimePoint now);
   static bool is_passing(const wire::Message& m, const wire::Extension& tail);
   bool endless_to_acknowledge(const wire::Message& m) const;

@@ -15,6 +15,10 @@
 //  4. A daemon speaks on one link at a time. A peer that jumps between links kMaxSwitches times within kSwitchTime is
 //     two daemons whose numbers happened to fit, and the address just heard becomes a peer of its own.
 // Where a guess was wrong the sequence rules of the engines still recover.
+//
+// Nodes of our kind tell who they are, and their addresses (wire::Capabilities). That needs no guess, and rights it: an
+// address is of the node that tells so in a message from there, else of the one that names it, whatever the numbers. Such
+// peers join and are parted by no rule.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +26,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "ctsync/base/clock.h"
 #include "ctsync/flow/ip_address.h"
@@ -65,7 +70,9 @@ struct Peer {
   TimePoint probe_at{};
   std::optional<Duration> round_trip;
   std::uint32_t node = 0;  // the id it has shown last in this session; 0: none
-  std::uint64_t host = 0;  // and the host; 0: none, or another peer has been found to be the same node since
+  // And the host, and its addresses; 0: none.
+  std::uint64_t host = 0;
+  std::array<IpAddress, wire::Capabilities::kMostAddresses> addresses{};
   // What entries that it told are marked with: a number for this peer, never given again, and one for its session.
   std::uint32_t owner = 0;
   std::uint32_t session = 0;
@@ -105,6 +112,7 @@ struct Peer {
   // Since when it is known to lack something that only a bulk can bring.
   std::optional<TimePoint> lacks_since;
   bool in_bulk = false;            // has been there since the bulk under way began
+  bool endless_bulk = false;       // was there, but had not shown yet that it takes the word that it has all of it
   std::uint64_t answers_turn = 0;  // the turn in which it caused `answers` control messages
   std::uint32_t answers = 0;
   bool told_all = false;                  // it has told everything once in this session
@@ -122,8 +130,17 @@ struct Peer {
   std::uint32_t expected() const { return last + 1; }
   // `r` begins after all that is missing. Without room for it two ranges become one, received numbers between included.
   void add_missing(const wire::NumberRange& r);
-  // It has heard of what was missing before the number `heard`.
+  // It has heard of what was missing before the number `heard`. What is not before `last` was of numbers that it counted
+  // with once.
   void forget_missing(std::uint32_t heard);
+};
+
+// A peer that is none any more, because its addresses are others' now or there was no room for it. What it told is still
+// held.
+struct FormerPeer {
+  std::uint32_t owner = 0;
+  std::uint64_t host = 0;  // 0: it has never told
+  std::array<IpAddress, kMaxLinks> places;
 };
 
 class Peers {
@@ -134,16 +151,22 @@ class Peers {
   static constexpr Duration kSwitchTime = std::chrono::seconds(5);
   static constexpr Duration kGone = std::chrono::seconds(60);
 
-  // The peer of this address and message; nullptr if it would be a new one. May give the address to another peer: by
-  // `host` if the message tells it (not 0), else by its number, which may fit two nodes.
-  Peer* find(const PeerAddress& from, const wire::Header& h, TimePoint now, std::uint64_t host = 0);
+  // The peer of this address and message; nullptr if it would be a new one. May give the address to another peer. `who`: if
+  // the message tells it.
+  Peer* find(const PeerAddress& from, const wire::Header& h, TimePoint now, const wire::Capabilities* who = nullptr);
   // A fresh peer; evicts another one if there is no room.
   Peer& add(const PeerAddress& from, TimePoint now);
 
   PeerId id(const Peer& p) const { return static_cast<PeerId>(&p - peers_.data()); }
   const Peer& operator[](PeerId id) const { return peers_[id]; }
-  // It is no peer any more; that of its owner until another one takes its place.
+  // It is no peer any more.
   void forget(Peer& p);
+  // Whether the peer is the same process as this one, heard at another address: it has told so, or has told nothing of
+  // itself and speaks from an address of this node.
+  static bool is_part_of(const Peer& peer, const Peer& node);
+  // Those that are no peers any more and were this node: by the host that it tells, or by an address if they never told.
+  // They are forgotten now. Of the rest the last kMaxFormer are remembered.
+  std::vector<FormerPeer> take_former(const Peer& node);
   // The peer whose entries are marked with `owner`; nullptr: it has been forgotten.
   const Peer* with_owner(std::uint32_t owner) const;
   std::uint32_t count() const { return static_cast<std::uint32_t>(std::ranges::count(peers_, true, &Peer::used)); }
@@ -153,13 +176,18 @@ class Peers {
 
  private:
   Peer* owner(const PeerAddress& from);
+  Peer* named_by(const PeerAddress& from);
   Peer* best_fit(const PeerAddress& from, std::uint32_t seq);
+  Peer* told_by(const PeerAddress& from, const wire::Header& h, const wire::Capabilities& who);
   Peer* with_host(std::uint64_t host);
   static void take_place(Peer& p, const PeerAddress& from);
-  static void leave_place(Peer& p, std::uint8_t link);
+  void leave_place(Peer& p, std::uint8_t link);
   static bool is_two_daemons(Peer& p, std::uint8_t link, TimePoint now);
 
+  static constexpr std::size_t kMaxFormer = kMaxPeers;
+
   std::array<Peer, kMaxPeers> peers_;
+  std::vector<FormerPeer> former_;
   std::size_t ever_used_ = 0;
   std::uint32_t owners_ = 0;  // given so far
   std::uint32_t recent_ = 0;  // where the last look-up ended: most messages come from the same peer

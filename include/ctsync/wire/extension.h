@@ -13,6 +13,7 @@
 #include <span>
 
 #include "ctsync/base/bytes.h"
+#include "ctsync/flow/ip_address.h"
 #include "ctsync/wire/message_reader.h"
 
 namespace ctsync::wire {
@@ -20,6 +21,7 @@ namespace ctsync::wire {
 // What a node is and can do.
 struct Capabilities {
   static constexpr std::size_t kVersionSize = 16;
+  static constexpr std::size_t kMostAddresses = 4;
   // Of `bits`; whoever sends capabilities takes all TLVs below.
   static constexpr std::uint32_t kOneWayZones = 1;  // flow messages with attribute 33
 
@@ -29,6 +31,8 @@ struct Capabilities {
   std::array<char, kVersionSize> version{};  // terminated text, printable ASCII
   // The same at each start of this node, and of no other one of the group; 0: it has none.
   std::uint64_t host = 0;
+  // Its addresses on the dedicated links, as far as they are known: the first ones, then none.
+  std::array<IpAddress, kMostAddresses> addresses{};
 
   bool operator==(const Capabilities&) const = default;
 };

@@ -64,6 +64,93 @@ TEST_F(PeersTest, TwoDaemonsTakenForOneArePartedAgain) {
   EXPECT_TRUE(parted);
 }
 
+// --- Nodes that tell who they are ---
+
+struct NamedPeersTest : PeersTest {
+  static wire::Capabilities node(std::uint32_t process, std::uint64_t host) {
+    wire::Capabilities c;
+    c.node = process;
+    c.host = host;
+    return c;
+  }
+  PeerId hear_named(const PeerAddress& from, std::uint32_t seq, const wire::Capabilities& who) {
+    const wire::Header h{wire::MsgType::control, 0, 8, seq};
+    Peer* p = peers.find(from, h, now, &who);
+    if (p == nullptr) p = &peers.add(from, now);
+    p->received = true;
+    p->last = seq;
+    p->last_heard = now;
+    p->node = who.node;
+    p->host = who.host;
+    p->addresses = who.addresses;
+    return peers.id(*p);
+  }
+};
+
+TEST_F(NamedPeersTest, NumbersThatFitJoinNobody) {
+  const auto a = hear_named(peer_at(2, 0), 1000, node(1, 5));
+  EXPECT_NE(hear(peer_at(7, 1), 1001), a);
+}
+
+TEST_F(NamedPeersTest, AnAddressThatWasTakenForAnothersIsRighted) {
+  const auto a = hear(peer_at(2, 0), 1000, true);
+  EXPECT_EQ(hear(peer_at(7, 1), 1001), a);
+  hear_named(peer_at(2, 0), 1002, node(1, 5));
+  const auto b = hear_named(peer_at(7, 1), 1003, node(2, 6));
+  EXPECT_NE(b, a);
+  EXPECT_EQ(hear(peer_at(7, 1), 1004), b);
+  EXPECT_EQ(hear(peer_at(2, 0), 1005), a);
+}
+
+TEST_F(NamedPeersTest, AnAddressIsOfTheOneThatNamesIt) {
+  auto who = node(1, 5);
+  who.addresses[0] = peer_at(2, 0).address;
+  who.addresses[1] = peer_at(3, 1).address;
+  const auto a = hear_named(peer_at(2, 0), 1000, who);
+  EXPECT_EQ(hear(peer_at(3, 1), 77'000'000, true), a) << "also if it has restarted";
+}
+
+TEST_F(NamedPeersTest, NoNumberOfJumpsPartsThem) {
+  auto who = node(1, 5);
+  who.addresses[0] = peer_at(3, 1).address;
+  const auto a = hear_named(peer_at(2, 0), 1000, who);
+  for (std::uint32_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(hear(peer_at(3, 1), 1001 + 2 * i), a);
+    EXPECT_EQ(hear(peer_at(2, 0), 1002 + 2 * i), a);
+  }
+}
+
+TEST_F(NamedPeersTest, WhatSaidNothingOfItselfIsFoundToBeAPart) {
+  const auto part = hear(peer_at(3, 1), 5000, true);
+  auto who = node(1, 5);
+  who.addresses[0] = peer_at(2, 0).address;
+  who.addresses[1] = peer_at(3, 1).address;
+  const auto a = hear_named(peer_at(2, 0), 77'000'000, who);
+  ASSERT_NE(part, a);
+  EXPECT_TRUE(Peers::is_part_of(peers[part], peers[a]));
+  EXPECT_FALSE(Peers::is_part_of(peers[a], peers[a]));
+  const auto owner = peers[part].owner;
+  peers.forget(peers.all()[part]);
+  const auto former = peers.take_former(peers[a]);
+  ASSERT_EQ(former.size(), 1U);
+  EXPECT_EQ(former[0].owner, owner);
+  EXPECT_TRUE(peers.take_former(peers[a]).empty());
+}
+
+// What they told would never be removed: no peer would ever say that it has ended.
+TEST_F(NamedPeersTest, ThoseThatMadeRoomAreRemembered) {
+  const auto first = hear_named(peer_at(0), 1000, node(1, 5));
+  const auto owner = peers[first].owner;
+  for (std::uint8_t i = 1; i <= kMaxPeers; ++i) {
+    now += kSecond;
+    hear(peer_at(i), 1000U * i, true);
+  }
+  const auto again = hear_named(peer_at(0, 1), 5'000'000, node(2, 5));
+  const auto former = peers.take_former(peers[again]);
+  ASSERT_EQ(former.size(), 1U);
+  EXPECT_EQ(former[0].owner, owner);
+}
+
 TEST_F(PeersTest, TheOneNotHeardForLongestMakesRoom) {
   for (std::uint8_t i = 0; i < kMaxPeers; ++i) {
     hear(peer_at(i), 1000U * i, true);

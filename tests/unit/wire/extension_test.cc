@@ -28,6 +28,8 @@ Capabilities some_node() {
   c.node = 0x01020304;
   c.epoch = 0x1122334455667788;
   c.host = 0x0102030405060708;
+  c.addresses[0] = {Family::ipv4, {192, 0, 2, 1}};
+  c.addresses[1] = {Family::ipv6, {0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
   std::memcpy(c.version.data(), "0.1.0", 5);
   return c;
 }
@@ -45,8 +47,10 @@ Extension whole_tail() {
 
 TEST(Extension, EveryByteOfATail) {
   EXPECT_EQ(written_tail(whole_tail()), hex("43 54 58 31"
-                                            "00 01 00 2c 00 00 00 00 01 02 03 04 11 22 33 44 55 66 77 88"
+                                            "00 01 00 4c 00 00 00 00 01 02 03 04 11 22 33 44 55 66 77 88"
                                             "30 2e 31 2e 30 00 00 00 00 00 00 00 00 00 00 00 01 02 03 04 05 06 07 08"
+                                            "00 00 00 00 00 00 00 00 00 00 ff ff c0 00 02 01"
+                                            "fd 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f"
                                             "00 09 00 0c 00 00 00 10 00 00 00 03"
                                             "00 0c 00 0c 0a 0b 0c 0d 00 00 00 20"
                                             "00 0d 00 14 00 00 00 21 00 00 00 22 00 00 00 25 00 00 00 25"));
