@@ -13,8 +13,6 @@
 namespace ctsync::node {
 namespace {
 
-constexpr std::uint32_t kMostNamed = 5;  // flows of one repair
-
 std::string difference(const FlowRecord& before, const FlowRecord& after) {
   const Flow& a = before.flow;
   const Flow& b = after.flow;
@@ -31,7 +29,7 @@ std::string difference(const FlowRecord& before, const FlowRecord& after) {
   return s.empty() ? "other attributes" : s;
 }
 
-FlowPrint print_of(const FlowRecord& r) { return ctsync::print_of(r.flow, &r.extra, true); }
+std::uint64_t number_of(const FlowRecord* r) { return r == nullptr ? 0 : print_of(r->flow, &r->extra, true).number; }
 
 }  // namespace
 
@@ -39,8 +37,8 @@ Reconciler::Side& Reconciler::side(replication::PeerId peer) {
   const auto& p = c_.engine.peers()[peer];
   auto& s = sides_[peer];
   if (s && s->owner == p.owner && s->session == p.session) return *s;
-  const Numbers numbers = this->numbers(peer);
   if (s) end_repair(*s);
+  const Numbers numbers = this->numbers(peer);
   s = std::make_unique<Side>();
   s->owner = p.owner;
   s->session = p.session;
@@ -129,6 +127,7 @@ void Reconciler::buckets_heard(Side& s, const wire::Sums& sums) {
       quiet.by += by;
       quiet.until = std::min(quiet.until, t->second.until);
     } else if (s.request.count < wire::RepairRequest::kMost) {
+      s.by[s.request.count] = by;
       s.request.buckets[s.request.count++] = bucket;
     }
   }
@@ -188,11 +187,13 @@ void Reconciler::begin_repair(replication::PeerId peer, Side& s) {
     auto buckets = std::make_shared<table::Buckets>();
     wire::RepairRequest request;
     Duration pause{};
-    for (const auto b : s.request.all()) {
+    for (std::uint32_t i = 0; i < s.request.count; ++i) {
+      const auto b = s.request.buckets[i];
       if (Try& t = s.tries[b]; !try_again(t)) {
         pause = std::max(pause, t.pause);
         continue;
       }
+      s.by[request.count] = s.by[i];
       request.buckets[request.count++] = b;
       buckets->set(b);
     }
@@ -202,10 +203,9 @@ void Reconciler::begin_repair(replication::PeerId peer, Side& s) {
     s.repaired = std::move(buckets);
     s.until = c_.clock.now() + kPatience;
     c_.cache.watch(s.owner, s.repaired,
-                   [this, peer](const FlowRecord* before, const FlowRecord* after) { mended(peer, before, after); });
+                   [this, peer](const FlowRecord* before, const FlowRecord* after) { changed(peer, before, after); });
   }
   s.request.number = ++requests_;
-  s.mended = 0;
   ++s.numbers.repairs;
   c_.engine.ask_repair(peer, s.request);
 }
@@ -222,19 +222,44 @@ bool Reconciler::may_name() {
   return named_++ < kMost;
 }
 
-void Reconciler::mended(replication::PeerId peer, const FlowRecord* before, const FlowRecord* after) {
-  if (!sides_[peer] || (before == nullptr && after == nullptr)) return;
-  if (before != nullptr && after != nullptr && print_of(*before) == print_of(*after)) return;
+void Reconciler::changed(replication::PeerId peer, const FlowRecord* before, const FlowRecord* after) {
+  const auto by = number_of(after) - number_of(before);
+  if (!sides_[peer] || by == 0) return;
   Side& s = *sides_[peer];
-  ++s.mended;
-  ++s.numbers.mended;
-  if (s.mended > kMostNamed || !may_name()) return;
+  if (s.changes.size() == kMostChanges) {
+    ++s.more_changes;
+    return;
+  }
+  const FlowRecord& shown = after != nullptr ? *after : *before;
   std::string line;
-  text::FlowRenderer().append(line, after != nullptr ? *after : *before);
+  text::FlowRenderer().append(line, shown);
   const std::string what = before == nullptr  ? "it was missing"
                            : after == nullptr ? "it had ended there"
                                               : difference(*before, *after) + " differed";
-  c_.log.notice("mended from peer {}: {}: {}", c_.name_of(peer), what, line);
+  s.changes.push_back({.bucket = static_cast<std::uint16_t>(bucket_of(shown.flow.orig)),
+                       .by = by,
+                       .line = fmt::format("mended from peer {}: {}: {}", c_.name_of(peer), what, line)});
+}
+
+// A change that is news looks the same as one that mends something. But where one makes up for all that differed in a bucket, the
+// others there were news.
+void Reconciler::tell_mended(Side& s) {
+  for (std::uint32_t i = 0; i < s.request.count; ++i) {
+    const auto is_here = [bucket = s.request.buckets[i]](const Side::Change& c) { return c.bucket == bucket; };
+    const auto all = std::ranges::find_if(s.changes, [&](const auto& c) { return is_here(c) && c.by == s.by[i]; });
+    if (all == s.changes.end()) continue;
+    auto mended = std::move(*all);
+    std::erase_if(s.changes, is_here);
+    s.changes.insert(s.changes.begin(), std::move(mended));
+  }
+  s.numbers.mended += s.changes.size() + s.more_changes;
+  std::uint32_t named = 0;
+  for (const auto& c : s.changes) {
+    if (named++ == kMostNamed || !may_name()) break;
+    c_.log.notice("{}", c.line);
+  }
+  s.changes.clear();
+  s.more_changes = 0;
 }
 
 void Reconciler::repair_ended(replication::PeerId peer, std::uint32_t number, std::uint32_t first) {
@@ -261,6 +286,7 @@ void Reconciler::swept(std::uint32_t owner) {
 
 void Reconciler::end_repair(Side& s) {
   if (s.repaired && c_.cache.watched_owner() == s.owner) c_.cache.watch(0, nullptr, {});
+  tell_mended(s);
   s.until.reset();
   s.to_ask = 0;
   s.parts.reset();

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ctsync/base/clock.h"
 #include "ctsync/base/log.h"
@@ -74,6 +75,9 @@ class Reconciler {
  private:
   static constexpr std::uint32_t kGroups = table::FlowSums::kGroups;
   static constexpr std::uint32_t kPartsOfGroup = table::FlowSums::kBucketsOfGroup / wire::Sums::kMost;
+  // Of one repair: flows that are named, and changes that are kept until its end.
+  static constexpr std::uint32_t kMostNamed = 5;
+  static constexpr std::size_t kMostChanges = 64;
 
   // Repairs that did not help.
   struct Try {
@@ -102,14 +106,22 @@ class Reconciler {
     };
     std::array<Quiet, kGroups> quiet;
     // What is under way: sums of buckets wanted, or a repair.
-    std::optional<TimePoint> until;              // then it is given up
-    std::uint64_t to_ask = 0;                    // groups
-    std::bitset<kGroups * kPartsOfGroup> parts;  // that are still to come
-    wire::RepairRequest request;                 // buckets that differ
-    bool ready = false;                          // to ask for the repair
-    std::shared_ptr<const table::Buckets>
-        repaired;              // by the repair under way; nullptr: there is none, or of everything
-    std::uint32_t mended = 0;  // by this repair
+    std::optional<TimePoint> until;                              // then it is given up
+    std::uint64_t to_ask = 0;                                    // groups
+    std::bitset<kGroups * kPartsOfGroup> parts;                  // that are still to come
+    wire::RepairRequest request;                                 // buckets that differ
+    std::array<std::uint64_t, wire::RepairRequest::kMost> by{};  // how much each of them does
+    bool ready = false;                                          // to ask for the repair
+    // By the repair under way; nullptr: there is none, or of everything.
+    std::shared_ptr<const table::Buckets> repaired;
+    // The first flows of these that have changed meanwhile: what is mended and what is news.
+    struct Change {
+      std::uint16_t bucket = 0;
+      std::uint64_t by = 0;
+      std::string line;
+    };
+    std::vector<Change> changes;
+    std::uint32_t more_changes = 0;
     Numbers numbers;
   };
 
@@ -125,7 +137,8 @@ class Reconciler {
   void leave_alone(replication::PeerId peer, Duration pause);
   void end_repair(Side& s);
   bool may_name();
-  void mended(replication::PeerId peer, const FlowRecord* before, const FlowRecord* after);
+  void changed(replication::PeerId peer, const FlowRecord* before, const FlowRecord* after);
+  void tell_mended(Side& s);
 
   Context c_;
   bool anything_to_ask_ = false;
