@@ -21,24 +21,21 @@ void count(text::BypassNumbers& n, EventType type) {
 }  // namespace
 
 Bypass::Bypass(kernel::KernelTable& kernel, const FlowFilter& filter, replication::Notrack& engine,
-               wire::Packer& packer, Log& log, bool expectations, std::uint64_t seed, std::size_t most_copies)
+               wire::Packer& packer, Log& log, bool expectations, Copies* copies)
     : kernel_(kernel),
       filter_(filter),
       engine_(engine),
       packer_(packer),
       log_(log),
       with_expectations_(expectations),
-      most_copies_(most_copies),
-      hash_(seed),
-      other_hash_(~seed) {}
+      copies_(copies) {}
 
 void Bypass::on_flow(EventType type, FlowRecord& record, Origin origin) {
   if (origin != Origin::foreign) return;
-  if (type == EventType::destroy) {
-    if (copy_ended(record.flow.orig)) return;
-  } else {
-    // A packet of the flow (or an operator) has changed the copy: the flow lives here now.
-    uncopied(record.flow.orig);
+  if (copies_ != nullptr) {
+    if (type == EventType::destroy && copies_->ended(record.flow.orig)) return;
+    if (type != EventType::destroy)
+      copies_->forget(record.flow.orig);  // by a packet of it, or an operator: it lives here now
   }
   count(flows_, type);
   engine_.send_event(packer_, type_of(type, wire::MsgType::flow_new), record);
@@ -58,25 +55,6 @@ void Bypass::refresh(FlowRecord& record) {
 bool Bypass::has_flow(const Tuple& orig) {
   const auto found = kernel_.get(orig, scratch_);
   return found && *found && filter_.accepts(scratch_.flow);
-}
-
-void Bypass::copied(const Tuple& orig) {
-  const auto key = key_of(orig);
-  if (const auto it = copies_.find(key); it != copies_.end()) {
-    it->second = look_;
-  } else if (copies_.size() < most_copies_) {
-    copies_.emplace(key, look_);
-  }
-}
-
-// Whether it was a copy that has ended. If the peer gave it again since the last look at the events, the event may be
-// of the one before, and the copy still there.
-bool Bypass::copy_ended(const Tuple& orig) {
-  const auto it = copies_.find(key_of(orig));
-  if (it == copies_.end()) return false;
-  const bool given_again = it->second == look_ && kernel_.get(orig, scratch_).value_or(false);
-  if (!given_again) copies_.erase(it);
-  return true;
 }
 
 std::unique_ptr<Job> Bypass::dump(const Command& command, const Client& client) {

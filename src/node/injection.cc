@@ -10,6 +10,14 @@ namespace ctsync::node {
 using wire::MsgType;
 
 void Injection::take(MsgType type, const FlowRecord& record, const table::Origin&) {
+  if (judge) {
+    const auto bit = hash_(record.flow.orig) % judged_.size();
+    if (judged_[bit]) end_turn();  // the answer depends on it
+    const auto wanted = judge(type, record.flow);
+    if (wanted == Wanted::no) return;
+    judged_.set(bit);
+    if (wanted == Wanted::anew) writer_.write(kernel::WriteOp::destroy, record, 0, *this);
+  }
   pending_ = true;
   switch (type) {
     case MsgType::flow_new:
@@ -24,6 +32,7 @@ void Injection::take(MsgType type, const FlowRecord& record, const table::Origin
 
 void Injection::end_turn() {
   if (!std::exchange(pending_, false)) return;
+  judged_.reset();
   writer_.finish(*this);
   if (orphans_.empty()) return;
   retrying_ = true;
@@ -43,15 +52,8 @@ void Injection::keep_orphan(kernel::WriteOp op, const FlowRecord& record) {
 void Injection::on_written(const kernel::WriteResult& r, const FlowRecord& record) {
   const bool no_master = r.error == ENOENT && r.op != kernel::WriteOp::destroy && record.flow.knows(has::kMaster);
   if (no_master && !retrying_) return keep_orphan(r.op, record);
-  const bool destroyed = r.op == kernel::WriteOp::destroy;
-  if (destroyed && r.error == ENOENT) return;
-  // What was merely updated, or left as it is, is whatever it was before: a copy, or a live flow of this node.
-  const bool stayed = r.phase == kernel::WritePhase::update || r.phase == kernel::WritePhase::kept;
-  const bool made = !destroyed && !stayed;
-  // But an update says that the peer's node has seen packets of the flow: it lives over there, after a take-over above
-  // all.
-  const bool theirs = made || r.op == kernel::WriteOp::update;
-  if (on_copy && r.error == 0 && (destroyed || theirs)) on_copy(record.flow.orig, theirs);
+  if (r.op == kernel::WriteOp::destroy && r.error == ENOENT) return;
+  if (written && r.error == 0) written(r, record.flow);
   const char* text = count(r);
   if (r.error == 0 || !limit_.allow(clock_.now())) return;
   std::string entry;

@@ -3,12 +3,14 @@
 // comes before its master is tried again at the end of the turn.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "ctsync/base/log.h"
+#include "ctsync/flow/tuple_hash.h"
 #include "ctsync/text/render_expectation.h"
 #include "ctsync/text/render_flow.h"
 #include "external_store.h"
@@ -19,9 +21,14 @@ class Injection final : public ExternalStore, private kernel::WriteHandler {
  public:
   Injection(kernel::TableWriter& writer, const Clock& clock, Log& log) : writer_(writer), clock_(clock), log_(log) {}
 
-  // A flow is in the kernel (`there`), or no more, because a peer said so: it is the peer's, not this node's. May be
-  // empty.
-  std::function<void(const Tuple& orig, bool there)> on_copy;
+  enum class Wanted : std::uint8_t {
+    yes,
+    no,
+    anew,  // what is there has ended, though nobody said so: it is removed first
+  };
+  // What to do with what a peer says of a flow; and what was written, without error. May be empty.
+  std::function<Wanted(wire::MsgType, const Flow&)> judge;
+  std::function<void(const kernel::WriteResult&, const Flow&)> written;
 
   void take(wire::MsgType type, const FlowRecord& record, const table::Origin& from = {}) override;
   void take(wire::MsgType type, const Expectation& e, const table::Origin& from = {}) override;
@@ -47,6 +54,8 @@ class Injection final : public ExternalStore, private kernel::WriteHandler {
   text::InjectNumbers flows_;
   text::InjectNumbers expectations_;
   bool pending_ = false;
+  std::bitset<4096> judged_;  // by hash: something of such a flow waits to be written
+  TupleHash hash_{0};
   std::vector<Orphan> orphans_;  // of this turn
   bool retrying_ = false;
   RateLimit limit_{std::chrono::seconds(1)};

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "ctsync/flow/progress.h"
 #include "dump_job.h"
 
 namespace ctsync::node {
@@ -21,6 +22,12 @@ Announce as_first(Announce a) { return a == Announce::yes ? Announce::first : a;
 // Two flows with the same tuple, one after the other.
 bool is_other(const Flow& cached, const Flow& now) {
   return now.knows(has::kId) && cached.knows(has::kId) && now.id != cached.id;
+}
+
+// The same of what is there now, which is told whole. An entry that our own hand made has no id until the kernel tells one;
+// but the translation of a flow never changes.
+bool is_another(const Flow& cached, const Flow& now) {
+  return is_other(cached, now) || (!cached.knows(has::kId) && now.knows(has::kStatus) && !same_nat(cached, now));
 }
 
 // Whether the peers should hear of `now`, given what the cache has. Timeouts and counters change all the time and do
@@ -50,12 +57,16 @@ bool differs(const Flow& cached, const FlowExtra* cached_extra, const FlowRecord
 
 }  // namespace
 
-InternalCache::InternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, const Clock& clock)
+InternalCache::InternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, Copies* copies,
+                             const Clock& clock)
     : flows_(flows),
       expectations_(expectations),
+      copies_(copies),
       clock_(clock),
       generations_(flows, expectations, clock),
       ended_(flows.hash()),
+      taken_(flows.hash()),
+      overwritten_(flows.hash()),
       told_(flows.hash()),
       died_expected_(flows.hash()),
       found_(flows.hash()) {}
@@ -83,16 +94,29 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
   if (type != EventType::destroy) {
     if (has_ended(record.flow)) return;
     if (loading_) told_[record.flow.orig] |= told_by(type, record.flow);
-    keep(record, type == EventType::new_, announce_of(origin));
+    const bool replace = type == EventType::new_;
+    if (origin != Origin::foreign) return keep_own(record, replace);
+    if (!overwritten_.empty() && overwritten_.find(record.flow.orig) != nullptr &&
+        read_again(record.flow.orig, record)) {
+      make_whole(record);
+    }
+    if (copies_ != nullptr) lives_here(record.flow.orig, replace);
+    keep(record, replace, Announce::yes);
     return;
   }
   const auto id = find(record.flow.orig);
   const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
   const bool told = origin == Origin::foreign && has_ended(record.flow);
-  if ((loading_ || origin != Origin::foreign) && record.flow.knows(has::kId)) {
-    remember_end(record.flow.orig, record.flow.id);
+  if (origin == Origin::commit && live && flows_.slot(id).told) overwritten_[record.flow.orig] = kTold;
+  if (record.flow.knows(has::kId)) {
+    if (origin != Origin::foreign) remember_end(taken_, record.flow.orig, record.flow.id);
+    if (origin == Origin::foreign && loading_) remember_end(ended_, record.flow.orig, record.flow.id);
   }
   if (told) return;
+  if (copies_ != nullptr && copies_->ended(record.flow.orig)) {
+    if (id != table::kNoFlow) release(id);
+    return;
+  }
   // The other flow: an earlier one with this tuple, whose end is told late (reliable events, or our own flush).
   if (!live || is_other(flows_.slot(id).flow, record.flow)) return;
   count_traffic(record);
@@ -107,9 +131,9 @@ bool InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
   const auto id = find(record.flow.orig);
   if (id == table::kNoFlow) {
     return insert(record, replace ? as_first(announce) : announce);
-  } else if (replace || !is_live(flows_.slot(id).state) || is_other(flows_.slot(id).flow, record.flow)) {
+  } else if (replace || !is_live(flows_.slot(id).state) || is_another(flows_.slot(id).flow, record.flow)) {
     const auto& slot = flows_.slot(id);
-    if (is_live(slot.state) && is_other(slot.flow, record.flow)) {  // its end was missed
+    if (is_live(slot.state) && is_another(slot.flow, record.flow)) {  // its end was missed
       flows_.copy_to(id, scratch_);
       flow_ended(scratch_);
     }
@@ -125,6 +149,28 @@ bool InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
   return true;
 }
 
+// A dump tells all of an entry, but labels only if some are set: none means that they were cleared.
+void InternalCache::make_whole(FlowRecord& record) {
+  const auto id = flows_.find(record.flow.orig);
+  if (id == table::kNoFlow || !flows_.slot(id).flow.knows(has::kLabels) || record.flow.knows(has::kLabels)) return;
+  record.extra.labels = {};
+  record.flow.present |= has::kLabels;
+}
+
+// What our own hand has written. The peers are told only if they hold an earlier flow of this tuple, or an earlier state.
+void InternalCache::keep_own(FlowRecord& record, bool replace) {
+  auto& overwritten = overwritten_[record.flow.orig];
+  auto announce = overwritten == kTold ? Announce::yes : Announce::no;
+  overwritten = kWritten;
+  if (const auto id = find(record.flow.orig); id != table::kNoFlow && flows_.slot(id).told) {
+    const auto& slot = flows_.slot(id);
+    if (replace || is_another(slot.flow, record.flow) || differs(slot.flow, flows_.extra(id), record)) {
+      announce = Announce::yes;
+    }
+  }
+  keep(record, replace, announce);
+}
+
 bool InternalCache::insert(const FlowRecord& record, Announce announce) {
   const auto now = clock_.now();
   if (flows_.total() >= flows_.limit()) make_room();
@@ -133,6 +179,8 @@ bool InternalCache::insert(const FlowRecord& record, Announce announce) {
     full();
     return false;
   }
+  // A copy that packets touched: the peers know it, and an update says that it lives here now.
+  if (copies_ != nullptr && copies_->was_touched(record.flow.orig)) flows_.slot(id).state = table::FlowState::alive;
   generations_.stamp(flows_.slot(id));
   flow_changed(id, announce, now);
   return true;
@@ -163,14 +211,21 @@ void InternalCache::count_traffic(const FlowRecord& record) {
 }
 
 void InternalCache::caught_up() {
+  if (copies_ != nullptr) copies_->caught_up();
   found_.clear();
+  overwritten_.clear();
   older_wait_ = false;
-  if (!loading_) ended_.clear();
+  if (!loading_) forget_ends();
 }
 
-void InternalCache::remember_end(const Tuple& orig, std::uint32_t id) {
-  ended_[orig] = id;
+void InternalCache::remember_end(TupleMap& ends, const Tuple& orig, std::uint32_t id) {
+  ends[orig] = id;
   older_wait_ = true;
+}
+
+void InternalCache::forget_ends() {
+  ended_.clear();
+  taken_.clear();
 }
 
 // Our own hand has ended, or made anew, the flow of this tuple. What it makes has no id until the kernel tells one: by
@@ -179,7 +234,7 @@ void InternalCache::replaced(const Flow& f) {
   if (f.knows(has::kId)) return;
   const auto id = find(f.orig);
   if (id == table::kNoFlow || !is_live(flows_.slot(id).state) || !flows_.slot(id).flow.knows(has::kId)) return;
-  remember_end(f.orig, flows_.slot(id).flow.id);
+  remember_end(taken_, f.orig, flows_.slot(id).flow.id);
 }
 
 // What a dump under way cannot tell better. A flow that our own hand made is known whole, and the dump may still show
@@ -190,12 +245,13 @@ std::uint32_t InternalCache::told_by(EventType type, const Flow& f) {
 
 // Whether `f` was told of before the flow ended. A later flow with its tuple has another id.
 bool InternalCache::has_ended(const Flow& f) {
-  if (ended_.empty() || !f.knows(has::kId)) return false;
-  const auto* id = ended_.find(f.orig);
-  if (id == nullptr) return false;
-  if (*id == f.id) return true;
-  ended_.erase(f.orig);
-  return false;
+  if (!f.knows(has::kId)) return false;
+  const auto has = [&f](TupleMap& map) {
+    if (map.empty()) return false;
+    const auto* id = map.find(f.orig);
+    return id != nullptr && *id == f.id;
+  };
+  return has(ended_) || has(taken_);
 }
 
 void InternalCache::refresh(FlowRecord& record) {
@@ -303,21 +359,18 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
   // Events have told of one that came, and of its end: this is an earlier one, or a later one whose event waits.
   if (told != nullptr && !live) return;
   if (has_ended(record.flow)) return;
+  if (copies_ != nullptr && is_of_a_peer(record, load, live ? id : table::kNoFlow)) return;
   Announce announce = Announce::no;
   bool other = false;  // the tuple was used again: this is not the flow that is cached
   bool differed = false;
   if (live) {
     const auto& slot = flows_.slot(id);
-    other = is_other(slot.flow, record.flow);
-    // A dump tells all of an entry, but labels only if some are set: none means that they were cleared.
-    if (slot.flow.knows(has::kLabels) && !record.flow.knows(has::kLabels)) {
-      record.extra.labels = {};
-      record.flow.present |= has::kLabels;
+    other = is_another(slot.flow, record.flow);
+    if (told != nullptr && other) {  // an earlier flow with this tuple, or a later one whose event was lost
+      if (!read_again(record.flow.orig, record) || !is_another(slot.flow, record.flow)) return;
     }
-    if (told != nullptr) {
-      if (other) return;  // an earlier flow with this tuple
-      record.flow.present &= ~*told;
-    }
+    make_whole(record);
+    if (told != nullptr && !other) record.flow.present &= ~*told;
     differed = other || differs(slot.flow, flows_.extra(id), record);
     if (sweeps(load) && (differed || load == Load::repeat)) announce = Announce::yes;
   } else if (sweeps(load)) {
@@ -325,6 +378,27 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
   }
   if (!keep(record, false, announce) || !sweeps(load) || (live && !differed)) return;
   found(record.flow.orig, live ? Difference::differed : Difference::missing);
+}
+
+// A packet has shown so. `fresh`: it is a new flow. What is cached was no copy for certain.
+void InternalCache::lives_here(const Tuple& orig, bool fresh) {
+  fresh || (copies_->contains(orig) && has_flow(orig)) ? copies_->forget(orig) : copies_->touched(orig);
+}
+
+// A copy is told to nobody. But whose the flows are that were there at the start nobody knows: they are told, for else
+// nobody might, and their ends are not, until an event shows that they live here.
+bool InternalCache::is_of_a_peer(const FlowRecord& record, Load load, table::FlowId id) {
+  if (load == Load::start) {
+    copies_->given(record.flow);
+    return false;
+  }
+  if (copies_->has_changed(record.flow)) lives_here(record.flow.orig, false);  // the event was lost
+  if (!copies_->contains(record.flow.orig)) return false;
+  if (id != table::kNoFlow) {
+    generations_.stamp(flows_.slot(id));
+    if (load == Load::repeat) flow_changed(id, Announce::yes, clock_.now());
+  }
+  return true;
 }
 
 void InternalCache::load_expectation(Expectation& e, Load load) {
@@ -343,17 +417,18 @@ void InternalCache::load_expectation(Expectation& e, Load load) {
 
 void InternalCache::end_load() {
   loading_ = false;
-  if (!older_wait_) ended_.clear();
+  if (!older_wait_) forget_ends();
   died_expected_.clear();
   told_.clear();
 }
 
 bool InternalCache::has_leftovers() const {
-  return ended_.has_leftovers() || told_.has_leftovers() || died_expected_.has_leftovers() || found_.has_leftovers();
+  return ended_.has_leftovers() || taken_.has_leftovers() || overwritten_.has_leftovers() || told_.has_leftovers() ||
+         died_expected_.has_leftovers() || found_.has_leftovers();
 }
 
 bool InternalCache::free_leftovers(TimePoint budget_end) {
-  for (auto* map : {&ended_, &told_, &died_expected_, &found_}) {
+  for (auto* map : {&ended_, &taken_, &overwritten_, &told_, &died_expected_, &found_}) {
     while (map->has_leftovers()) {
       map->free_some();
       if (clock_.now() >= budget_end) return !has_leftovers();
@@ -369,6 +444,7 @@ bool InternalCache::sweep(Walk& walk, Scope scope, TimePoint budget_end) {
       walk, scope, budget_end, gone,
       [this](table::FlowId id) {
         if (is_in_kernel(flows_.slot(id).flow)) return generations_.stamp(flows_.slot(id));
+        if (copies_ != nullptr && copies_->ended(flows_.slot(id).flow.orig)) return release(id);
         flows_.copy_to(id, scratch_);
         flow_ended(scratch_);
         found(scratch_.flow.orig, Difference::left_over);
@@ -381,6 +457,48 @@ bool InternalCache::flush(Walk& walk, TimePoint budget_end) {
   return generations_.flush(
       walk, budget_end, [this](table::FlowId id) { release(id); },
       [this](table::ExpectId id) { release_expectation(id); });
+}
+
+// --- What the peers tell, written into the kernel ---
+
+Injection::Wanted SyncCache::judge(wire::MsgType type, const Flow& f) {
+  using enum Injection::Wanted;
+  const bool ends = type == wire::MsgType::flow_delete;
+  const auto id = find(f.orig);
+  const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
+  if (!live && id != table::kNoFlow && !ends && Copies::same(f, flows_.slot(id).flow)) return no;  // has not heard yet
+  if (!live) return !ends && copies_->is_another(f) ? anew : yes;
+  auto& slot = flows_.slot(id);
+  const bool sure = !copies_->contains(f.orig);
+  if (type == wire::MsgType::flow_update && further_on(slot.flow, f)) {
+    // An older picture; or packets pass over there, and it was older before.
+    if (sure) doubt(slot);
+    return no;
+  }
+  // Of a bulk, for the most part, and if the peer has taken it from its kernel at its start it may be old.
+  if (type == wire::MsgType::flow_new) {
+    const bool begun = !sure && progress_of(slot.flow) == 0;
+    return progress_of(f) == 0 && (begun || closed_before(slot.flow, f)) ? yes : no;
+  }
+  if (!sure) return yes;
+  // The flow was taken over from the peer, which does not know yet.
+  if (copies_->was_touched(f.orig) && slot.queue != table::Queue::none) return no;
+  // Of a connection that closes soon after it has moved, the end may be the first word. Else it is that of a copy.
+  if (ends) return closed_before(f, slot.flow) ? yes : no;
+  return copies_->is_known(f) || Copies::same(f, slot.flow) ? no : yes;
+}
+
+// As of what was there at the start: told as new, its end not.
+void SyncCache::doubt(table::FlowSlot& slot) {
+  copies_->given(slot.flow);
+  slot.state = table::FlowState::new_;
+}
+
+// What is the peer's from now on is no longer told.
+void SyncCache::written(const kernel::WriteResult& result, const Flow& f) {
+  outdate_dump(f.orig);
+  if (!copies_->written(result, f)) return;
+  if (const auto id = find(f.orig); id != table::kNoFlow) release(id);
 }
 
 // --- For people ---

@@ -5,10 +5,12 @@
 
 #include <functional>
 
+#include "copies.h"
 #include "ctsync/flow/flow.h"
 #include "ctsync/replication/engine.h"
 #include "ctsync/table/told_sums.h"
 #include "generations.h"
+#include "injection.h"
 #include "internal_store.h"
 #include "tuple_map.h"
 
@@ -31,8 +33,9 @@ text::CacheNumbers numbers_of(const Table& t) {
 
 class InternalCache : public InternalStore {
  public:
-  // `expectations`: nullptr if they are not synchronised. Everything must outlive the cache.
-  InternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, const Clock& clock);
+  // `expectations`: nullptr if they are not synchronised. `copies`: nullptr if no peer's flow is written into the kernel.
+  // Everything must outlive the cache.
+  InternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, Copies* copies, const Clock& clock);
 
   void on_flow(kernel::EventType type, FlowRecord& record, kernel::Origin origin) override;
   void on_expectation(kernel::EventType type, const Expectation& e, kernel::Origin origin) override;
@@ -41,6 +44,7 @@ class InternalCache : public InternalStore {
   bool has_flow(const Tuple& orig) override;
   bool may_be_adjusted(const Tuple& orig) const override;
 
+  bool waits_for_events() const override { return older_wait_ || !overwritten_.empty(); }
   bool has_room() const override;
   bool keeps_flows() const override { return true; }
   bool keeps_expectations() const override { return expectations_ != nullptr; }
@@ -79,18 +83,28 @@ class InternalCache : public InternalStore {
   virtual void expectation_dead(table::ExpectId id, Announce announce) = 0;
   virtual void expectation_leaving(table::ExpectId) {}
 
+  table::FlowId find(const Tuple& orig);
+  void release(table::FlowId id);
+  // What a dump under way says of this flow is older than what is known.
+  void outdate_dump(const Tuple& orig) {
+    if (loading_) told_[orig] |= 0;
+  }
+
   table::FlowTable& flows_;
   table::ExpectationTable* expectations_;
+  Copies* const copies_;
   const Clock& clock_;
 
  private:
-  table::FlowId find(const Tuple& orig);
   table::ExpectId find(const Expectation& e);
 
   bool keep(FlowRecord& record, bool replace, Announce announce);
+  void keep_own(FlowRecord& record, bool replace);
+  void make_whole(FlowRecord& record);
   bool insert(const FlowRecord& record, Announce announce);
   void bury(table::FlowId id, Announce announce);
-  void release(table::FlowId id);
+  void lives_here(const Tuple& orig, bool fresh);
+  bool is_of_a_peer(const FlowRecord& record, Load load, table::FlowId id);
   void insert_expectation(const Expectation& e, Announce announce);
   void bury_expectation(table::ExpectId id, Announce announce);
   void release_expectation(table::ExpectId id);
@@ -100,17 +114,23 @@ class InternalCache : public InternalStore {
   void found(const Tuple& orig, Difference d);
   void explained(const Tuple& orig);
   void count_traffic(const FlowRecord& record);
-  void remember_end(const Tuple& orig, std::uint32_t id);
+  void remember_end(TupleMap& ends, const Tuple& orig, std::uint32_t id);
+  void forget_ends();
   void replaced(const Flow& f);
   static std::uint32_t told_by(kernel::EventType type, const Flow& f);
   bool has_ended(const Flow& f);
 
   Generations generations_;
   bool loading_ = false;  // a dump is under way
-  // Flows, with their ids, that ended while a dump was under way, or by our own hand, of which we are told while older
-  // events still wait. Until caught_up().
+  // Flows, with their ids, that ended while a dump was under way; and those that our own hand has ended, of which we are
+  // told while older events still wait: of one tuple there may be one of each. Until caught_up().
   TupleMap ended_;
+  TupleMap taken_;
   bool older_wait_ = false;  // events older than the last of these may wait
+  // What our own hand has written, or taken away, of what the peers were told, to write it anew: events from before may
+  // still wait, and tell what is no more. Until caught_up().
+  enum : std::uint32_t { kWritten = 1, kTold };
+  TupleMap overwritten_;
   // What events have told of flows while a dump is under way (bits of `has`): newer than what the dump says of the
   // same.
   TupleMap told_;
@@ -127,8 +147,14 @@ class SyncCache final : public InternalCache {
  public:
   // `sums`: to be kept up; nullptr: nobody compares.
   SyncCache(table::FlowTable& flows, table::ExpectationTable* expectations, replication::Engine& engine,
-            table::ToldSums* sums, const Clock& clock)
-      : InternalCache(flows, expectations, clock), engine_(engine), sums_(sums) {}
+            table::ToldSums* sums, Copies* copies, const Clock& clock)
+      : InternalCache(flows, expectations, copies, clock), engine_(engine), sums_(sums) {}
+
+  // With `copies`: what a peer says is not to be written into the kernel if it is the end of a flow that lives here, or no
+  // news of it.
+  Injection::Wanted judge(wire::MsgType type, const Flow& f);
+  // What was written, without error.
+  void written(const kernel::WriteResult& result, const Flow& f);
 
  private:
   void changing(table::FlowId id) override {
@@ -150,6 +176,8 @@ class SyncCache final : public InternalCache {
   void expectation_dead(table::ExpectId id, Announce a) override { engine_.expectation_dead(id, a); }
   void expectation_leaving(table::ExpectId id) override { engine_.expectation_leaving(id); }
 
+  void doubt(table::FlowSlot& slot);
+
   replication::Engine& engine_;
   table::ToldSums* sums_;
 };
@@ -158,7 +186,7 @@ class SyncCache final : public InternalCache {
 class StatisticsCache final : public InternalCache {
  public:
   StatisticsCache(table::FlowTable& flows, std::function<void(const FlowRecord&)> on_finished, const Clock& clock)
-      : InternalCache(flows, nullptr, clock), on_finished_(std::move(on_finished)) {}
+      : InternalCache(flows, nullptr, nullptr, clock), on_finished_(std::move(on_finished)) {}
 
  private:
   void flow_dead(table::FlowId id, Announce) override { flows_.release(id); }

@@ -59,6 +59,8 @@ class InternalStore {
   // Asked before a flow that a dump did not show is taken for gone: a dump misses some while the kernel's table grows,
   // and does not show those in a state that the filter refuses.
   std::function<bool(const Flow&)> is_in_kernel = [](const Flow&) { return false; };
+  // The flow of this tuple as the kernel has it now; false: no such flow, or no answer.
+  std::function<bool(const Tuple&, FlowRecord&)> read_again = [](const Tuple&, FlowRecord&) { return false; };
   // Whether there is room for a good many more.
   virtual bool has_room() const { return true; }
 
@@ -68,6 +70,8 @@ class InternalStore {
   // Every event that was waiting has been handed over: what is told from here on happened later than what was told
   // before.
   virtual void caught_up() {}
+  // Whether something is remembered until then.
+  virtual bool waits_for_events() const { return false; }
   // An entry as the kernel has it now, read because there is no event for what may have changed in it.
   virtual void refresh(FlowRecord& record) = 0;
 

@@ -120,6 +120,10 @@ Node::Read KernelSide::read_events() {
   return read;
 }
 
+void KernelSide::end_turn() {
+  if (!c_.options.poll && c_.store.waits_for_events()) read_events();
+}
+
 // --- Time ---
 
 std::optional<TimePoint> KernelSide::next_deadline() const {
@@ -144,12 +148,18 @@ void KernelSide::on_timer() {
 }
 
 void KernelSide::after_overrun() {
-  if (merged_) tell_all_ = true;
+  if (std::exchange(committed_, false) || merged_) tell_all_ = true;
   if (!c_.store.keeps_flows()) return;
   unmended_ = true;
   if (!c_.options.overrun_resync) return;
   waiting_when_lost_ = true;
   mend_after_overrun();
+}
+
+void KernelSide::committing() {
+  committed_ = true;
+  if (unmended_ || mending_ != nullptr) tell_all_ = true;
+  if (mending_ != nullptr) mend_again_ = true;
 }
 
 void KernelSide::mend_after_overrun() {
@@ -337,7 +347,7 @@ void KernelSide::schedule_purge() {
 void KernelSide::purge() {
   c_.log.notice("flushing kernel conntrack table (scheduled)");
   flush_kernel(Purpose::purge, [] {});
-  flush_store({.flows = true, .expectations = false}, [] {});
+  flush_store({.flows = true, .expectations = false}, [this] { mend_soon(); });  // then it is known to be whole
 }
 
 bool KernelSide::stop_purge() {

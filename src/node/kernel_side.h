@@ -66,6 +66,12 @@ class KernelSide {
   std::function<void(kernel::EventType, FlowRecord&)> written(kernel::Origin origin);
   std::function<void(kernel::EventType, Expectation&)> expectation_written(kernel::Origin origin);
 
+  // Forgets what is remembered of our own writers, unless older events wait.
+  void end_turn();
+
+  // What a commit makes is told when something happens to it. If the event of that is lost, everything is told.
+  void committing();
+
   const FlowFilter& filter() const { return c_.options.filter; }
   KernelFollower& follower() { return follower_; }
   void fill(text::Snapshot& s) const;
@@ -129,8 +135,9 @@ class KernelSide {
   std::vector<std::function<void()>> merge_for_;    // whom it is for
   std::vector<std::function<void()>> merge_after_;  // whom the next one is for
   Scope merge_scope_{.flows = false, .expectations = false};  // of the next one
-  bool merged_ = false;    // a -R has read the kernel since it was last known that no event was lost
-  bool tell_all_ = false;  // by the next mending
+  bool merged_ = false;     // a -R has read the kernel since it was last known that no event was lost
+  bool committed_ = false;  // what a commit made may not be told yet
+  bool tell_all_ = false;   // by the next mending
   Job* flush_ = nullptr;
   std::vector<Waiter> flush_for_;    // whom the flush under way is for
   std::vector<Waiter> flush_after_;  // whom the next one is for

@@ -7,6 +7,7 @@
 #include "bulk_job.h"
 #include "bypass.h"
 #include "commit_job.h"
+#include "copies.h"
 #include "internal_cache.h"
 #include "kernel_side.h"
 #include "peer_side.h"
@@ -54,19 +55,25 @@ void Node::make_peer_side() {
                         .external = external_,
                         .external_expectations = expectations ? &external_expectations_ : nullptr,
                         .kernel_bulk = [this] { bulk_from_kernel(); }});
-  if (cached) {
-    store_ = std::make_unique<SyncCache>(internal_, expectations ? &internal_expectations_ : nullptr,
-                                         peer_side_->engine(), sums, clock_);
+  auto* injection = peer_side_->injection();
+  Copies* copies = nullptr;
+  if (injection != nullptr) {
+    copies_ = std::make_unique<Copies>(kernel_, options_.seed, options_.table_limit);
+    copies = copies_.get();
+    injection->written = [copies](const kernel::WriteResult& r, const Flow& f) { copies->written(r, f); };
+  }
+  if (!cached) {
+    store_ = std::make_unique<Bypass>(kernel_, options_.filter, *peer_side_->notrack(), peer_side_->packer(), log_,
+                                      expectations, copies);
     return;
   }
-  auto bypass = std::make_unique<Bypass>(kernel_, options_.filter, *peer_side_->notrack(), peer_side_->packer(), log_,
-                                         expectations, options_.seed, options_.table_limit);
-  if (auto* injection = peer_side_->injection()) {
-    injection->on_copy = [b = bypass.get()](const Tuple& orig, bool there) {
-      there ? b->copied(orig) : b->uncopied(orig);
-    };
+  auto cache = std::make_unique<SyncCache>(internal_, expectations ? &internal_expectations_ : nullptr,
+                                           peer_side_->engine(), sums, copies, clock_);
+  if (injection != nullptr) {
+    injection->judge = [c = cache.get()](wire::MsgType type, const Flow& f) { return c->judge(type, f); };
+    injection->written = [c = cache.get()](const kernel::WriteResult& r, const Flow& f) { c->written(r, f); };
   }
-  store_ = std::move(bypass);
+  store_ = std::move(cache);
 }
 
 // The jobs work on what goes next.
@@ -104,6 +111,7 @@ void Node::on_timer() {
 }
 
 void Node::end_turn() {
+  kernel_side_->end_turn();
   if (peer_side_) peer_side_->end_turn();
 }
 
@@ -193,6 +201,7 @@ void Node::commit(const Command& command, const Client& client) {
     return client.finish();
   }
   committing_ = true;
+  kernel_side_->committing();
   kernel_side_->when_flushed([this, scope, answer = std::make_shared<Answer>(client)] {
     const CommitJob::Context context{internal_,
                                      *peer_side_->cache(),

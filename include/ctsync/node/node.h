@@ -32,6 +32,7 @@
 namespace ctsync::node {
 
 class BulkJob;
+class Copies;
 class InternalStore;
 class KernelSide;
 class PeerSide;
@@ -112,6 +113,7 @@ class Node {
   table::ExpectationTable external_expectations_;
   std::optional<table::ToldSums> sums_;  // over internal_, in FT-FW
   std::unique_ptr<PeerSide> peer_side_;  // not in statistics mode
+  std::unique_ptr<Copies> copies_;       // with DisableExternalCache
   std::unique_ptr<InternalStore> store_;
   std::unique_ptr<KernelSide> kernel_side_;
   bool committing_ = false;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "external_cache.h"
 
+#include <fmt/format.h>
+
 #include "fixture.h"
 #include "injection.h"
 
@@ -9,12 +11,6 @@ namespace {
 
 using table::FlowState;
 using wire::MsgType;
-
-FlowRecord with_mark(FlowRecord r, std::uint32_t mark) {
-  r.flow.mark = mark;
-  r.flow.present |= has::kMark;
-  return r;
-}
 
 class ExternalCacheTest : public testing::Test {
  protected:
@@ -261,20 +257,54 @@ TEST_F(InjectionTest, EntryThatIsFurtherOnInTheKernelIsLeftAlone) {
   EXPECT_TRUE(log_.lines.empty());
 }
 
-// After a take-over a flow's packets pass at the peer. What was this node's flow is a copy from then on, and its end
-// here is not the end of the flow.
-TEST_F(InjectionTest, TheFlowIsThePeersOnceItUpdatesIt) {
-  std::vector<bool> theirs;
-  injection_.on_copy = [&](const Tuple&, bool there) { theirs.push_back(there); };
+TEST_F(InjectionTest, WhatWasWrittenIsTold) {
+  std::vector<std::string> told;
+  injection_.written = [&](const kernel::WriteResult& r, const Flow& f) {
+    told.push_back(fmt::format("{} {}", r.op == kernel::WriteOp::destroy ? "out" : "in", f.orig.src_port));
+  };
+  take(MsgType::flow_new, wire_flow(1));
+  take(MsgType::flow_update, wire_flow(2));
+  take(MsgType::flow_delete, wire_flow(1));
+  take(MsgType::flow_delete, wire_flow(1));  // it is gone already
+  fail(FakeKernel::Step::create, ENOMEM);
+  take(MsgType::flow_new, wire_flow(3));
+  EXPECT_EQ(told, (std::vector<std::string>{"in 1", "in 2", "out 1"}));
+}
+
+TEST_F(InjectionTest, WhatIsNotWantedIsNotWritten) {
+  injection_.judge = [](MsgType, const Flow& f) {
+    return f.orig.src_port == 1 ? Injection::Wanted::no : Injection::Wanted::yes;
+  };
+  take(MsgType::flow_new, wire_flow(1));
+  take(MsgType::flow_new, wire_flow(2));
+  EXPECT_FALSE(kernel_.has_flow(wire_flow(1)));
+  EXPECT_TRUE(kernel_.has_flow(wire_flow(2)));
+}
+
+TEST_F(InjectionTest, WhatIsWantedAnewReplacesEvenWhatIsFurtherOn) {
   kernel_.put(kernel_flow(1));
-  take(MsgType::flow_update, wire_flow(1));
-  EXPECT_EQ(theirs, std::vector<bool>{true});
-  auto older = wire_flow(1);
-  older.flow.status &= ~status::kAssured;
-  take(MsgType::flow_update, older);
-  EXPECT_EQ(theirs, (std::vector<bool>{true, true}));
-  take(MsgType::flow_new, older);  // of a bulk, perhaps: says nothing of packets, and the entry is further on
-  EXPECT_EQ(theirs, (std::vector<bool>{true, true}));
+  injection_.judge = [](MsgType, const Flow&) { return Injection::Wanted::anew; };
+  auto begun = wire_flow(1);
+  begun.flow.status &= ~(status::kAssured | status::kSeenReply);
+  take(MsgType::flow_new, begun);
+  EXPECT_EQ(kernel_.flows.at(begun.flow.orig).flow.status & status::kAssured, 0U);
+}
+
+// Two words of a flow in one turn: whether the second is wanted depends on what the first has done.
+TEST_F(InjectionTest, IsAskedWhenWhatCameBeforeIsWritten) {
+  int written = 0;
+  injection_.written = [&](const kernel::WriteResult&, const Flow&) { ++written; };
+  std::vector<int> before;
+  injection_.judge = [&](MsgType, const Flow&) {
+    before.push_back(written);
+    return Injection::Wanted::yes;
+  };
+  injection_.take(MsgType::flow_new, wire_flow(1));
+  injection_.take(MsgType::flow_new, wire_flow(2));
+  injection_.take(MsgType::flow_delete, wire_flow(1));
+  injection_.end_turn();
+  EXPECT_EQ(before, (std::vector<int>{0, 0, 2}));
+  EXPECT_FALSE(kernel_.has_flow(wire_flow(1)));
 }
 
 TEST_F(InjectionTest, OneBatchATurn) {

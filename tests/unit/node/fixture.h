@@ -48,6 +48,12 @@ inline FlowRecord wire_flow(std::uint16_t n) {
   return r;
 }
 
+inline FlowRecord with_mark(FlowRecord r, std::uint32_t mark) {
+  r.flow.mark = mark;
+  r.flow.present |= has::kMark;
+  return r;
+}
+
 inline FlowRecord related(FlowRecord r, const FlowRecord& master) {
   r.flow.present |= has::kMaster | has::kMasterPorts;
   r.extra.master = master.flow.orig;

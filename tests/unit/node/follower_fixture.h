@@ -10,6 +10,7 @@
 #include "bypass.h"
 #include "ctsync/replication/ftfw.h"
 #include "ctsync/replication/notrack.h"
+#include "ctsync/table/told_sums.h"
 #include "ctsync/wire/expectation_codec.h"
 #include "ctsync/wire/flow_codec.h"
 #include "ctsync/wire/message_reader.h"
@@ -26,24 +27,27 @@ using Lines = std::vector<std::string>;
 
 class FollowerTest : public testing::Test, protected replication::Events, private wire::DatagramSink {
  protected:
-  enum class Kind { sync, bypass, statistics };
+  enum class Kind { sync, injecting, bypass, statistics };
 
   explicit FollowerTest(std::uint32_t limit = 1000, Kind kind = Kind::sync)
       : flows_(limit, 0, 7), expectations_(1000, 7) {
     const replication::EngineOptions o;
     switch (kind) {
       case Kind::sync:
+      case Kind::injecting: {
         engine_ = std::make_unique<replication::FtFw>(
-            replication::EngineContext{&flows_, &expectations_, *this, stats_}, o, clock_.now());
-        store_ = std::make_unique<SyncCache>(flows_, &expectations_, *engine_, nullptr, clock_);
+            replication::EngineContext{&flows_, &expectations_, *this, stats_, &sums_}, o, clock_.now());
+        auto cache = std::make_unique<SyncCache>(flows_, &expectations_, *engine_, &sums_,
+                                                 kind == Kind::injecting ? &copies_ : nullptr, clock_);
+        cache_ = cache.get();
+        store_ = std::move(cache);
         break;
+      }
       case Kind::bypass: {
         auto engine = std::make_unique<replication::Notrack>(
             replication::EngineContext{nullptr, nullptr, *this, stats_}, o, clock_.now());
-        auto bypass = std::make_unique<Bypass>(kernel_, filter_, *engine, packer_, log_, true, 7, 1000);
-        bypass_ = bypass.get();
+        store_ = std::make_unique<Bypass>(kernel_, filter_, *engine, packer_, log_, true, &copies_);
         engine_ = std::move(engine);
-        store_ = std::move(bypass);
         break;
       }
       case Kind::statistics:
@@ -88,16 +92,18 @@ class FollowerTest : public testing::Test, protected replication::Events, privat
   ManualClock clock_;
   RecordingLog log_;
   FakeKernel kernel_;
+  Copies copies_{kernel_, 7, 1000};
   FlowFilter filter_;
   HelperFilter helpers_{{}};
   table::FlowTable flows_;
+  table::ToldSums sums_{flows_, true};
   table::ExpectationTable expectations_;
   wire::ReceiveStats stats_;
   wire::Packer packer_{1472, {}, *this};
   std::unique_ptr<replication::Engine> engine_;
   std::unique_ptr<InternalStore> store_;
-  Bypass* bypass_ = nullptr;  // the store, if it is one
-  std::vector<int> ended_;    // statistics
+  SyncCache* cache_ = nullptr;  // the store, if it is one
+  std::vector<int> ended_;      // statistics
   std::unique_ptr<KernelFollower> follower_;
   int later_ = 0;
 

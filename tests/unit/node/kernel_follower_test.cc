@@ -266,6 +266,72 @@ TEST_F(FollowerTest, EventsFromBeforeACommitThatCouldNotCreateAgainBringNothingB
   EXPECT_EQ(flows_.live(), 0U);
 }
 
+// The event of a change from before a commit comes after the commit has told what it wrote, and tells less than the kernel
+// has by now.
+TEST_F(FollowerTest, WhatACommitWroteIsReadAgainWhenEarlierEventsCome) {
+  const auto marked = [](std::uint32_t mark, std::uint32_t id) {
+    auto r = with_id(kernel_flow(1), id);
+    r.flow.mark = mark;
+    r.flow.present |= has::kMark;
+    return r;
+  };
+  event(EventType::new_, marked(1, 5));
+  kernel_.put(marked(3, 6));
+  event(EventType::update, without_id(marked(3, 0)), Origin::commit);
+  event(EventType::update, marked(2, 5));
+  EXPECT_EQ(cached(1).mark, 3U);
+  event(EventType::destroy, marked(2, 5));
+  event(EventType::new_, marked(2, 6));
+  EXPECT_EQ(cached(1).mark, 3U);
+  EXPECT_TRUE(store_->waits_for_events());
+  store_->caught_up();
+  EXPECT_FALSE(store_->waits_for_events());
+  event(EventType::update, marked(4, 6));
+  EXPECT_EQ(cached(1).mark, 4U) << "nothing is older any more";
+}
+
+// The end of an earlier flow with the tuple made it forget that the later one was flushed: its beginning, told after that,
+// brought it back for good.
+TEST_F(FollowerTest, WhatAFlushEndedStaysEndedWhateverWasBefore) {
+  event(EventType::new_, with_id(kernel_flow(1), 5));
+  event(EventType::destroy, with_id(kernel_flow(1), 6), Origin::flush);
+  event(EventType::destroy, with_id(kernel_flow(1), 5));
+  event(EventType::new_, with_id(kernel_flow(1), 6));
+  EXPECT_FALSE(is_cached(1));
+}
+
+// Events were lost: the entry that a commit made got the id of a later flow with the tuple, and kept its own translation.
+TEST_F(FollowerTest, AFlowThatIsTranslatedOtherwiseIsNotWhatTheCommitMade) {
+  const auto translated = [](std::uint8_t last) {
+    auto r = kernel_flow(1);
+    r.flow.status |= status::kSrcNat | status::kSrcNatDone;
+    r.flow.reply_dst = {192, 0, 2, last};
+    r.flow.present |= has::kSnat | has::kStatus;
+    return r;
+  };
+  event(EventType::new_, without_id(translated(1)), Origin::commit);
+  store_->caught_up();
+  event(EventType::update, with_id(translated(2), 6));
+  EXPECT_EQ(cached(1).reply_dst[3], 2);
+}
+
+// A peer that was told of a flow must not be left with what a commit has changed or replaced since.
+TEST_F(FollowerTest, WhatACommitChangesOfAToldFlowIsTold) {
+  event(EventType::new_, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{"NEW 1"});
+  event(EventType::update, kernel_flow(1), Origin::commit);
+  EXPECT_EQ(sent(), Lines{}) << "the same";
+  event(EventType::update, with_state(kernel_flow(1), 7), Origin::commit);
+  EXPECT_EQ(sent(), Lines{"UPD 1"});
+  event(EventType::new_, without_id(kernel_flow(1)), Origin::commit);
+  EXPECT_EQ(sent(), Lines{"NEW 1"});
+  event(EventType::destroy, kernel_flow(1), Origin::commit);
+  event(EventType::new_, without_id(kernel_flow(1)), Origin::commit);
+  EXPECT_EQ(sent(), Lines{"NEW 1"});
+  event(EventType::new_, without_id(kernel_flow(2)), Origin::commit);
+  EXPECT_EQ(sent(), Lines{}) << "nobody knows it";
+}
+
 // --- Dumps ---
 
 // A part of a dump is older than what was committed since it was read. With the id of the flow that the commit replaced
@@ -578,7 +644,7 @@ TEST_F(BypassTest, MastersOfExpectationsAreLookedUpInTheKernel) {
 // A copy that a peer gave us runs out in our kernel, which sees none of its packets, while the flow lives on over
 // there.
 TEST_F(BypassTest, TheEndOfACopyIsNobodysBusiness) {
-  bypass_->copied(kernel_flow(1).flow.orig);
+  copies_.given(kernel_flow(1).flow);
   event(EventType::destroy, kernel_flow(1));
   EXPECT_EQ(sent(), Lines{});
   event(EventType::new_, kernel_flow(1));  // the tuple is used again, here
@@ -589,11 +655,10 @@ TEST_F(BypassTest, TheEndOfACopyIsNobodysBusiness) {
 // The event that the first copy has run out came after the second had been written: that one was taken for a flow of
 // this node, and its end ended the live flow of the peer.
 TEST_F(BypassTest, ACopyThatIsGivenAgainStaysOne) {
-  const auto orig = kernel_flow(1).flow.orig;
-  bypass_->copied(orig);
+  copies_.given(kernel_flow(1).flow);
   store_->caught_up();
   kernel_.put(kernel_flow(1));
-  bypass_->copied(orig);
+  copies_.given(kernel_flow(1).flow);
   event(EventType::destroy, kernel_flow(1));
   store_->caught_up();
   kernel_.flows.clear();
@@ -604,14 +669,216 @@ TEST_F(BypassTest, ACopyThatIsGivenAgainStaysOne) {
 }
 
 TEST_F(BypassTest, ACopyThatPacketsTouchIsALiveFlow) {
-  bypass_->copied(kernel_flow(1).flow.orig);
+  copies_.given(kernel_flow(1).flow);
   event(EventType::update, kernel_flow(1));
   event(EventType::destroy, kernel_flow(1));
   EXPECT_EQ(sent(), (Lines{"UPD 1", "DEL 1"}));
-  bypass_->copied(kernel_flow(2).flow.orig);
-  bypass_->uncopied(kernel_flow(2).flow.orig);
+  copies_.given(kernel_flow(2).flow);
+  copies_.forget(kernel_flow(2).flow.orig);
   event(EventType::destroy, kernel_flow(2));
   EXPECT_EQ(sent(), Lines{"DEL 2"});
+}
+
+// --- DisableExternalCache, with an internal cache ---
+
+class InjectingTest : public FollowerTest {
+ protected:
+  using Wanted = Injection::Wanted;
+
+  InjectingTest() : FollowerTest(1000, Kind::injecting) {}
+
+  // The word of a peer, and what came of it.
+  Wanted hear(wire::MsgType type, const FlowRecord& r, kernel::WritePhase phase = kernel::WritePhase::update) {
+    const auto wanted = cache_->judge(type, r.flow);
+    const auto op = type == wire::MsgType::flow_delete   ? kernel::WriteOp::destroy
+                    : type == wire::MsgType::flow_update ? kernel::WriteOp::update
+                                                         : kernel::WriteOp::create;
+    if (wanted != Wanted::no) cache_->written({.cookie = 0, .op = op, .phase = phase, .error = 0}, r.flow);
+    return wanted;
+  }
+  void hear_copy(std::uint16_t n) {
+    hear(wire::MsgType::flow_new, wire_flow(n), kernel::WritePhase::create);
+    store_->caught_up();
+  }
+  // A dump that shows these.
+  void dump(std::vector<FlowRecord> shown, Load load) {
+    store_->begin_load(load);
+    for (auto& r : shown) follower_->load_flow(r, load);
+    store_->end_load();
+    Walk walk;
+    while (sweeps(load) && !store_->sweep(walk, {}, TimePoint::max())) {
+    }
+    store_->caught_up();
+  }
+};
+
+TEST_F(InjectingTest, ADumpTakesNoCopy) {
+  hear_copy(1);
+  for (const auto load : {Load::merge, Load::mend, Load::repeat}) {
+    dump({kernel_flow(1), kernel_flow(2)}, load);
+    EXPECT_FALSE(is_cached(1));
+    EXPECT_TRUE(is_cached(2));
+  }
+  EXPECT_EQ(sent(), Lines{"UPD 2"});
+  dump({kernel_flow(1), kernel_flow(2)}, Load::mend);
+  EXPECT_TRUE(store_->compared().all_same());
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{});
+  event(EventType::new_, kernel_flow(1));  // the tuple is used again, here
+  EXPECT_EQ(sent(), Lines{"NEW 1"});
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{"DEL 1"});
+}
+
+TEST_F(InjectingTest, ACopyThatPacketsTouchLivesHere) {
+  hear_copy(1);
+  event(EventType::update, with_mark(kernel_flow(1), 7));
+  EXPECT_EQ(sent(), Lines{"UPD 1"}) << "an update, for the peers know it";
+  dump({with_mark(kernel_flow(1), 7)}, Load::mend);
+  EXPECT_TRUE(store_->compared().all_same());
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{"DEL 1"});
+}
+
+TEST_F(InjectingTest, ADumpShowsThatPacketsHaveTouchedACopy) {
+  hear_copy(1);
+  dump({with_mark(kernel_flow(1), 7)}, Load::mend);
+  EXPECT_EQ(store_->compared().missing, 1U);
+  EXPECT_EQ(sent(), Lines{"UPD 1"});
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{"DEL 1"});
+}
+
+// What a part of a dump shows may be older than what a peer has said since it was read.
+TEST_F(InjectingTest, ADumpUnderWayDoesNotUndoWhatAPeerSaid) {
+  hear_copy(1);
+  store_->begin_load(Load::mend);
+  hear(wire::MsgType::flow_delete, wire_flow(1), kernel::WritePhase::destroy);
+  hear(wire::MsgType::flow_update, with_mark(wire_flow(2), 7), kernel::WritePhase::create_instead);
+  for (const auto n : Numbers{1, 2}) {
+    auto r = kernel_flow(n);
+    follower_->load_flow(r, Load::mend);
+  }
+  store_->end_load();
+  EXPECT_EQ(flows_.live(), 0U);
+  EXPECT_EQ(sent(), Lines{});
+}
+
+// Whether they are copies nobody knows. They are told, for the peers may lack them; their ends are not, for the peers may
+// have them alive.
+TEST_F(InjectingTest, WhatWasThereAtTheStartMayBeACopy) {
+  dump({kernel_flow(1), kernel_flow(2), kernel_flow(3), kernel_flow(4)}, Load::start);
+  engine_->start_bulk(clock_.now());
+  EXPECT_EQ(sent(), (Lines{"NEW 1", "NEW 2", "NEW 3", "NEW 4"}));
+  acknowledge();
+  dump({kernel_flow(1), kernel_flow(2), kernel_flow(3), kernel_flow(4)}, Load::merge);
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_FALSE(is_cached(1));
+  dump({kernel_flow(3), kernel_flow(4)}, Load::mend);
+  EXPECT_FALSE(is_cached(2));
+  EXPECT_EQ(sent(), Lines{});
+  EXPECT_EQ(hear(wire::MsgType::flow_delete, wire_flow(4), kernel::WritePhase::destroy), Wanted::yes);
+  EXPECT_FALSE(is_cached(4));
+  event(EventType::update, with_mark(kernel_flow(3), 7));
+  EXPECT_EQ(hear(wire::MsgType::flow_delete, wire_flow(3)), Wanted::no) << "it lives here";
+  event(EventType::destroy, kernel_flow(3));
+  EXPECT_EQ(sent(), Lines{"DEL 3"});
+}
+
+TEST_F(InjectingTest, APeerDoesNotEndWhatLivesHere) {
+  event(EventType::new_, kernel_flow(1));
+  EXPECT_EQ(hear(wire::MsgType::flow_delete, wire_flow(1)), Wanted::no);
+  EXPECT_TRUE(is_cached(1));
+  hear_copy(2);
+  EXPECT_EQ(hear(wire::MsgType::flow_delete, wire_flow(2), kernel::WritePhase::destroy), Wanted::yes);
+  EXPECT_EQ(hear(wire::MsgType::flow_delete, wire_flow(3), kernel::WritePhase::destroy), Wanted::yes);
+}
+
+TEST_F(InjectingTest, AFlowThatEndsWhereItHasMovedToEndsHere) {
+  event(EventType::new_, kernel_flow(1));
+  auto last = wire_flow(1);
+  last.flow.proto_state = 7;  // TIME_WAIT: packets have passed there, though their word was not sent before the end
+  EXPECT_EQ(hear(wire::MsgType::flow_delete, last, kernel::WritePhase::destroy), Wanted::yes);
+  EXPECT_FALSE(is_cached(1));
+  EXPECT_EQ(sent(), Lines{});
+}
+
+// There and back again.
+TEST_F(InjectingTest, AFlowMovesToThePeerAndBack) {
+  event(EventType::new_, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{"NEW 1"});
+  acknowledge();
+  EXPECT_EQ(hear(wire::MsgType::flow_update, with_mark(wire_flow(1), 7)), Wanted::yes);
+  EXPECT_FALSE(is_cached(1)) << "it is the peer's";
+  event(EventType::update, with_mark(kernel_flow(1), 8));
+  EXPECT_EQ(hear(wire::MsgType::flow_update, with_mark(wire_flow(1), 9)), Wanted::no) << "said before it knew";
+  EXPECT_EQ(sent(), Lines{"UPD 1"});
+  acknowledge();
+  EXPECT_EQ(hear(wire::MsgType::flow_update, with_mark(wire_flow(1), 7)), Wanted::no) << "no news";
+  EXPECT_EQ(hear(wire::MsgType::flow_delete, wire_flow(1)), Wanted::no);
+  EXPECT_TRUE(is_cached(1));
+  EXPECT_EQ(hear(wire::MsgType::flow_update, with_mark(wire_flow(1), 9)), Wanted::yes);
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{}) << "the peer's again";
+}
+
+TEST_F(InjectingTest, ACreationDoesNotTakeAwayWhatLivesHere) {
+  event(EventType::new_, kernel_flow(1));
+  EXPECT_EQ(hear(wire::MsgType::flow_new, with_mark(wire_flow(1), 7)), Wanted::no);
+  auto closed = kernel_flow(1);
+  closed.flow.proto_state = 7;  // TIME_WAIT
+  event(EventType::update, closed);
+  EXPECT_EQ(hear(wire::MsgType::flow_new, with_mark(wire_flow(1), 7)), Wanted::no);
+  auto begun = wire_flow(1);
+  begun.flow.proto_state = 1;
+  begun.flow.status = status::kConfirmed;
+  EXPECT_EQ(hear(wire::MsgType::flow_new, begun, kernel::WritePhase::create_again), Wanted::yes) << "used again, there";
+  EXPECT_FALSE(is_cached(1));
+}
+
+// Where the packets pass nobody knows then, until one passes here.
+TEST_F(InjectingTest, AnOlderPictureOfWhatLivesHereIsNotTaken) {
+  auto older = wire_flow(1);
+  older.flow.status &= ~status::kAssured;
+  for (const bool passes : {true, false}) {
+    event(EventType::new_, kernel_flow(1));
+    sent();
+    acknowledge();
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(hear(wire::MsgType::flow_update, older), Wanted::no);
+    EXPECT_TRUE(is_cached(1));
+    if (passes) event(EventType::update, kernel_flow(1));
+    event(EventType::destroy, kernel_flow(1));
+    EXPECT_EQ(sent(), passes ? Lines{"DEL 1"} : Lines{});
+    acknowledge();
+  }
+}
+
+// It may be older than what was in the kernel at the start, and that may live here.
+TEST_F(InjectingTest, WhatMayLiveHereIsNotReplaced) {
+  dump({kernel_flow(1)}, Load::start);
+  auto begun = wire_flow(1);
+  begun.flow.status = status::kConfirmed;
+  EXPECT_EQ(cache_->judge(wire::MsgType::flow_new, begun.flow), Wanted::no);
+  EXPECT_EQ(cache_->judge(wire::MsgType::flow_update, begun.flow), Wanted::no);
+  EXPECT_TRUE(is_cached(1));
+}
+
+TEST_F(InjectingTest, ALaterFlowWithTheTupleOfACopyReplacesIt) {
+  hear_copy(1);
+  auto begun = wire_flow(1);
+  begun.flow.status = status::kConfirmed;
+  EXPECT_EQ(cache_->judge(wire::MsgType::flow_new, begun.flow), Wanted::anew);
+  EXPECT_EQ(cache_->judge(wire::MsgType::flow_delete, begun.flow), Wanted::yes);
+}
+
+// A bulk of a peer that has not heard of the end yet would bring the flow back, and take its end with it.
+TEST_F(InjectingTest, WhatHasEndedHereIsNotMadeAgainBeforeThePeerKnows) {
+  event(EventType::new_, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{"NEW 1"});
+  acknowledge();
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(hear(wire::MsgType::flow_new, wire_flow(1)), Wanted::no);
+  EXPECT_EQ(sent(), Lines{"DEL 1"});
 }
 
 // --- Statistics mode ---

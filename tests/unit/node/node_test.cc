@@ -306,6 +306,11 @@ class CompareTest : public NodeTest {
     }
     return groups;
   }
+  // The first flow from `from` on in the bucket of flow n.
+  static std::uint16_t same_bucket(std::uint16_t n, std::uint16_t from) {
+    while (bucket(from) != bucket(n)) ++from;
+    return from;
+  }
   static std::uint16_t bucket(std::uint16_t n) { return static_cast<std::uint16_t>(bucket_of(wire_flow(n).flow.orig)); }
 
   static constexpr std::array<std::uint16_t, 2> kHalves{0, 32};
@@ -345,6 +350,35 @@ TEST_F(CompareTest, WhatDiffersIsAskedForMendedAndNamed) {
   EXPECT_EQ(log_lines("it had ended there"), 1);
   EXPECT_EQ(log_lines("it was missing"), 1);
   EXPECT_EQ(log_lines("mended"), 3);
+}
+
+TEST_F(CompareTest, WhatOnlyChangedDuringARepairIsNotNamedAsMended) {
+  const auto other = same_bucket(1, 3);
+  const auto third = same_bucket(1, static_cast<std::uint16_t>(other + 1));
+  hear_numbered_flow(other);
+  turns(1);
+  ASSERT_EQ(compare(sums_of({{1, 5}, {2, 0}, {other, 0}})).size(), 1U);
+  const auto first = seq_ + 1;
+  hear_numbered_flow(other, 6, wire::MsgType::flow_update);
+  hear_numbered_flow(third);
+  hear_numbered_flow(1, 5, wire::MsgType::flow_update);
+  hear_numbered_flow(third, 0, wire::MsgType::flow_delete);
+  hear_numbered_flow(other, 7, wire::MsgType::flow_update);
+  end_repair(first);
+  EXPECT_EQ(log_lines("mark differed: tcp      6 ESTABLISHED src=10.77.1.2 dst=10.77.2.2 sport=1 "), 1);
+  EXPECT_EQ(log_lines("mended"), 1);
+}
+
+// As long as nothing else happens to the bucket.
+TEST_F(CompareTest, AllThatDiffersInABucketIsNamed) {
+  const auto other = same_bucket(1, 3);
+  ASSERT_EQ(compare(sums_of({{1, 5}, {2, 0}, {other, 0}})).size(), 1U);
+  const auto first = seq_ + 1;
+  hear_numbered_flow(1, 5, wire::MsgType::flow_update);
+  hear_numbered_flow(other);
+  end_repair(first);
+  EXPECT_EQ(log_lines("mark differed"), 1);
+  EXPECT_EQ(log_lines("it was missing"), 1);
 }
 
 TEST_F(CompareTest, WhatStaysDifferentIsLeftAlone) {
