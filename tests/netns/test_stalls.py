@@ -250,18 +250,42 @@ def has_flow(table, source):
     return any(flow["orig"]["src"] == source for flow in table.flows())
 
 
-def test_copy_that_expires_in_the_peers_kernel_ends_no_live_flow(our_pair):
-    pair = our_pair.configure(mode_block=NO_CACHES).start().greeted()
+def mark_of(table, source):
+    return next((flow.get("mark", 0) for flow in table.flows() if flow["orig"]["src"] == source), None)
+
+
+def injecting(mode):
+    return f"\tMode {mode} {{\n\t\tDisableExternalCache on\n\t}}\n"
+
+
+def restart(node):
+    node.stop()
+    node.start()
+
+
+# What makes the backup read its kernel, where the copy is.
+READS = {"notrack": (NO_CACHES, lambda node: None), "ftfw": (injecting("FTFW"), lambda node: None),
+         "ftfw-R": (injecting("FTFW"), lambda node: node.client("-R")),
+         "ftfw-restart": (injecting("FTFW"), restart),
+         "notrack-R": (injecting("NOTRACK"), lambda node: node.client("-R")),
+         "notrack-restart": (injecting("NOTRACK"), restart)}
+
+
+@pytest.mark.parametrize("mode_block,read", READS.values(), ids=READS)
+def test_copy_that_expires_in_the_peers_kernel_ends_no_live_flow(our_pair, mode_block, read):
+    pair = our_pair.configure(mode_block=mode_block).start().greeted()
     active, backup = pair.nodes()
     active.run("ip", "address", "add", "10.1.0.1/32", "dev", "lo")
     active.run("ip", "address", "add", "10.2.0.1/32", "dev", "lo")
     active.nft("table ip t {\n\tchain c {\n\t\ttype filter hook output priority 0;\n\t\tct state new accept\n\t}\n}\n")
-    active.sysctl("net.netfilter.nf_conntrack_udp_timeout", 3)
+    active.sysctl("net.netfilter.nf_conntrack_udp_timeout", 5)
     flow = ("10.1.0.1", 4000), ("10.2.0.1", 53)
     with ctnl.Table(active) as here, ctnl.Table(backup) as there, ctnl.Destroyed(active) as ended:
         knock(active, *flow)
         lab.wait_for(lambda: has_flow(there, "10.1.0.1"), 3, "the copy")
-        deadline = time.monotonic() + 15
+        read(backup)
+        assert has_flow(there, "10.1.0.1"), "the copy should still be there to be read"
+        deadline = time.monotonic() + 20
         while has_flow(there, "10.1.0.1"):
             assert time.monotonic() < deadline, "the copy should run out, no packet passes there"
             knock(active, *flow)
@@ -273,15 +297,38 @@ def test_copy_that_expires_in_the_peers_kernel_ends_no_live_flow(our_pair):
         assert not [flow for flow in ended.flows() if flow["orig"]["src"] == "10.1.0.1"], "the live flow was ended"
 
 
-def test_copy_that_has_come_to_life_in_the_peers_kernel_is_told_when_it_ends(our_pair):
-    pair = our_pair.configure(mode_block=NO_CACHES).start().greeted()
+@pytest.mark.parametrize("mode_block", [NO_CACHES, injecting("FTFW")], ids=["notrack", "ftfw"])
+def test_copy_that_has_come_to_life_in_the_peers_kernel_is_told_when_it_ends(our_pair, mode_block):
+    pair = our_pair.configure(mode_block=mode_block).start().greeted()
     flow = {"proto": 17, "orig": {"src": "10.1.0.2", "dst": "10.2.0.1", "sport": 1, "dport": 53}, "status": 8, "timeout": 600}
     with ctnl.Table(pair.active) as here, ctnl.Table(pair.backup) as there:
         here.create(flow)
         lab.wait_for(lambda: has_flow(there, "10.1.0.2"), 3, "the copy")
         there.update({**flow, "mark": 7})  # what a rule does on behalf of a packet, after a take-over
+        lab.wait_for(lambda: mark_of(here, "10.1.0.2") == 7, 3, "the word of the node that it went to")
         there.delete(flow)
         lab.wait_for(lambda: not has_flow(here, "10.1.0.2"), 3, "the end to be told")
+
+
+def test_flow_that_has_come_back_is_ended_by_nobody_else(our_pair):
+    """It went to the peer and back: the peer's copy, once its own, ends, and nobody is told."""
+    pair = our_pair.configure(mode_block=injecting("FTFW")).start().greeted()
+    flow = {"proto": 17, "orig": {"src": "10.1.0.3", "dst": "10.2.0.1", "sport": 1, "dport": 53}, "status": 8, "timeout": 600}
+    with ctnl.Table(pair.active) as here, ctnl.Table(pair.backup) as there:
+        here.create(flow)
+        lab.wait_for(lambda: has_flow(there, "10.1.0.3"), 3, "the copy")
+        there.update({**flow, "mark": 7})
+        lab.wait_for(lambda: mark_of(here, "10.1.0.3") == 7, 3, "the word of the node that it went to")
+        assert pair.active.stats()["internal"]["active"] == 0, "it is the peer's now"
+        time.sleep(2.5)  # both know
+        here.update({**flow, "mark": 8})
+        lab.wait_for(lambda: mark_of(there, "10.1.0.3") == 8, 3, "the word of the node that it came back to")
+        there.delete(flow)
+        time.sleep(1)
+        assert mark_of(here, "10.1.0.3") == 8, "the live flow was ended"
+        here.delete(flow)
+        here.create(flow)
+        lab.wait_for(lambda: has_flow(there, "10.1.0.3"), 3, "a later flow of this node")
 
 
 # Reads of the kernel that go wrong

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kernel.h"
 
+#include <fmt/format.h>
+
 #include "state.h"
 
 namespace ctsync::sim {
@@ -68,7 +70,7 @@ void Kernel::create(std::uint32_t flow) {
   f.orig = tuple(flow);
   f.present = has::kPorts | has::kTimeout | has::kMark;
   f.timeout = 120;
-  f.mark = ++version_;
+  f.mark = next_mark();
   f.id = next_id_++;
   if (f.orig.l4 == kTcp) {
     f.proto_state = 1;
@@ -96,7 +98,7 @@ void Kernel::touch(const Tuple& orig) {
   FlowRecord& r = flows.at(orig);
   Flow& f = r.flow;
   owned_.try_emplace(orig, now_);
-  f.mark = ++version_;
+  f.mark = next_mark();
   f.present |= has::kMark;
   f.status |= status::kSeenReply | (random_.chance(0.5) ? status::kAssured : 0);
   if (f.orig.l4 == kTcp) {
@@ -138,14 +140,24 @@ std::string Kernel::lost_flows() const {
 }
 
 void Kernel::changed(EventType type, FlowRecord& record, Origin origin) {
-  if (type == EventType::new_) record.flow.id = next_id_++;
-  if (type == EventType::destroy && origin != Origin::flush) deleted_.push_back(record.flow.orig);
+  if (type == EventType::new_) {
+    record.flow.id = next_id_++;
+    std::erase_if(deleted_, [&](const auto& d) { return d.first == record.flow.orig; });  // only made anew
+  }
+  if (type == EventType::destroy && origin != Origin::flush) deleted_.emplace_back(record.flow.orig, now_);
   if (type != EventType::destroy) complete(record);
   tell(type, record, origin, record.flow.knows(has::kLabels));
 }
 
 // Labels are in an event only if they have just been set.
 void Kernel::tell(EventType type, const FlowRecord& record, Origin origin, bool labels) {
+  if (tally_.verbose()) {
+    static constexpr const char* kTypes[] = {"has", "changes", "loses"};
+    static constexpr const char* kOrigins[] = {"", " by commit", " by flush", " by injection"};
+    tally_.note(now_, fmt::format("kernel {} {} {} mark {} status {:x}{}", index_, kTypes[static_cast<int>(type)],
+                                  name_of(record.flow.orig), record.flow.mark, record.flow.status,
+                                  kOrigins[static_cast<int>(origin)]));
+  }
   if (!open_ || (hide_own_ && origin != Origin::foreign)) return;
   if (events_.size() >= most_events) {
     overrun_ = true;

@@ -45,8 +45,8 @@ class Kernel final : public node::test::FakeKernel {
 
   // Flows of this node that are gone, though they have not ended.
   std::string lost_flows() const;
-  // What the program has deleted since this was asked last, other than for -F and -t.
-  std::vector<Tuple> take_deleted() { return std::exchange(deleted_, {}); }
+  // What the program has deleted, and when, since this was asked last, other than for -F and -t.
+  std::vector<std::pair<Tuple, TimePoint>> take_deleted() { return std::exchange(deleted_, {}); }
 
   // --- Faults ---
   std::size_t most_events = 1000;  // that wait
@@ -71,6 +71,8 @@ class Kernel final : public node::test::FakeKernel {
   void changed(kernel::EventType type, FlowRecord& record, kernel::Origin origin) override;
   void tell(kernel::EventType type, const FlowRecord& record, kernel::Origin origin, bool labels);
   int refusal(Step step, const Flow& f);
+  // No two nodes make the same one.
+  std::uint32_t next_mark() { return ++version_ << 3U | static_cast<std::uint32_t>(index_); }
 
   std::size_t index_;
   Random& random_;
@@ -79,7 +81,7 @@ class Kernel final : public node::test::FakeKernel {
   Tally& tally_;
   TimePoint now_{};
   std::map<Tuple, TimePoint, node::test::TupleLess> owned_;
-  std::vector<Tuple> deleted_;
+  std::vector<std::pair<Tuple, TimePoint>> deleted_;
   std::deque<Event> events_;
   std::uint64_t lost_ = 0;
   bool open_ = false;

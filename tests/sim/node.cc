@@ -42,6 +42,7 @@ void Node::start(TimePoint now) {
   given_up_ = refused_ = 0;
   link_ = 0;
   options_.self.host = 1 + index_;
+  for (std::uint8_t link = 0; link < Network::kLinks; ++link) options_.self.addresses[link] = address_of(index_, link);
   options_.self.node = static_cast<std::uint32_t>(options_.seed >> 32) | 1U;  // as each start of the daemon has its own
   last_seq_ = static_cast<std::uint32_t>(clock_.wall_seconds());
   auto& sink = static_cast<wire::DatagramSink&>(*this);

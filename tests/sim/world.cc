@@ -97,11 +97,11 @@ std::string World::wrongly_deleted() {
   constexpr Duration kUnderWay = std::chrono::seconds(5);
   std::string s;
   for (std::size_t i = 0; i < size(); ++i) {
-    for (const auto& t : nodes_[i]->kernel().take_deleted()) {
+    for (const auto& [t, at] : nodes_[i]->kernel().take_deleted()) {
       if (nodes_[i]->kernel().flows.contains(t)) continue;
       for (const auto& n : nodes_) {
         const auto since = n->kernel().owned_since(t);
-        if (since && now_ - *since > kUnderWay) s += fmt::format("{} at node {}; ", name_of(t), i);
+        if (since && at - *since > kUnderWay) s += fmt::format("{} at node {}; ", name_of(t), i);
       }
     }
   }
@@ -127,6 +127,7 @@ void World::take_over(std::size_t from, std::size_t to) {
   command(to, node::Verb::commit);
   run_for(std::chrono::milliseconds(50));
   for (std::uint32_t flow = 0; flow < kFlows; ++flow) move(from, to, nodes_[from]->kernel().tuple(flow));
+  command(to, node::Verb::bulk_send);  // as primary-backup.sh does
 }
 
 void World::stop(std::size_t node, Duration d) {
@@ -221,6 +222,7 @@ void World::run_for(Duration d) {
     }
     now_ = std::max(now_, at);
     if (now_ >= end) break;
+    for (const auto& n : nodes_) n->kernel().set_now(now_);
     arrivals();
     deliveries();
     for (const auto& n : nodes_) {

@@ -76,7 +76,7 @@ class World {
   // So many flows of each node are left.
   void shrink(std::size_t most);
   // Flows that were taken out of a kernel by a node since this was asked last, and are not there again, though another
-  // node has had them alive for so long that no word of an earlier one with this tuple can be under way; as text.
+  // node had had them alive for so long that no word of an earlier one with this tuple could be under way; as text.
   std::string wrongly_deleted();
 
   std::size_t size() const { return nodes_.size(); }
