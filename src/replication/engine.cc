@@ -301,22 +301,23 @@ void Engine::write_tail(const ControlNode& c, wire::Extension& e) const {
   }
 }
 
-wire::Extension Engine::hear_tail(Peer& p, const wire::Message& m) {
+wire::Extension Engine::read_tail(const wire::Message& m) const {
+  const auto tail = wire::tail_of(m);
+  return tail.empty() || options_.self.node == 0 ? wire::Extension() : wire::read_extension(tail);
+}
+
+void Engine::hear_tail(Peer& p, const wire::Extension& e) {
   if (p.info && p.last_heard - p.shown_at > kShownLately) {
     p.info.reset();
     p.round_trip.reset();
   }
-  const auto tail = wire::tail_of(m);
-  if (tail.empty() || options_.self.node == 0) return {};
-  const wire::Extension e = wire::read_extension(tail);
   if (e.probe && (p.info || e.capabilities)) hear_probe(p, *e.probe);
-  if (!e.capabilities) return e;
+  if (!e.capabilities) return;
   p.shown_at = p.last_heard;
-  if (p.info == e.capabilities) return e;
+  if (p.info == e.capabilities) return;
   p.info = e.capabilities;
   shown_at_.reset();  // it may not know us yet either
   context_.events.peer_shown(peers_.id(p));
-  return e;
 }
 
 // Whether there are peers, and each that was heard lately has shown in its present session that it can take these.

@@ -59,7 +59,8 @@ FtFw::FtFw(const EngineContext& context, const EngineOptions& options, TimePoint
 Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) {
   if (!is_well_formed(m)) return Verdict::bad;
   now_ = now;
-  Peer& p = peer_of(from, m, now);
+  const wire::Extension tail = read_tail(m);
+  Peer& p = peer_of(from, m.header, tail, now);
   if (!is_live(p) && p.received) {  // what was sent meanwhile may be gone
     lacks(p);
     p.acked_at = now;
@@ -68,7 +69,7 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   const auto session = p.session;
   hear_flags(p, m.header, now);
   if (!may_take(p, m.header.seq, now)) return Verdict::old;
-  const wire::Extension tail = hear_tail(p, m);
+  hear_tail(p, tail);
   if (p.info && std::exchange(p.endless_bulk, false)) lacks(p);
   take(p, m, tail, now);
   if (tail.capabilities) {
@@ -88,12 +89,9 @@ Verdict FtFw::on_message(const PeerAddress& from, const wire::Message& m, TimePo
   return Verdict::consumed;
 }
 
-Peer& FtFw::peer_of(const PeerAddress& from, const wire::Message& m, TimePoint now) {
-  std::optional<wire::Capabilities> who;
-  if (const auto tail = wire::tail_of(m); !tail.empty() && options_.self.node != 0) {
-    who = wire::read_extension(tail).capabilities;
-  }
-  if (Peer* known = peers_.find(from, m.header, now, who ? &*who : nullptr)) return *known;
+Peer& FtFw::peer_of(const PeerAddress& from, const wire::Header& h, const wire::Extension& tail, TimePoint now) {
+  const auto* who = tail.capabilities ? &*tail.capabilities : nullptr;
+  if (Peer* known = peers_.find(from, h, now, who)) return *known;
   Peer& p = peers_.add(from, now);
   p.window = options_.ack_window;
   p.last_accepted = now;

@@ -40,7 +40,7 @@ Verdict Notrack::on_message(const PeerAddress& from, const wire::Message& m, Tim
     }
   }
   heard_from(*p);
-  (void)hear_tail(*p, m);
+  hear_tail(*p, read_tail(m));
   p->received = true;
   p->last = h.seq;
   ++p->accepted;

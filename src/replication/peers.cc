@@ -67,12 +67,12 @@ Peer* Peers::owner(const PeerAddress& from) {
   return &*p;
 }
 
-// Of several the one heard last.
-Peer* Peers::named_by(const PeerAddress& from) {
+// Of those that are wanted.
+template <typename Wanted>
+Peer* Peers::last_heard(Wanted&& wanted) {
   Peer* found = nullptr;
   for (auto& p : peers_) {
-    const bool named = p.used && p.host != 0 && has(p.addresses, from.address);
-    if (named && (found == nullptr || p.last_heard > found->last_heard)) found = &p;
+    if (p.used && wanted(p) && (found == nullptr || p.last_heard > found->last_heard)) found = &p;
   }
   return found;
 }
@@ -90,15 +90,6 @@ Peer* Peers::best_fit(const PeerAddress& from, std::uint32_t seq) {
   return best;
 }
 
-// Of several the one heard last.
-Peer* Peers::with_host(std::uint64_t host) {
-  Peer* found = nullptr;
-  for (auto& p : peers_) {
-    if (p.used && p.host == host && (found == nullptr || p.last_heard > found->last_heard)) found = &p;
-  }
-  return found;
-}
-
 Peer* Peers::told_by(const PeerAddress& from, const wire::Header& h, const wire::Capabilities& who) {
   Peer* p = owner(from);
   if (p != nullptr && p->host != 0 && p->host != who.host) {
@@ -107,7 +98,7 @@ Peer* Peers::told_by(const PeerAddress& from, const wire::Header& h, const wire:
   }
   if (p != nullptr && p->host != 0) return p;
   // Another process of that host is another peer: the earlier one is done with when the later one has told everything.
-  Peer* known = with_host(who.host);
+  Peer* known = last_heard([&](const Peer& q) { return q.host == who.host; });
   if (known != nullptr && known->node != 0 && known->node != who.node) known = nullptr;
   if (p != nullptr) {
     if (known == nullptr) return p;
@@ -129,7 +120,7 @@ Peer* Peers::find(const PeerAddress& from, const wire::Header& h, TimePoint now,
   const bool hello = (h.flags & wire::flag::kHello) != 0;
   Peer* p = owner(from);
   if (p == nullptr) {
-    Peer* other = named_by(from);
+    Peer* other = last_heard([&](const Peer& q) { return q.host != 0 && has(q.addresses, from.address); });
     if (other == nullptr && !hello) other = best_fit(from, h.seq);
     if (other != nullptr) take_place(*other, from);
     p = other;

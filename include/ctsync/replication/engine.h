@@ -184,8 +184,10 @@ class Engine {
   bool bulk_arrives() const { return ledger_.is_open(); }  // or a repair: not all of it has been acknowledged
   void bulk_is_lost() { ledger_.close(); }                 // something of it was given up
   bool is_of_bulk(NodeRef n) const { return ledger_.holds(n); }
-  // The tail of a message that was accepted, if there is any. Takes over what the peer shows of itself.
-  wire::Extension hear_tail(Peer& p, const wire::Message& m);
+  // Empty also if this node takes none.
+  wire::Extension read_tail(const wire::Message& m) const;
+  // The tail of a message that was accepted: takes over what the peer shows of itself.
+  void hear_tail(Peer& p, const wire::Extension& e);
   void heard_from(const Peer& p) { sender_ = peers_.id(p); }
   std::uint32_t take_seq() { return next_seq_++; }
   bool is_dead(NodeRef n) const;

@@ -133,7 +133,7 @@ class FtFw final : public Engine {
   void work_on(TimePoint now) override;
   bool is_settled(NodeRef n) const override;
 
-  Peer& peer_of(const PeerAddress& from, const wire::Message& m, TimePoint now);
+  Peer& peer_of(const PeerAddress& from, const wire::Header& h, const wire::Extension& tail, TimePoint now);
   void hear_flags(Peer& p, const wire::Header& h, TimePoint now);
   static bool continues_session(const Peer& p, std::uint32_t seq, TimePoint now);
   void begin_session(Peer& p, std::uint32_t seq);

@@ -176,10 +176,10 @@ class Peers {
 
  private:
   Peer* owner(const PeerAddress& from);
-  Peer* named_by(const PeerAddress& from);
   Peer* best_fit(const PeerAddress& from, std::uint32_t seq);
   Peer* told_by(const PeerAddress& from, const wire::Header& h, const wire::Capabilities& who);
-  Peer* with_host(std::uint64_t host);
+  template <typename Wanted>
+  Peer* last_heard(Wanted&& wanted);
   static void take_place(Peer& p, const PeerAddress& from);
   void leave_place(Peer& p, std::uint8_t link);
   static bool is_two_daemons(Peer& p, std::uint8_t link, TimePoint now);
