@@ -347,7 +347,8 @@ void KernelSide::schedule_purge() {
 void KernelSide::purge() {
   c_.log.notice("flushing kernel conntrack table (scheduled)");
   flush_kernel(Purpose::purge, [] {});
-  flush_store({.flows = true, .expectations = false}, [this] { mend_soon(); });  // then it is known to be whole
+  // Where no event tells of it, the next poll would tell the peers that all have ended.
+  if (c_.options.poll) flush_store({.flows = true, .expectations = false}, [this] { mend_soon(); });
 }
 
 bool KernelSide::stop_purge() {
@@ -357,7 +358,6 @@ bool KernelSide::stop_purge() {
   const bool running = std::erase_if(flush_for_, is_purge) != 0;
   if (running && flush_for_.empty()) {
     c_.jobs.cancel(std::exchange(flush_, nullptr));
-    if (c_.store.keeps_flows()) mend_soon();  // it is empty already, the kernel is not
     run_flush();
   }
   return waited || running;

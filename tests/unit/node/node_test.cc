@@ -735,6 +735,20 @@ TEST_F(FlushTest, AFlushDuringAPurgeRunsWholeAndIsAnsweredAfterwards) {
   EXPECT_TRUE(kernel_.flows.empty());
 }
 
+// Also no dump of a kernel's table that is nearly empty, which takes as long as a full one, all in one call.
+TEST_F(FlushTest, WhatAPurgeTakesOutOfTheKernelLeavesTheCache) {
+  const auto dumps = kernel_.dumps;
+  ask({.verb = Verb::schedule_purge});
+  turn(seconds(6));
+  turns(10);
+  ASSERT_LT(kernel_.flows.size(), 40U) << "the purge is under way";
+  EXPECT_EQ(node_->internal_flows().live(), kernel_.flows.size());
+  turns(200);
+  EXPECT_TRUE(kernel_.flows.empty());
+  EXPECT_EQ(node_->internal_flows().live(), 0U);
+  EXPECT_EQ(kernel_.dumps, dumps + 1) << "the flush's own";
+}
+
 TEST_F(FlushTest, ACommitStopsThePurgeButNoFlush) {
   ask({.verb = Verb::schedule_purge});
   turn(seconds(6));
