@@ -90,6 +90,7 @@ void Reconciler::groups_heard(replication::PeerId peer, Side& s, const wire::Sum
     s.in_step_since.reset();
   } else if (!s.in_step_since && s.compared == ~std::uint64_t{0}) {
     s.in_step_since = now;
+    c_.engine.found_in_step(peer);
     if (!is_contested(s.tries_of_all)) s.tries_of_all = {};
   }
   if (s.until) {

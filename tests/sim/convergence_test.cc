@@ -341,6 +341,27 @@ TEST(FtFwSimulation, TheSenderRestarts) {
   });
 }
 
+// A node boots and speaks from another address, and nothing of the first bulk that it sends arrives: what the earlier
+// process told from the old address goes nevertheless.
+TEST(FtFwSimulation, ComesBackElsewhereUnheard) {
+  for_each_seed([](Trial& run) {
+    Random r(run.seed);
+    World w(2, options_for(Mode::ftfw, r), r.next(), run.tally);
+    peace(w, seconds(4));
+    trouble(w, seconds(2));
+    w.network().set_faults({});
+    w.network().cut_way(1, 0, true);
+    w.set_traffic(milliseconds(100));  // so little is missing that it is repaired
+    w.kill(1, true);
+    w.link_failed(0, 0, true);
+    w.link_failed(0, 1, true);
+    w.start(1);
+    w.run_for(milliseconds(r.below(4000)));
+    heal(w);
+    expect_agreement(w);
+  });
+}
+
 // Damaged numbers, cut datagrams, noise: numbers find each other again, nothing stays queued, and contents that are wrong
 // are found and mended.
 TEST(FtFwSimulation, Corruption) {

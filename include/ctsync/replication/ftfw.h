@@ -95,6 +95,8 @@ class FtFw final : public Engine {
   // Asks a peer of our kind for the sums of the buckets of these groups, and for what Events::repair_ended() answers.
   void ask_sums(PeerId peer, std::uint64_t groups);
   void ask_repair(PeerId peer, const wire::RepairRequest& request);
+  // All that the peer has is held, so it has told everything, though the end of a bulk that says so was never heard.
+  void found_in_step(PeerId peer) { peers_.all()[peer].told_all = true; }
   std::optional<TimePoint> next_deadline() const override;
   void on_timer(TimePoint now) override;
 
