@@ -520,6 +520,9 @@ void FtFw::on_nack(Peer& p, std::uint32_t from, std::uint32_t to) {
   if (!want_repeat(p, from, to)) return;
   if (p.acked && !is_after(from, *p.acked) && is_after(to + 1, *p.acked)) p.acked = to + 1;
   work();
+  // A stock node counts the messages of all nodes as one sequence: with two others whose numbers are far apart it asks
+  // after each message for everything in between. Answered each time, that goes on as fast as the link carries it.
+  if (!p.info && live_peers() > 1 && now_ >= repeat_at_) repeat_at_ = now_ + kRepeatSpacing;
 }
 
 // --- The resend queue: ascending numbers ---
@@ -578,7 +581,7 @@ bool FtFw::is_settled(NodeRef n) const { return is_before(resend_.seq(n), settle
 
 // As much as is left to do, and as a turn may take.
 void FtFw::work() {
-  if (!repeats_.empty()) {
+  if (!repeats_.empty() && now_ >= repeat_at_) {
     while (!repeats_.empty() && steps_left_ != 0 && repeat(repeats_.front())) repeats_.erase(repeats_.begin());
     settle();
   }
@@ -905,9 +908,9 @@ std::optional<TimePoint> FtFw::bulk_held_until(TimePoint now) const {
 }
 
 std::optional<TimePoint> FtFw::next_deadline() const {
-  const bool work_left = !repeats_.empty() || (!resend_.empty() && is_settled(resend_.front()));
-  if (work_left) return now_;
-  const auto at = earlier(earlier(alive_at_, ack_at()), Engine::next_deadline());
+  if (!resend_.empty() && is_settled(resend_.front())) return now_;
+  auto at = earlier(earlier(alive_at_, ack_at()), Engine::next_deadline());
+  if (!repeats_.empty()) at = earlier(at, std::max(now_, repeat_at_));
   return bulk_active() ? at : earlier(earlier(at, offer_at()), repair_at());
 }
 

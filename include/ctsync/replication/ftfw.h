@@ -76,6 +76,7 @@ class FtFw final : public Engine {
   // Who goes on asking is not told the same ones again before so long has passed: 128 messages of 0.3 KB. (The sums of a
   // group, which give rise to the question, come no more often.)
   static constexpr Duration kSumsAgain = std::chrono::seconds(2);
+  static constexpr Duration kRepeatSpacing = std::chrono::milliseconds(10);  // asked for by a stock node among others
   static constexpr Duration kRepairSpacing = std::chrono::milliseconds(200);
   // What is repaired is acknowledged at once for so long, so that its end comes soon.
   static constexpr Duration kRepairPatience = std::chrono::seconds(5);
@@ -206,6 +207,7 @@ class FtFw final : public Engine {
   // neither repeated nor shown.
   std::uint32_t settled_;
   std::vector<wire::NumberRange> repeats_;  // work put off; first what the oldest asks for
+  TimePoint repeat_at_{};                   // and not before
   std::uint32_t steps_left_ = kStepsPerTurn;
   std::uint32_t dead_from_;  // where release_one_dead() goes on
   TimePoint now_;            // of the last call that brought it

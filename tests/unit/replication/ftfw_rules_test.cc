@@ -540,6 +540,20 @@ TEST_F(FtFwTwoPeers, WhatAPeerFreedThatIsSilentSinceIsTold) {
   EXPECT_EQ(n.freed, Lines{"1 asks 2..3"});
 }
 
+TEST(FtFw, AStockNodeAmongOthersIsAnsweredWithRests) {
+  Node n(start_at(1));
+  n.hear("ALIVE|HELLO 100", peer_at(2));
+  n.hear("ALIVE|HELLO 9000", peer_at(3));
+  n.event(1);
+  n.event(2);
+  n.drain();
+  EXPECT_EQ(n.turn("NACK 101 1..2"), (Lines{"NEW|HELLO 3", "NEW|HELLO 4"}));
+  EXPECT_EQ(n.turn("NACK 102 3..3"), Lines{});
+  EXPECT_EQ(n.turn("NACK 103 3..4"), Lines{});
+  EXPECT_EQ(n.wait(FtFw::kRepeatSpacing - ms(1)), Lines{});
+  EXPECT_EQ(n.wait(ms(1)), (Lines{"NEW|HELLO 5", "NEW|HELLO 6"}));
+}
+
 TEST_F(FtFwRules, APeerAloneIsNeverToldOfOthers) {
   n.event(1);
   n.drain();
