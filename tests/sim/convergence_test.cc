@@ -158,17 +158,6 @@ std::string disagreement(World& w) {
   std::string s;
   for (std::size_t i = 0; i < w.size(); ++i) {
     const auto d = difference(w.node(i).external(), others_internal(w, i));
-    if (!d.empty() && std::getenv("DBG") && w.now().time_since_epoch() > seconds(250)) {
-      const auto o = others_internal(w, i);
-      const auto& t = w.node(i).node().external_flows();
-      for (table::FlowId id = 0; id < t.end_id(); ++id) {
-        if (!is_live(t.slot(id).state)) continue;
-        if (o.contains(t.slot(id).flow.orig)) continue;
-        const auto og = table::origin_of(t.slot(id).link);
-        fmt::print("DBGX node {} stale {} owner {} session {} seq {}\n", i, name_of(t.slot(id).flow.orig), og.owner,
-                   og.session, og.seq);
-      }
-    }
     if (!d.empty()) s += fmt::format("external cache of node {}:{}\n", i, d);
   }
   return s;
