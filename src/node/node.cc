@@ -263,12 +263,9 @@ void Node::resync_kernel(const Command& command, const Client& client) {
 }
 
 void Node::dump(const Command& command, const Client& client) {
-  std::unique_ptr<Job> job;
-  if (command.side == Side::internal) {
-    job = store_->dump(command, client);
-  } else if (peer_side_) {
-    job = peer_side_->store().dump(command, client);
-  }
+  auto job = command.side == Side::internal ? store_->dump(command, client)
+             : peer_side_                   ? peer_side_->store().dump(command, client)
+                                            : nullptr;
   if (!job) return client.finish();
   jobs_.add(std::move(job));
 }
