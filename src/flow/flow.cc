@@ -86,6 +86,7 @@ void copy_extra(FlowExtra& to, const FlowExtra& from, std::uint32_t bits) {
     to.sctp_vtag_reply = from.sctp_vtag_reply;
   }
   if (bits & has::kDccpRole) to.dccp_role = from.dccp_role;
+  if (bits & has::kReplyZone) to.reply_zone = from.reply_zone;
   if (bits & has::kCounters) {
     to.counters_orig = from.counters_orig;
     to.counters_reply = from.counters_reply;

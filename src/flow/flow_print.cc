@@ -48,7 +48,8 @@ enum Part : std::uint64_t {
   kMasterPart,
   kSctpPart,
   kDccpPart,
-  kSynproxyPart
+  kSynproxyPart,
+  kReplyZonePart
 };
 
 void mix_extras(Mixer& m, const Flow& f, const FlowExtra& x) {
@@ -85,6 +86,7 @@ void mix_extras(Mixer& m, const Flow& f, const FlowExtra& x) {
     m.words(kSynproxyPart | std::uint64_t{x.synproxy_isn} << 32,
             x.synproxy_its | std::uint64_t{x.synproxy_tsoff} << 32);
   }
+  if (f.knows(has::kReplyZone)) m.words(kReplyZonePart, x.reply_zone);
 }
 
 void mix_nat(Mixer& m, const Flow& f, const NatView& nat) {

@@ -420,6 +420,9 @@ DecodeStatus decode_flow(Bytes body, DecodeOptions options, FlowRecord& out) {
   if (parts.zone_seen) {
     f.orig.zone = parts.zone;
     f.present |= has::kZone;
+  } else if (parts.reply.zone != 0) {
+    out.extra.reply_zone = parts.reply.zone;
+    f.present |= has::kReplyZone;
   }
   return DecodeStatus::ok;
 }

@@ -176,10 +176,10 @@ bool encodable(const Tuple& orig) { return orig.family == Family::ipv4 || orig.f
 std::size_t encode_create(std::span<std::uint8_t> room, std::uint32_t seq, const FlowRecord& r, bool be_liberal) {
   const Flow& f = r.flow;
   Request w(room, kFlowNew, kCreateRequest, seq, f.orig.family);
-  // A zone of the original direction alone is a part of a new entry's tuple. (To find one the kernel takes it for that of
-  // both.)
+  // A zone of one direction alone is a part of a new entry's tuple. (To find one the kernel takes that of the original
+  // direction for that of both.)
   put_tuple(w, CTA_TUPLE_ORIG, f.orig, f.knows(has::kZone) ? 0 : f.orig.zone);
-  put_tuple(w, CTA_TUPLE_REPLY, inverse(f.orig));
+  put_tuple(w, CTA_TUPLE_REPLY, inverse(f.orig), f.knows(has::kReplyZone) ? r.extra.reply_zone : 0);
   if (f.knows(has::kMaster)) put_tuple(w, CTA_TUPLE_MASTER, r.extra.master);
   if (f.knows(has::kStatus)) w.be32(CTA_STATUS, status::of_new_entry(f.status));
   put_nats(w, f);

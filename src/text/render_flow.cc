@@ -31,11 +31,13 @@ void set_state(nf_conntrack* ct, const Flow& f) {
   }
 }
 
-void set_zone(nf_conntrack* ct, const Flow& f) {
+void set_zone(nf_conntrack* ct, const Flow& f, const FlowExtra* extra) {
   if (f.knows(has::kZone)) {
     nfct_set_attr_u16(ct, ATTR_ZONE, f.orig.zone);
   } else if (f.orig.zone != 0) {
     nfct_set_attr_u16(ct, ATTR_ORIG_ZONE, f.orig.zone);
+  } else if (extra != nullptr && f.knows(has::kReplyZone)) {
+    nfct_set_attr_u16(ct, ATTR_REPL_ZONE, extra->reply_zone);
   }
 }
 
@@ -69,7 +71,7 @@ void set_flow(nf_conntrack* ct, const Flow& f, const FlowExtra* extra, const Ren
   set_original(ct, f.orig, f.knows(has::kPorts));
   if (f.knows(has::kReply)) set_reply(ct, f.reply(), f.knows(has::kPorts));
   set_state(ct, f);
-  set_zone(ct, f);
+  set_zone(ct, f, extra);
   if (f.knows(has::kStatus)) nfct_set_attr_u32(ct, ATTR_STATUS, f.status);
   if (o.show_timeout && f.knows(has::kTimeout)) nfct_set_attr_u32(ct, ATTR_TIMEOUT, f.timeout);
   if (f.knows(has::kMark)) nfct_set_attr_u32(ct, ATTR_MARK, f.mark);

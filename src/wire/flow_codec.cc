@@ -44,6 +44,7 @@ enum Attr : std::uint32_t {
   kSynproxy,
   kZone,
   kOrigZone,  // doc/wire-format.md, section 10
+  kReplyZone,
   kAttrCount,
 };
 
@@ -85,6 +86,7 @@ constexpr std::array<AttrRule, kAttrCount> kRules = {{
     {16},
     {6},  // 24 ICMP id ... zone
     {6},  // 33 zone of the original direction
+    {6},  // 34 zone of the reply direction
 }};
 
 void put_protocol_part(ByteWriter& w, const Flow& f, const FlowExtra* x, const EncodeOptions& options) {
@@ -320,6 +322,8 @@ void encode_flow(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t 
     put_be16(w, kZone, f.orig.zone);
   } else if (options.one_way_zones && f.orig.zone != 0) {
     put_be16(w, kOrigZone, f.orig.zone);
+  } else if (options.one_way_zones && f.knows(has::kReplyZone) && extra != nullptr) {
+    put_be16(w, kReplyZone, extra->reply_zone);
   }
   set_length(w, begin);
 }
@@ -345,6 +349,9 @@ DecodeStatus decode_flow(std::span<const std::uint8_t> payload, FlowRecord& out)
     f.present |= has::kZone;
   } else if (a.has(kOrigZone)) {
     f.orig.zone = get_be16(a.at(kOrigZone));
+  } else if (a.has(kReplyZone)) {
+    out.extra.reply_zone = get_be16(a.at(kReplyZone));
+    f.present |= has::kReplyZone;
   }
   get_protocol_state(out, a);
   get_nat(f, a);

@@ -241,9 +241,9 @@ def test_destroy_reaches_the_peer(replicated):
     assert not [flow for flow in gone if flow["orig"]["src"] in left]
 
 
-def one_way_zones(net, zones):
-    """A UDP flow from each source port, its original direction in a zone of its own, as a rule makes them."""
-    rules = "".join(f"udp sport {port} ct original zone set {zone}\n" for port, zone in zones.items())
+def one_way_zones(net, direction, zones):
+    """A UDP flow from each source port, this direction of it ("original", "reply") in a zone of its own, as a rule makes them."""
+    rules = "".join(f"udp sport {port} ct {direction} zone set {zone}\n" for port, zone in zones.items())
     net.nft(f"""
         table ip zones {{
             chain raw {{
@@ -265,8 +265,8 @@ def one_way_zones(net, zones):
 
 def zones_in_the_kernel(net):
     with ctnl.Table(net) as table:
-        return {flow["orig"]["sport"]: (flow["orig"].get("zone"), flow["zone"]) for flow in table.flows()
-                if flow["orig"]["dst"] == "10.50.0.99"}
+        return {flow["orig"]["sport"]: (flow["orig"].get("zone"), flow["reply"].get("zone"), flow["zone"])
+                for flow in table.flows() if flow["orig"]["dst"] == "10.50.0.99"}
 
 
 def shown(node, side):
@@ -274,17 +274,18 @@ def shown(node, side):
             if flow["orig"]["dst"] == "10.50.0.99"}
 
 
-def test_zone_of_the_original_direction(our_pair):
+@pytest.mark.parametrize("direction", ["original", "reply"])
+def test_zone_of_one_direction(our_pair, direction):
     our_pair.configure().start().greeted()
     active, backup = our_pair.nodes()
     zones = {4001: 5, 4002: 6}
-    one_way_zones(active, zones)
-    expected = {port: (zone, 0) for port, zone in zones.items()}
+    one_way_zones(active, direction, zones)
+    expected = {port: (zone, None, 0) if direction == "original" else (None, zone, 0) for port, zone in zones.items()}
     assert zones_in_the_kernel(active) == expected
     lab.wait_for(lambda: len(shown(backup, "-e")) == 2, 5, "the flows at the peer")
     for port, zone in zones.items():
-        assert f"zone-orig={zone}" in shown(active, "-i")[port]
-        assert f"zone-orig={zone}" in shown(backup, "-e")[port]
+        for node, side in ((active, "-i"), (backup, "-e")):
+            assert f"zone-{'orig' if direction == 'original' else 'reply'}={zone}" in shown(node, side)[port]
     backup.client("-c")
     assert zones_in_the_kernel(backup) == expected
     with ctnl.Table(active) as table:
@@ -294,11 +295,12 @@ def test_zone_of_the_original_direction(our_pair):
     lab.wait_for(lambda: shown(backup, "-e") == {}, 5, "the flows to end at the peer")
 
 
+@pytest.mark.parametrize("direction", ["original", "reply"])
 @pytest.mark.parametrize("binaries", [(lab.OURS, lab.STOCK), (lab.STOCK, lab.OURS)], ids=["ours-stock", "stock-ours"])
-def test_a_stock_peer_never_sees_a_zone_of_one_direction(binaries):
+def test_a_stock_peer_never_sees_a_zone_of_one_direction(binaries, direction):
     with lab.Pair(*binaries) as pair:
         pair.configure().start().greeted()
-        one_way_zones(pair.active, {4001: 5, 4002: 6})
+        one_way_zones(pair.active, direction, {4001: 5, 4002: 6})
         lab.wait_for(lambda: len(shown(pair.backup, "-e")) == 2, 5, "the flows at the peer")
         assert all("zone" not in line for line in shown(pair.backup, "-e").values())
         assert [node.stats()["malformed"] for node in pair.nodes()] == [0, 0]

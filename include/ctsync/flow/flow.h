@@ -103,6 +103,7 @@ inline constexpr std::uint32_t kMasterPorts = 1U << 22;
 inline constexpr std::uint32_t kSctpTags = 1U << 23;
 inline constexpr std::uint32_t kDccpRole = 1U << 24;
 inline constexpr std::uint32_t kCounters = 1U << 25;
+inline constexpr std::uint32_t kReplyZone = 1U << 26;   // a zone of the reply direction alone
 inline constexpr std::uint32_t kExtra = 0xffffU << 16;  // any of these: the flow needs a FlowExtra
 inline constexpr std::uint32_t kNat = kSnat | kDnat | kSnatPort | kDnatPort;
 }  // namespace has
@@ -158,6 +159,7 @@ struct FlowExtra {
   std::uint32_t sctp_vtag_orig;
   std::uint32_t sctp_vtag_reply;
   std::uint8_t dccp_role;
+  std::uint16_t reply_zone;
   FlowCounters counters_orig;
   FlowCounters counters_reply;
 };

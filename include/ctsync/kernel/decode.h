@@ -3,7 +3,7 @@
 // attribute is checked against its bounds, unknown ones are skipped. No allocation, one pass.
 //
 // Zones: a zone of both directions (CTA_ZONE) sets orig.zone and has::kZone. A zone of one direction only is a part of
-// that tuple: the original one's sets orig.zone alone, the reply one's is not kept (spec replication.md 2.2).
+// that tuple: the original one's sets orig.zone alone, the reply one's extra.reply_zone (spec replication.md 2.2).
 #pragma once
 
 #include <cstdint>

@@ -23,7 +23,7 @@ struct Capabilities {
   static constexpr std::size_t kVersionSize = 16;
   static constexpr std::size_t kMostAddresses = 4;
   // Of `bits`; whoever sends capabilities takes all TLVs below.
-  static constexpr std::uint32_t kOneWayZones = 1;  // flow messages with attribute 33
+  static constexpr std::uint32_t kOneWayZones = 1;  // flow messages with attributes 33 and 34
 
   std::uint32_t bits = 0;                    // what it takes beyond the protocol of conntrackd
   std::uint32_t node = 0;                    // drawn at random at each start; never 0

@@ -18,7 +18,7 @@ namespace ctsync::wire {
 struct EncodeOptions {
   bool send_timeout = true;   // false with CommitTimeout
   bool window_scale = false;  // TCPWindowTracking
-  // All that hear it take attribute 33: the zone of a flow that has one in its original direction alone.
+  // All that hear it take attributes 33 and 34: the zone of a flow that has one in its original, its reply direction alone.
   bool one_way_zones = false;
 };
 

@@ -159,9 +159,12 @@ TEST(DecodeFlow, ZoneOfOneDirectionIsKeyButNoZone) {
   auto r = decode_hex(kOrigZone);
   EXPECT_EQ(5, r.flow.orig.zone);
   EXPECT_FALSE(r.flow.knows(has::kZone));
+  EXPECT_FALSE(r.flow.knows(has::kReplyZone));
   r = decode_hex(kReplyZone);
   EXPECT_EQ(0, r.flow.orig.zone);
   EXPECT_FALSE(r.flow.knows(has::kZone));
+  ASSERT_TRUE(r.flow.knows(has::kReplyZone));
+  EXPECT_EQ(6, r.extra.reply_zone);
 }
 
 TEST(DecodeFlow, CountersOnlyOnRequest) {

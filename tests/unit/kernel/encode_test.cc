@@ -147,6 +147,15 @@ TEST(EncodeCreate, AZoneOfOneDirectionIsAPartOfItsTuple) {
   ASSERT_EQ(DecodeStatus::ok, decode_flow(parse(both).body, {}, back));
   EXPECT_EQ(5, back.flow.orig.zone);
   EXPECT_TRUE(back.flow.knows(has::kZone));
+
+  r = wire_flow(kUdp);
+  r.flow.present |= has::kReplyZone;
+  r.extra.reply_zone = 6;
+  const auto of_reply = create(r);
+  ASSERT_EQ(DecodeStatus::ok, decode_flow(parse(of_reply).body, {}, back));
+  EXPECT_EQ(0, back.flow.orig.zone);
+  ASSERT_TRUE(back.flow.knows(has::kReplyZone));
+  EXPECT_EQ(6, back.extra.reply_zone);
 }
 
 TEST(EncodeCreate, WhatDoesNotFitIsNotWritten) {

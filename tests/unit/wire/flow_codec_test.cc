@@ -207,6 +207,16 @@ TEST(EncodeFlow, MarkZoneLabelsHelper) {
   ASSERT_EQ(decode_flow(std::span(sent).subspan(kHeaderSize), back), DecodeStatus::ok);
   EXPECT_EQ(back.flow.orig.zone, 9);
   EXPECT_FALSE(back.flow.knows(has::kZone));
+  zone.flow.orig.zone = 0;
+  zone.flow.present |= has::kReplyZone;
+  zone.extra.reply_zone = 8;
+  EXPECT_EQ(encode(zone).size(), 52U);
+  const auto of_reply = encode(zone, MsgType::flow_update, 0, {.one_way_zones = true});
+  EXPECT_EQ(Bytes(of_reply.begin() + 52, of_reply.end()), hex("00 06 00 22 00 08 00 00"));
+  ASSERT_EQ(decode_flow(std::span(of_reply).subspan(kHeaderSize), back), DecodeStatus::ok);
+  EXPECT_TRUE(back.flow.knows(has::kReplyZone));
+  EXPECT_EQ(back.extra.reply_zone, 8);
+  EXPECT_EQ(back.flow.orig.zone, 0);
 
   auto labels = tcp(43201, 5000, 3, 0x18e, 432000);
   labels.flow.present |= has::kLabels;
