@@ -554,7 +554,7 @@ TEST(FtFwSimulation, TwoWithTheSameFlowsAreRepairedAFewTimes) {
         w.run_for(std::chrono::minutes(10));
         std::uint64_t repairs = 0;
         for (const auto& p : w.node(2).node().snapshot().peers) repairs += p.repairs;
-        EXPECT_LE(repairs, 60U);
+        EXPECT_LE(repairs, 120U) << "one in five seconds, of which the link would carry 25";
       },
       10);
 }
