@@ -749,6 +749,23 @@ TEST_F(FlushTest, WhatAPurgeTakesOutOfTheKernelLeavesTheCache) {
   EXPECT_EQ(kernel_.dumps, dumps + 1) << "the flush's own";
 }
 
+// No event tells what the flush is for.
+TEST_F(NodeTest, APurgeUnderPollingTellsThePeersNothing) {
+  for (std::uint16_t n = 1; n <= 10; ++n) kernel_.put(kernel_flow(n));
+  options_.poll = seconds(3);
+  options_.purge_timeout = seconds(5);
+  start();
+  turns(20);
+  ASSERT_EQ(node_->internal_flows().live(), 10U);
+  ask({.verb = Verb::schedule_purge});
+  turns(4, seconds(1));
+  sink_.zones.clear();
+  turns(100, milliseconds(100));
+  EXPECT_TRUE(kernel_.flows.empty());
+  EXPECT_EQ(node_->internal_flows().live(), 0U);
+  EXPECT_TRUE(sink_.zones.empty()) << "a message of a flow";
+}
+
 TEST_F(FlushTest, ACommitStopsThePurgeButNoFlush) {
   ask({.verb = Verb::schedule_purge});
   turn(seconds(6));
