@@ -96,9 +96,10 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
     if (loading_) told_[record.flow.orig] |= told_by(type, record.flow);
     const bool replace = type == EventType::new_;
     if (origin != Origin::foreign) return keep_own(record, replace);
-    if (!overwritten_.empty() && overwritten_.find(record.flow.orig) != nullptr &&
-        read_again(record.flow.orig, record)) {
-      make_whole(record);
+    if (!overwritten_.empty() && overwritten_.find(record.flow.orig) != nullptr) {
+      const auto there = read_again(record.flow.orig, record);
+      if (there && !*there) return;  // nothing more comes of a flow that our hand has ended
+      if (there) make_whole(record);
     }
     if (copies_ != nullptr) lives_here(record.flow.orig, replace);
     keep(record, replace, Announce::yes);
@@ -367,7 +368,7 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
     const auto& slot = flows_.slot(id);
     other = is_another(slot.flow, record.flow);
     if (told != nullptr && other) {  // an earlier flow with this tuple, or a later one whose event was lost
-      if (!read_again(record.flow.orig, record) || !is_another(slot.flow, record.flow)) return;
+      if (!read_again(record.flow.orig, record).value_or(false) || !is_another(slot.flow, record.flow)) return;
     }
     make_whole(record);
     if (told != nullptr && !other) record.flow.present &= ~*told;

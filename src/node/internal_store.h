@@ -59,8 +59,8 @@ class InternalStore {
   // Asked before a flow that a dump did not show is taken for gone: a dump misses some while the kernel's table grows,
   // and does not show those in a state that the filter refuses.
   std::function<bool(const Flow&)> is_in_kernel = [](const Flow&) { return false; };
-  // The flow of this tuple as the kernel has it now; false: no such flow, or no answer.
-  std::function<bool(const Tuple&, FlowRecord&)> read_again = [](const Tuple&, FlowRecord&) { return false; };
+  // The flow of this tuple as the kernel has it now; false: no such flow. An error: no answer.
+  std::function<Result<bool>(const Tuple&, FlowRecord&)> read_again = [](const Tuple&, FlowRecord&) { return false; };
   // Whether there is room for a good many more.
   virtual bool has_room() const { return true; }
 

@@ -21,7 +21,7 @@ bool HelperFilter::accepts(const Expectation& e) const {
 KernelFollower::KernelFollower(const Context& context)
     : c_(context), masters_(0, TupleHash(context.seed)), waiting_(0, TupleHash(context.seed)) {
   c_.store.is_in_kernel = [this](const Flow& f) { return is_in_kernel(f); };
-  c_.store.read_again = [this](const Tuple& t, FlowRecord& r) { return c_.kernel.get(t, r).value_or(false); };
+  c_.store.read_again = [this](const Tuple& t, FlowRecord& r) { return c_.kernel.get(t, r); };
 }
 
 // What the kernel does not answer is not gone.

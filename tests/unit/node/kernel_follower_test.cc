@@ -266,6 +266,16 @@ TEST_F(FollowerTest, EventsFromBeforeACommitThatCouldNotCreateAgainBringNothingB
   EXPECT_EQ(flows_.live(), 0U);
 }
 
+// The commit ended a flow of which no event had been read, and what it made has ended, too, before that event is read.
+TEST_F(FollowerTest, WhatACommitEndedUnheardStaysGone) {
+  event(EventType::new_, with_id(kernel_flow(1), 5));
+  event(EventType::new_, without_id(kernel_flow(1)), Origin::commit);
+  event(EventType::destroy, with_id(kernel_flow(1), 5));
+  event(EventType::new_, with_id(kernel_flow(1), 6));
+  event(EventType::destroy, with_id(kernel_flow(1), 7));
+  EXPECT_FALSE(is_cached(1));
+}
+
 // The event of a change from before a commit comes after the commit has told what it wrote, and tells less than the kernel
 // has by now.
 TEST_F(FollowerTest, WhatACommitWroteIsReadAgainWhenEarlierEventsCome) {
