@@ -7,11 +7,18 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
 
 #include "event_filter.h"
 #include "netlink_message.h"
 
 namespace ctsync::kernel {
+
+bool events_need_a_listener() {
+  std::ifstream file("/proc/sys/net/netfilter/nf_conntrack_events");
+  int mode = 0;
+  return file >> mode && mode == 2;
+}
 
 // Room for one system call's worth of events, each a datagram of its own. An event is 200 to 700 bytes; the size is no
 // power of two so that the buffers do not fall on the same cache lines.

@@ -29,6 +29,9 @@ class SlicedJob final : public Job {
 constexpr Duration kLookForRoom = std::chrono::seconds(5);
 // When something else reads the kernel or empties the cache.
 constexpr Duration kCompareLater = std::chrono::seconds(1);
+// As long as flows are expected that send no events: between two comparisons, but so many times as long as one takes.
+constexpr Duration kCompareSoon = std::chrono::seconds(10);
+constexpr int kComparePart = 20;
 
 // Takes `at` if it has come.
 bool is_due(std::optional<TimePoint>& at, TimePoint now) {
@@ -62,8 +65,10 @@ Result<> KernelSide::start() {
   } else if (auto ok = open_events(); !ok) {
     return ok;
   }
+  if (auto ok = first_load(); !ok) return ok;
+  expect_silent_flows();
   compare_later();
-  return first_load();
+  return {};
 }
 
 Result<> KernelSide::open_events() {
@@ -193,6 +198,7 @@ bool KernelSide::mend(Load load) {
     return false;
   }
   if (std::exchange(tell_all_, false)) load = Load::repeat;
+  mend_began_ = c_.clock.now();
   unmended_ = false;  // what is lost from here on may be missing from what is read
   const Scope scope{.flows = true, .expectations = c_.store.keeps_expectations()};
   mending_ = c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope,
@@ -227,7 +233,20 @@ void KernelSide::mended(Load load, const Error* error) {
 
 void KernelSide::compare_later() {
   if (!c_.store.keeps_flows() || c_.options.poll || !c_.options.kernel_compare) return;
-  compare_at_ = c_.clock.now() + *c_.options.kernel_compare;
+  compare_at_ = c_.clock.now() + std::min(compare_pause_, *c_.options.kernel_compare);
+}
+
+// What was in the kernel at the start may have begun while nobody listened, and then only comparing tells what becomes of
+// it: soon, and again as long as that finds something.
+void KernelSide::expect_silent_flows() {
+  const auto numbers = c_.store.flow_numbers();
+  const auto* cached = std::get_if<text::CacheNumbers>(&numbers);
+  if (!c_.options.silent_flows || !c_.options.kernel_compare || cached == nullptr || cached->active == 0) return;
+  compare_pause_ = kCompareSoon;
+  c_.log.info(
+      "{} connections were there before: of those that began while no daemon ran the kernel sends no events "
+      "(net.netfilter.nf_conntrack_events is 2), so it is read again now and then",
+      cached->active);
 }
 
 void KernelSide::compare() {
@@ -240,6 +259,11 @@ void KernelSide::compare() {
 
 void KernelSide::tell_compared() {
   const auto found = c_.store.compared();
+  if (c_.options.kernel_compare && compare_pause_ < *c_.options.kernel_compare) {
+    const Duration took = c_.clock.now() - mend_began_;
+    compare_pause_ = found.all_same() ? 2 * compare_pause_ : std::max(kCompareSoon, kComparePart * took);
+    compare_later();
+  }
   ++comparisons_.done;
   comparisons_.missing += found.missing;
   comparisons_.left_over += found.left_over;

@@ -53,7 +53,7 @@ class KernelSide {
   // Deletes what passes the filter. A flush that is under way does not count: it may have passed what is meant.
   void flush_kernel(Purpose purpose, std::function<void()> on_done);
   Result<> flush_kernel_expectations();
-  // -t: a flush of the kernel's table and the store after PurgeTimeout, unless one is scheduled already.
+  // -t: a flush of the kernel's table after PurgeTimeout, unless one is scheduled already.
   void schedule_purge();
   void unschedule_purge() { purge_at_.reset(); }
   // Unschedules it, and stops it where it is under way; true if that was so.
@@ -97,6 +97,7 @@ class KernelSide {
   void mended(Load load, const Error* error);
   void compare();
   void compare_later();
+  void expect_silent_flows();
   void tell_compared();
   void mend_soon() { resync_at_ = c_.clock.now(); }
   void poll();
@@ -118,6 +119,8 @@ class KernelSide {
   std::optional<TimePoint> catch_up_at_;
   std::optional<TimePoint> purge_at_;
   std::optional<TimePoint> compare_at_;
+  Duration compare_pause_ = Duration::max();  // if that is shorter than the option says
+  TimePoint mend_began_{};
   std::optional<TimePoint> room_at_;  // something was refused: when to look for room again
   bool own_events_hidden_ = false;
   bool polled_ = false;

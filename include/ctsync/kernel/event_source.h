@@ -19,6 +19,10 @@ namespace ctsync::kernel {
 
 struct Message;
 
+// Whether a flow that begins while nobody listens sends no event for as long as it lives: net.netfilter.nf_conntrack_events
+// is 2, the default since Linux 5.19.
+bool events_need_a_listener();
+
 class EventSource {
  public:
   EventSource();

@@ -51,6 +51,7 @@ struct NodeOptions {
   std::optional<Duration> poll;            // PollSecs: dumps instead of events
   std::optional<Duration> overrun_resync;  // NetlinkOverrunResync
   std::optional<Duration> kernel_compare;  // KernelCompareSecs; not with `poll`, which does the same
+  bool silent_flows = false;               // see kernel::events_need_a_listener()
 
   std::uint32_t resend_queue_size = 131072;            // FT-FW, messages
   std::uint32_t ack_window = 300;                      // FT-FW, messages

@@ -1105,6 +1105,38 @@ class KernelComparisonTest : public NodeTest {
   text::ComparisonNumbers numbers() const { return node_->snapshot().comparison.value(); }
 };
 
+// After ten seconds, and again as long as that finds something; else after twice the time, at last as often as ever.
+TEST_F(KernelComparisonTest, HappensSoonWhereFlowsMaySendNoEvents) {
+  options_.silent_flows = true;
+  start();
+  const auto after = [this](Duration d) {
+    turns(static_cast<int>(d / milliseconds(100)), milliseconds(100));
+    return kernel_.dumps - 1;
+  };
+  kernel_.flows.erase(kernel_flow(1).flow.orig);
+  EXPECT_EQ(after(seconds(11)), 1);
+  EXPECT_EQ(node_->internal_flows().live(), 2U);
+  kernel_.flows.erase(kernel_flow(2).flow.orig);
+  EXPECT_EQ(after(seconds(10)), 2);
+  EXPECT_EQ(node_->internal_flows().live(), 1U);
+  EXPECT_EQ(after(seconds(10)), 3);
+  EXPECT_EQ(after(seconds(18)), 3);
+  EXPECT_EQ(after(seconds(3)), 4);
+  EXPECT_EQ(after(seconds(37)), 4);
+  EXPECT_EQ(after(seconds(5)), 5);
+  EXPECT_EQ(after(seconds(55)), 5) << "each minute, as the option says";
+  EXPECT_EQ(after(seconds(5)), 6);
+}
+
+TEST_F(KernelComparisonTest, DoesNotHappenSoonWhereNothingWasThere) {
+  kernel_.flows.clear();
+  options_.silent_flows = true;
+  start();
+  kernel_.create(kernel_flow(1));
+  turns(59, seconds(1));
+  EXPECT_EQ(kernel_.dumps, 1);
+}
+
 TEST_F(KernelComparisonTest, HappensAtIntervalsAndIsToldOnlyIfSomethingDiffered) {
   start();
   turns(59, seconds(1));
