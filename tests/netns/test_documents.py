@@ -107,7 +107,7 @@ def test_packages_of_the_readme():
 
 def test_every_difference_names_its_tests():
     sources = {}
-    for pattern in ("tests/netns/*.py", "tests/unit/*/*.cc", "tests/sim/*.cc"):
+    for pattern in ("tests/netns/*.py", "tests/vm/*.py", "tests/unit/*/*.cc", "tests/sim/*.cc"):
         for path in glob.glob(os.path.join(lab.ROOT, pattern)):
             sources[os.path.basename(path).removesuffix(".cc")] = read(path)
     sources["test_config.py"] += read("tests/netns/config_cases_own.txt") + read("tests/data/outputs/config-cases.txt")
