@@ -10,6 +10,7 @@
 
 #include "ctsync/base/clock.h"
 #include "ctsync/base/jobs.h"
+#include "ctsync/base/result.h"
 #include "ctsync/kernel/kernel_table.h"
 #include "ctsync/node/client.h"
 #include "ctsync/node/command.h"
