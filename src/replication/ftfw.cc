@@ -150,7 +150,7 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   p.session_start = seq;
   if (before && is_before(before->seq, seq)) {  // it began with that one: what came since is missing
     p.session_start = before->seq;
-    p.last = before->seq - 1;
+    p.last = p.last_kept = before->seq - 1;
     p.add_missing({.from = p.last - kBelievableGap, .to = p.last});
     p.ack_pending = false;
     p.acked = before->ours;
@@ -307,7 +307,7 @@ bool FtFw::went_back(Peer& p, std::uint32_t seq, TimePoint now) {
   }
   p.old_next = seq + 1;
   if (++p.old_count < kOldRunCount || now - p.last_accepted < kOldRunTime) return false;
-  p.last = p.old_first - 1;
+  p.last = p.last_kept = p.old_first - 1;
   p.ack_pending = false;
   p.missing = {};
   p.add_missing({.from = p.last - kBelievableGap, .to = p.last});
@@ -330,6 +330,7 @@ void FtFw::take(Peer& p, const wire::Message& m, const wire::Extension& tail, Ti
   // Whatever it sent before the first number that is heard: it knows from where on that concerns us.
   if (!p.received) {
     p.add_missing({.from = seq - kBelievableGap, .to = seq - 1});
+    p.last_kept = seq - 1;
     if ((m.header.flags & wire::flag::kHello) == 0)
       p.session_start = seq - kBelievableGap;  // it began some time before
   }
@@ -375,16 +376,21 @@ void FtFw::close_before_gap(Peer& p, std::uint32_t seq) {
     if (!p.ack_at) p.ack_at = now_ + kMissingDelay * live_peers();
     return;
   }
-  if (p.ack_pending) answer(p, wire::flag::kAck, p.ack_start, p.last);
+  if (p.ack_pending) answer(p, wire::flag::kAck, unacknowledged(p), p.last);
   answer(p, wire::flag::kNack, p.expected(), seq - 1);
   p.ack_pending = false;
   p.window = options_.ack_window;
 }
 
+// Its first number that we have not acknowledged; its last one, if there is none or jumps have passed half the numbers.
+std::uint32_t FtFw::unacknowledged(const Peer& p) {
+  return p.ack_pending && !is_after(p.ack_start, p.last) ? p.ack_start : p.last;
+}
+
 // All that has come, up to its last number.
 void FtFw::acknowledge(Peer& p) {
   // A node of our kind is told even when nothing new has come: what is missing.
-  answer(p, wire::flag::kAck, p.ack_pending && !is_after(p.ack_start, p.last) ? p.ack_start : p.last, p.last);
+  answer(p, wire::flag::kAck, unacknowledged(p), p.last);
   p.ack_pending = false;
   p.ack_at.reset();
   p.acknowledged_at = now_;

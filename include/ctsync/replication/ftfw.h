@@ -155,6 +155,7 @@ class FtFw final : public Engine {
   static bool is_passing(const wire::Message& m, const wire::Extension& tail);
   bool endless_to_acknowledge(const wire::Message& m) const;
   void close_before_gap(Peer& p, std::uint32_t seq);
+  static std::uint32_t unacknowledged(const Peer& p);
   void acknowledge(Peer& p);
   void address(const ControlNode& c, wire::Extension& tail) const override;
   std::optional<TimePoint> ack_at() const;
