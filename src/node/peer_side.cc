@@ -46,8 +46,15 @@ PeerSide::PeerSide(Context context)
                                           .sweep = [this](Told told) { sweeper_.start(std::move(told)); }});
 }
 
+// Of several nodes behind one address only the numbers tell whose a message is. Those that are started together would have
+// the same ones, so each host adds a number of its own.
+std::uint32_t PeerSide::first_sequence() const {
+  const auto own = static_cast<std::uint32_t>(c_.options.self.host >> 32U) & 0xff000000U;
+  return static_cast<std::uint32_t>(c_.clock.wall_seconds()) + own;
+}
+
 void PeerSide::make_engine() {
-  const replication::EngineOptions o{.first_sequence = static_cast<std::uint32_t>(c_.clock.wall_seconds()),
+  const replication::EngineOptions o{.first_sequence = first_sequence(),
                                      .ack_window = c_.options.ack_window,
                                      .resend_queue_size = c_.options.resend_queue_size,
                                      .refresh_time = c_.options.refresh_time,
@@ -201,7 +208,10 @@ void PeerSide::tell(RateLimit& limit, Level level, Text&& text) {
 
 void PeerSide::peer_appeared(replication::PeerId peer) {
   lacks_[peer].untold = false;
-  if (cache_ != nullptr) cache_->peer_appeared(peer, engine_->peers()[peer].owner);
+  const auto& p = engine_->peers()[peer];
+  if (cache_ != nullptr) cache_->peer_appeared(peer, p.owner);
+  if (!p.shares || std::exchange(told_of_sharing_, true)) return;
+  c_.log.warning("several nodes speak from {}, as behind a relay: they are kept apart by their numbers", name_of(peer));
 }
 
 void PeerSide::resync_requested(replication::PeerId) {
@@ -318,6 +328,14 @@ void PeerSide::tell_lack(replication::PeerId peer, const Lack& l) {
           "peer {} has started anew; if messages {} to {} did not reach peer {}, it lacks flows until the next bulk",
           name_of(l.by), l.from, l.to, name_of(peer));
   }
+}
+
+void PeerSide::peers_alike(replication::PeerId peer) {
+  if (std::exchange(told_of_sharing_, true)) return;
+  c_.log.warning(
+      "several nodes of conntrackd speak from {} with the same numbers, as behind a relay: what one of them "
+      "loses is not repeated",
+      name_of(peer));
 }
 
 void PeerSide::peer_asks_too_much(replication::PeerId peer) {

@@ -99,6 +99,7 @@ class PeerSide final : private replication::Events {
   void freed_by_others(replication::PeerId peer, std::uint32_t from, std::uint32_t to) override;
   void freed_by_hello(replication::PeerId by, replication::PeerId other, std::uint32_t from, std::uint32_t to) override;
   void peer_asks_too_much(replication::PeerId peer) override;
+  void peers_alike(replication::PeerId peer) override;
   void end_given_up() override;
   void external_full();
 
@@ -121,6 +122,7 @@ class PeerSide final : private replication::Events {
   void tell_lack(replication::PeerId peer, const Lack& l);
 
   void make_engine();
+  std::uint32_t first_sequence() const;
   std::unique_ptr<ExternalStore> make_store();
   void take(const wire::Message& m);
   table::Origin origin_of(const wire::Message& m) const;
@@ -152,6 +154,7 @@ class PeerSide final : private replication::Events {
   std::optional<Reconciler> reconciler_;  // FT-FW with an external cache
   FlowRecord record_;
   // Any of these a stranger can cause as often as it likes.
+  bool told_of_sharing_ = false;
   RateLimit resync_limit_{std::chrono::seconds(1)};
   RateLimit shown_limit_{std::chrono::seconds(1)};
   RateLimit sweep_limit_{std::chrono::seconds(1)};

@@ -28,10 +28,11 @@ std::uint32_t age(std::uint32_t updated, TimePoint now) {
 
 }  // namespace
 
-Engine::Engine(const EngineContext& context, const EngineOptions& options, TimePoint now)
+Engine::Engine(const EngineContext& context, const EngineOptions& options, TimePoint now, const Peers::Apart& apart)
     : context_(context),
       options_(options),
       nodes_(context.flows, context.expectations),
+      peers_(apart),
       control_(nodes_, table::Queue::transmit),
       transmit_(nodes_, table::Queue::transmit),
       next_seq_(options.first_sequence),

@@ -10,7 +10,7 @@ namespace ctsync::replication {
 using wire::ControlKind;
 
 Notrack::Notrack(const EngineContext& context, const EngineOptions& options, TimePoint now)
-    : Engine(context, options, now), alive_at_(now + kAliveInterval) {}
+    : Engine(context, options, now, kApart), alive_at_(now + kAliveInterval) {}
 
 Verdict Notrack::on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) {
   const auto& h = m.header;
@@ -26,23 +26,12 @@ Verdict Notrack::on_message(const PeerAddress& from, const wire::Message& m, Tim
     context_.events.peer_appeared(peers_.id(*p));
   }
   p->last_heard = now;
-  if (p->received) {
-    switch (relation(h.seq, p->expected())) {
-      case Relation::expected:
-        break;
-      case Relation::after:
-        context_.receive_stats.lost += h.seq - p->expected();
-        context_.events.gap_seen(peers_.id(*p), p->expected(), h.seq - 1);
-        break;
-      case Relation::before:
-        ++context_.receive_stats.before;
-        break;
-    }
-  }
+  if (p->received) count(*p, h.seq, now);
   heard_from(*p);
   hear_tail(*p, read_tail(m));
+  // What came late, or is of another sender with nearly the same numbers, makes nothing lost that comes next.
+  if (!p->received || p->last - h.seq >= kLate) p->last = h.seq;
   p->received = true;
-  p->last = h.seq;
   ++p->accepted;
   if (data) {
     resync_.data_heard(now);
@@ -51,6 +40,31 @@ Verdict Notrack::on_message(const PeerAddress& from, const wire::Message& m, Tim
   resync_.heard(now);
   if (kind == ControlKind::resync) answer_resync(peers_.id(*p), now);
   return Verdict::consumed;
+}
+
+void Notrack::count(Peer& p, std::uint32_t seq, TimePoint now) {
+  if (p.runs.returned) return p.wide_gap.reset();  // to where another sender had got in between
+  if (p.wide_gap && now - p.wide_gap_at >= kWideGapTime) {
+    lose(p, *p.wide_gap);
+    p.wide_gap.reset();
+  }
+  const wire::NumberRange gap{.from = p.expected(), .to = seq - 1};
+  switch (relation(seq, p.expected())) {
+    case Relation::expected:
+      return;
+    case Relation::after:
+      if (seq - gap.from < kWideGap) return lose(p, gap);
+      p.wide_gap = gap;
+      p.wide_gap_at = now;
+      return;
+    case Relation::before:
+      ++context_.receive_stats.before;
+  }
+}
+
+void Notrack::lose(const Peer& p, const wire::NumberRange& gap) {
+  context_.receive_stats.lost += gap.to - gap.from + 1;
+  context_.events.gap_seen(peers_.id(p), gap.from, gap.to);
 }
 
 std::optional<TimePoint> Notrack::next_deadline() const {

@@ -59,12 +59,62 @@ void Peer::forget_missing(std::uint32_t heard) {
   missing.count = kept;
 }
 
-Peer* Peers::owner(const PeerAddress& from) {
-  if (peers_[recent_].used && is_at(peers_[recent_], from)) return &peers_[recent_];
+Peer* Peers::owner(const PeerAddress& from, const wire::Header& h, const wire::Capabilities* who) {
+  Peer& recent = peers_[recent_];
+  if (recent.used && !recent.shares && is_at(recent, from)) return &recent;
   const auto p = std::ranges::find_if(peers_, [&](const Peer& q) { return q.used && is_at(q, from); });
   if (p == peers_.end()) return nullptr;
   recent_ = id(*p);
-  return &*p;
+  return p->shares ? one_of_several(from, h, who) : &*p;
+}
+
+// The one that `who` tells, else the one whose number is nearest; nullptr if it is none of them.
+Peer* Peers::one_of_several(const PeerAddress& from, const wire::Header& h, const wire::Capabilities* who) {
+  std::uint32_t sharing = 0;
+  Peer* nearest = nullptr;
+  std::uint32_t least = UINT32_MAX;
+  const Peer* const last = last_heard([&](const Peer& p) { return is_at(p, from); });
+  for (Peer& p : all()) {
+    if (!p.used || !is_at(p, from)) continue;
+    if (last->last_heard - p.last_heard >= kSharing) {
+      leave_place(p, from.link);
+      if (!is_at(p, from)) continue;
+    }
+    ++sharing;
+    if (who != nullptr && p.host == who->host) return &p;
+    if (who != nullptr && p.host != 0) continue;
+    const std::uint32_t distance = p.received ? std::min(h.seq - p.expected(), p.expected() - h.seq) : kJoinAhead;
+    if (distance >= least) continue;
+    least = distance;
+    nearest = &p;
+  }
+  if (nearest == nullptr) return nullptr;
+  nearest->shares = sharing > 1;
+  const bool anew = (h.flags & wire::flag::kHello) != 0 && least > kJoinAhead;
+  return nearest->shares && anew ? nullptr : nearest;
+}
+
+// Whether several senders are heard from the peer's address by turns, and this number is of another one than those before.
+bool Peers::is_of_another(Peer& p, std::uint32_t seq, TimePoint now) const {
+  const auto apart = [seq](std::uint32_t next) { return std::min(seq - next, next - seq); };
+  Runs& r = p.runs;
+  auto run = std::ranges::find_if(r.next, [seq](std::uint32_t next) { return seq - next < kOfRun; });
+  const bool known = run != r.next.end();
+  const bool other = run != r.next.begin();
+  r.returned = known && other && p.received && apart(r.next.front()) >= apart_.distance;
+  if (!known) --run;
+  std::rotate(r.next.begin(), run, run + 1);
+  r.next.front() = seq + 1;
+  if (!other) return false;
+  if (!r.returned) {
+    r.returns = 0;
+    r.since = now;
+    return false;
+  }
+  if (r.returns < kReturns) ++r.returns;
+  if (r.returns < kReturns || now - r.since < apart_.time || apart(p.expected()) < apart_.distance) return false;
+  r.returns = 0;
+  return true;
 }
 
 // Of those that are wanted.
@@ -90,10 +140,10 @@ Peer* Peers::best_fit(const PeerAddress& from, std::uint32_t seq) {
   return best;
 }
 
-Peer* Peers::told_by(const PeerAddress& from, const wire::Header& h, const wire::Capabilities& who) {
-  Peer* p = owner(from);
+Peer* Peers::told_by(const PeerAddress& from, const wire::Header& h, TimePoint now, const wire::Capabilities& who) {
+  Peer* p = owner(from, h, &who);
   if (p != nullptr && p->host != 0 && p->host != who.host) {
-    leave_place(*p, from.link);
+    if (p->link != from.link || now - p->last_heard >= kSharing) leave_place(*p, from.link);
     p = nullptr;
   }
   if (p != nullptr && p->host != 0) return p;
@@ -113,12 +163,13 @@ Peer* Peers::told_by(const PeerAddress& from, const wire::Header& h, const wire:
 
 Peer* Peers::find(const PeerAddress& from, const wire::Header& h, TimePoint now, const wire::Capabilities* who) {
   if (who != nullptr && who->host != 0) {
-    Peer* p = told_by(from, h, *who);
+    Peer* p = told_by(from, h, now, *who);
     if (p != nullptr) p->link = from.link;
     return p;
   }
   const bool hello = (h.flags & wire::flag::kHello) != 0;
-  Peer* p = owner(from);
+  Peer* p = owner(from, h, nullptr);
+  if (p != nullptr && p->host == 0 && is_of_another(*p, h.seq, now)) return nullptr;
   if (p == nullptr) {
     Peer* other = last_heard([&](const Peer& q) { return q.host != 0 && has(q.addresses, from.address); });
     if (other == nullptr && !hello) other = best_fit(from, h.seq);
@@ -186,7 +237,12 @@ std::vector<FormerPeer> Peers::take_former(const Peer& node) {
   return taken;
 }
 
-void Peers::take_place(Peer& p, const PeerAddress& from) { p.places[from.link] = from.address; }
+void Peers::take_place(Peer& p, const PeerAddress& from) {
+  for (Peer& q : all()) {
+    if (&q != &p && q.used && is_at(q, from)) p.shares = q.shares = true;
+  }
+  p.places[from.link] = from.address;
+}
 
 void Peers::leave_place(Peer& p, std::uint8_t link) {
   const auto place = std::exchange(p.places[link], {});

@@ -72,7 +72,8 @@ struct EngineContext {
 
 class Engine {
  public:
-  Engine(const EngineContext& context, const EngineOptions& options, TimePoint now);
+  Engine(const EngineContext& context, const EngineOptions& options, TimePoint now,
+         const Peers::Apart& apart = Peers::kUsual);
   virtual ~Engine() = default;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

@@ -55,6 +55,8 @@ class Events {
   // FT-FW: the peer asks for more ranges at once than are kept, or makes more gaps in one turn than are answered. What
   // was too much is dropped as if the link had lost it: its next messages show it again.
   virtual void peer_asks_too_much(PeerId) {}
+  // FT-FW: different messages with the same numbers come from the peer's address: several stock nodes are behind it.
+  virtual void peers_alike(PeerId) {}
 };
 
 }  // namespace ctsync::replication

@@ -77,6 +77,9 @@ class FtFw final : public Engine {
   // group, which give rise to the question, come no more often.)
   static constexpr Duration kSumsAgain = std::chrono::seconds(2);
   static constexpr Duration kRepeatSpacing = std::chrono::milliseconds(10);  // asked for by a stock node among others
+  // So many messages of a stock node with numbers that others had, within so long, show a second node with its numbers.
+  static constexpr std::uint32_t kAlike = 3;
+  static constexpr Duration kAlikeTime = std::chrono::seconds(10);
   static constexpr Duration kRepairSpacing = std::chrono::milliseconds(200);
   // What is repaired is acknowledged at once for so long, so that its end comes soon.
   static constexpr Duration kRepairPatience = std::chrono::seconds(5);
@@ -150,6 +153,8 @@ class FtFw final : public Engine {
   void ask_for_what_followed_old_hello(Peer& p, std::uint32_t seq);
   bool may_take(Peer& p, std::uint32_t seq, TimePoint now);
   static bool believes_jump(Peer& p, std::uint32_t seq);
+  static void remember(Peer& p, const wire::Message& m);
+  bool is_of_one_alike(Peer& p, const wire::Message& m);
   bool went_back(Peer& p, std::uint32_t seq, TimePoint now);
   void take(Peer& p, const wire::Message& m, const wire::Extension& tail, TimePoint now);
   static bool is_passing(const wire::Message& m, const wire::Extension& tail);

@@ -12,6 +12,11 @@ class Notrack final : public Engine {
  public:
   static constexpr Duration kAliveInterval = std::chrono::seconds(1);
 
+  // So many messages missing at once are counted only when nobody has gone on before them for so long: they may be the
+  // distance to a second sender behind the address.
+  static constexpr std::uint32_t kWideGap = 1024;
+  static constexpr Duration kWideGapTime = std::chrono::seconds(1);
+
   Notrack(const EngineContext& context, const EngineOptions& options, TimePoint now);
 
   Verdict on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) override;
@@ -25,6 +30,12 @@ class Notrack final : public Engine {
   void send_event(wire::Packer& packer, wire::MsgType type, const Expectation& e);
 
  private:
+  static constexpr std::uint32_t kLate = 64;
+  // Nothing is refused for its number, so nothing speaks against parting them soon.
+  static constexpr Peers::Apart kApart{.distance = 8, .time = {}};
+
+  void count(Peer& p, std::uint32_t seq, TimePoint now);
+  void lose(const Peer& p, const wire::NumberRange& gap);
   Slice slice() const override { return {256, std::chrono::milliseconds(1)}; }
   void sent(NodeRef n, std::uint32_t, TimePoint) override { done_with(n); }
   void transmitted(TimePoint now) override { alive_at_ = now + kAliveInterval; }

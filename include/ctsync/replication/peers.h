@@ -19,6 +19,10 @@
 // Nodes of our kind tell who they are, and their addresses (wire::Capabilities). That needs no guess, and rights it: an
 // address is of the node that tells so in a message from there, else of the one that names it, whatever the numbers. Such
 // peers join and are parted by no rule.
+//
+// Several senders behind one address (a relay that copies their datagrams): nodes that tell different hosts from there
+// share it, and so do senders whose numbers show that there are two, if they are far enough apart: two runs, each gone on
+// with right where it was left, again and again. A message from there is of the one whose number it is nearest to.
 #pragma once
 
 #include <algorithm>
@@ -47,6 +51,14 @@ struct PeerAddress {
 
 // 0 to kMaxPeers - 1. Given again to another peer after eviction.
 using PeerId = std::uint32_t;
+
+// The numbers from one address in runs, several if several senders are behind it.
+struct Runs {
+  std::array<std::uint32_t, 4> next{};  // the numbers with which they go on; first the one that went on last
+  std::uint8_t returns = 0;             // since all are known: how often an earlier one went on
+  bool returned = false;                // with the last message
+  TimePoint since{};                    // all are known
+};
 
 // What FT-FW and NOTRACK remember of a peer. Numbers are sequence numbers.
 struct Peer {
@@ -79,6 +91,11 @@ struct Peer {
 
   bool received = false;   // `last` is set
   std::uint32_t last = 0;  // last number accepted
+  Runs runs;
+  bool shares = false;  // an address with other peers
+  // NOTRACK: a gap so wide that it may be the distance to another sender, and when it was seen.
+  std::optional<wire::NumberRange> wide_gap;
+  TimePoint wide_gap_at{};
   // FT-FW.
   std::uint32_t window = 0;  // messages until the next window ACK
   bool ack_pending = false;
@@ -121,6 +138,14 @@ struct Peer {
   std::optional<TimePoint> repair_until;  // its answer is waited for
   // A jump too far to be believed at once waits for its successor.
   std::optional<std::uint32_t> jump;
+  // Of a stock node: what came lately with which number; and how often something else came with the same since alike_at.
+  struct Content {
+    std::uint32_t seq = 0;
+    std::uint32_t hash = 0;  // 0: none
+  };
+  std::array<Content, 64> contents{};
+  std::uint32_t alike = 0;
+  TimePoint alike_at{};
   // A run of successive old numbers: the next one, how many so far, and where it began.
   std::uint32_t old_next = 0;
   std::uint32_t old_count = 0;
@@ -150,6 +175,16 @@ class Peers {
   static constexpr std::uint8_t kMaxSwitches = 6;
   static constexpr Duration kSwitchTime = std::chrono::seconds(5);
   static constexpr Duration kGone = std::chrono::seconds(60);
+  static constexpr Duration kSharing = std::chrono::seconds(10);  // who was not heard for so long shares no address
+
+  // What shows two senders behind one address: numbers so far apart, for so long.
+  struct Apart {
+    std::uint32_t distance;
+    Duration time;
+  };
+  // Late copies from before a restart pass for a second sender for a while.
+  static constexpr Apart kUsual{.distance = 1024, .time = std::chrono::seconds(3)};
+  explicit Peers(const Apart& apart = kUsual) : apart_(apart) {}
 
   // The peer of this address and message; nullptr if it would be a new one. May give the address to another peer. `who`: if
   // the message tells it.
@@ -175,16 +210,22 @@ class Peers {
   std::span<const Peer> all() const { return std::span(peers_).first(ever_used_); }
 
  private:
-  Peer* owner(const PeerAddress& from);
+  Peer* owner(const PeerAddress& from, const wire::Header& h, const wire::Capabilities* who);
+  Peer* one_of_several(const PeerAddress& from, const wire::Header& h, const wire::Capabilities* who);
+  bool is_of_another(Peer& p, std::uint32_t seq, TimePoint now) const;
   Peer* best_fit(const PeerAddress& from, std::uint32_t seq);
-  Peer* told_by(const PeerAddress& from, const wire::Header& h, const wire::Capabilities& who);
+  Peer* told_by(const PeerAddress& from, const wire::Header& h, TimePoint now, const wire::Capabilities& who);
   template <typename Wanted>
   Peer* last_heard(Wanted&& wanted);
-  static void take_place(Peer& p, const PeerAddress& from);
+  void take_place(Peer& p, const PeerAddress& from);
   void leave_place(Peer& p, std::uint8_t link);
   static bool is_two_daemons(Peer& p, std::uint8_t link, TimePoint now);
 
   static constexpr std::size_t kMaxFormer = kMaxPeers;
+  static constexpr std::uint32_t kOfRun = 16;  // a run may leave out fewer numbers
+  static constexpr std::uint8_t kReturns = 6;
+
+  Apart apart_;
 
   std::array<Peer, kMaxPeers> peers_;
   std::vector<FormerPeer> former_;

@@ -175,6 +175,7 @@ class Driver final : public Events, public wire::DatagramSink {
     freed.push_back(fmt::format("{} hello {} {:x}..{:x}", by, other, from, to));
   }
   void peer_asks_too_much(PeerId) override { ++too_much; }
+  void peers_alike(PeerId) override { ++alike; }
   void end_given_up() override { ++ends_given_up; }
 
   TimePoint now{std::chrono::seconds(1000)};
@@ -182,7 +183,7 @@ class Driver final : public Events, public wire::DatagramSink {
   table::FlowTable flows;
   table::ExpectationTable expectations;
   int resyncs = 0, bulks = 0, kernel_bulks = 0, appeared = 0, restarted = 0, overflows = 0, unrepeatable = 0;
-  int too_much = 0;
+  int too_much = 0, alike = 0;
   int ends_given_up = 0;
   int turns = 0;
   std::size_t datagram_count = 0, message_count = 0;

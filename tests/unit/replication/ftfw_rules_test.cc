@@ -63,6 +63,24 @@ TEST_F(FtFwRules, OldMessagesAreDroppedSilently) {
   EXPECT_EQ(n.stats.before, 1U);
 }
 
+TEST_F(FtFwRules, TwoStockNodesWithTheSameNumbersAreToldFromTheirContents) {
+  const auto hear = [&](std::uint32_t seq, std::uint8_t content) {
+    wire::Message m;
+    m.header = {wire::MsgType::flow_new, 0, 9, seq};
+    m.payload = std::span(&content, 1);
+    return n.engine.on_message(peer_at(2), m, n.now);
+  };
+  for (std::uint32_t seq = 0x102; seq != 0x112; ++seq) {
+    EXPECT_EQ(hear(seq, 1), Verdict::accept_data);
+    EXPECT_EQ(hear(seq, 1), Verdict::old) << "a copy";
+    if (seq <= 0x108) continue;
+    EXPECT_EQ(hear(seq, 2), seq < 0x10b ? Verdict::old : Verdict::accept_data);
+    n.now += ms(100);
+  }
+  EXPECT_EQ(n.alike, 1);
+  EXPECT_EQ(n.stats.lost, 0U);
+}
+
 TEST_F(FtFwRules, ANewEventTakesTheObjectOutOfTheResendQueue) {
   n.event(1);
   n.event(2);

@@ -35,13 +35,43 @@ TEST(Notrack, AcceptsDataInAnyOrderAndCounts) {
   EXPECT_EQ(n.hear("UPD 102"), Verdict::accept_data);
   EXPECT_EQ(n.hear("DEL|HELLO|BACK 103"), Verdict::accept_data);
   EXPECT_EQ(n.stats.lost, 2U);
-  EXPECT_EQ(n.stats.before, 1U);
+  EXPECT_EQ(n.stats.before, 2U);
   EXPECT_EQ(n.hear("ALIVE 104"), Verdict::consumed);
   EXPECT_EQ(n.hear("ACK 105 1..1"), Verdict::bad);
   EXPECT_EQ(n.hear("NACK 105 1..1"), Verdict::bad);
   EXPECT_EQ(n.hear("ALIVE 105"), Verdict::consumed);
   EXPECT_EQ(n.stats.lost, 2U);
   EXPECT_EQ(n.drain(), Lines{});
+}
+
+TEST(Notrack, TwoSendersBehindOneAddressAreNoLoss) {
+  Driver<Notrack> n(start_at(1));
+  for (std::uint32_t i = 0; i < 200; ++i) {
+    for (const std::uint32_t first : {1000U, 0x50000000U, 0x90000000U}) {
+      EXPECT_EQ(n.hear(fmt::format("NEW {:x}", first + i)), Verdict::accept_data);
+      n.now += ms(10);
+    }
+  }
+  EXPECT_EQ(n.stats.lost, 0U);
+  EXPECT_EQ(n.appeared, 3);
+  EXPECT_LE(n.stats.before, 10U);
+}
+
+TEST(Notrack, WhatComesLateMakesNothingLost) {
+  Driver<Notrack> n(start_at(1));
+  for (const char* m : {"NEW 100", "NEW 102", "NEW 101", "NEW 103"}) n.hear(m);
+  EXPECT_EQ(n.stats.lost, 1U);
+  EXPECT_EQ(n.stats.before, 1U);
+}
+
+TEST(Notrack, AWideGapIsCountedASecondLater) {
+  Driver<Notrack> n(start_at(1));
+  n.hear("NEW 1000");
+  n.hear("NEW 9000");
+  EXPECT_EQ(n.stats.lost, 0U);
+  n.now += kSecond;
+  n.hear("NEW 9001");
+  EXPECT_EQ(n.stats.lost, 0x7fffU);
 }
 
 TEST(Notrack, DeadFlowsGoWithTheirMessage) {

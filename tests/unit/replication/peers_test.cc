@@ -151,6 +151,66 @@ TEST_F(NamedPeersTest, ThoseThatMadeRoomAreRemembered) {
   EXPECT_EQ(former[0].owner, owner);
 }
 
+// --- Several senders behind one address ---
+
+TEST_F(PeersTest, TwoRunsOfNumbersFromOneAddressAreTwoPeers) {
+  const auto a = hear(peer_at(2), 1000, true);
+  bool parted = false;
+  for (std::uint32_t i = 1; i <= 50; ++i) {
+    now += ms(100);
+    const auto other = hear(peer_at(2), 5'000'000 + i);
+    hear(peer_at(2), 1000 + i);
+    if (other != a) parted = true;
+    EXPECT_FALSE(parted && i < 20);
+  }
+  EXPECT_TRUE(parted);
+  const auto b = hear(peer_at(2), 5'000'051);
+  EXPECT_NE(b, a);
+  EXPECT_EQ(hear(peer_at(2), 1060), a) << "also after losses";
+  EXPECT_EQ(hear(peer_at(2), 5'000'080), b);
+  EXPECT_TRUE(peers[a].shares);
+  EXPECT_TRUE(peers[b].shares);
+  now += 11 * kSecond;  // the first one has gone
+  hear(peer_at(2), 5'000'081);
+  EXPECT_EQ(hear(peer_at(2), 1061), b);
+  EXPECT_EQ(peers.count(), 1U);
+}
+
+TEST_F(PeersTest, LateCopiesFromBeforeARestartAreNoSecondSender) {
+  const auto a = hear(peer_at(2), 1000, true);
+  for (std::uint32_t i = 1; i <= 20; ++i) {
+    now += ms(100);
+    EXPECT_EQ(hear(peer_at(2), 5'000'000 + i, i == 1), a);
+    EXPECT_EQ(hear(peer_at(2), 1000 + i), a);
+  }
+}
+
+TEST_F(PeersTest, EverythingTwiceIsNoSecondSender) {
+  const auto a = hear(peer_at(2), 1000, true);
+  for (std::uint32_t i = 1; i <= 100; ++i) {
+    now += ms(100);
+    EXPECT_EQ(hear(peer_at(2), 1010 + i), a);
+    EXPECT_EQ(hear(peer_at(2), 1000 + i), a);
+  }
+}
+
+TEST_F(NamedPeersTest, TwoHostsShareTheAddressFromWhichBothAreHeard) {
+  const auto a = hear_named(peer_at(2), 1000, node(1, 5));
+  const auto b = hear_named(peer_at(2), 5'000'000, node(2, 6));
+  EXPECT_NE(a, b);
+  for (std::uint32_t i = 1; i <= 50; ++i) {
+    now += ms(100);
+    EXPECT_EQ(hear(peer_at(2), 1000 + i), a);
+    EXPECT_EQ(hear(peer_at(2), 5'000'000 + i), b);
+  }
+  EXPECT_EQ(hear_named(peer_at(2), 77, node(1, 5)), a) << "whatever its number";
+  EXPECT_EQ(hear_named(peer_at(2), 5'000'051, node(2, 6)), b);
+  now += 11 * kSecond;
+  EXPECT_EQ(hear_named(peer_at(2), 5'000'052, node(2, 6)), b);
+  hear(peer_at(2), 78);
+  EXPECT_EQ(peers.count(), 1U);
+}
+
 TEST_F(PeersTest, TheOneNotHeardForLongestMakesRoom) {
   for (std::uint8_t i = 0; i < kMaxPeers; ++i) {
     hear(peer_at(i), 1000U * i, true);
