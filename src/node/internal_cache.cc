@@ -112,6 +112,8 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
   if (record.flow.knows(has::kId)) {
     if (origin != Origin::foreign) remember_end(taken_, record.flow.orig, record.flow.id);
     if (origin == Origin::foreign && loading_) remember_end(ended_, record.flow.orig, record.flow.id);
+  } else if (loading_ && origin != Origin::foreign) {
+    told_[record.flow.orig] |= 0;  // whichever it was, what the dump has read of it is older
   }
   if (told) return;
   if (copies_ != nullptr && copies_->ended(record.flow.orig)) {

@@ -276,6 +276,18 @@ TEST_F(FollowerTest, WhatACommitEndedUnheardStaysGone) {
   EXPECT_FALSE(is_cached(1));
 }
 
+// Nor does a dump bring it back that was read before, though a flush has taken it out of the cache.
+TEST_F(FollowerTest, WhatACommitEndedDuringADumpStaysGone) {
+  store_->begin_load(Load::merge);
+  event(EventType::destroy, without_id(kernel_flow(1)), Origin::commit);
+  auto before = with_id(kernel_flow(1), 5);
+  follower_->load_flow(before, Load::merge);
+  EXPECT_FALSE(is_cached(1));
+  event(EventType::new_, with_id(kernel_flow(1), 6));
+  EXPECT_TRUE(is_cached(1));
+  store_->end_load();
+}
+
 // The event of a change from before a commit comes after the commit has told what it wrote, and tells less than the kernel
 // has by now.
 TEST_F(FollowerTest, WhatACommitWroteIsReadAgainWhenEarlierEventsCome) {
