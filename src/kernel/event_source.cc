@@ -80,6 +80,10 @@ Result<> EventSource::open(const EventOptions& options) {
   return {};
 }
 
+Result<> EventSource::hear_new_flows(bool on) {
+  return on ? socket_.join(NFNLGRP_CONNTRACK_NEW) : socket_.leave(NFNLGRP_CONNTRACK_NEW);
+}
+
 Result<> EventSource::set_filter(const FlowFilter& filter, bool hide_own) {
   constexpr std::size_t kSmallest = 64;
   std::vector<std::uint32_t> hidden;

@@ -39,6 +39,13 @@ Result<> NetlinkSocket::join(int group) {
   return {};
 }
 
+Result<> NetlinkSocket::leave(int group) {
+  if (::mnl_socket_setsockopt(socket_.get(), NETLINK_DROP_MEMBERSHIP, &group, sizeof group) != 0) {
+    return fail_errno("can't leave netlink group " + std::to_string(group));
+  }
+  return {};
+}
+
 void NetlinkSocket::set_receive_buffer(std::uint32_t bytes) { set_buffer(fd(), SO_RCVBUFFORCE, SO_RCVBUF, bytes); }
 void NetlinkSocket::set_send_buffer(std::uint32_t bytes) { set_buffer(fd(), SO_SNDBUFFORCE, SO_SNDBUF, bytes); }
 

@@ -94,21 +94,33 @@ bool CommitJob::step_orphans(TimePoint budget_end) {
 
 void CommitJob::write_flow(table::FlowId id) {
   const auto& flows = c_.external.flows();
+  const auto& peers = flows.slot(id);
+  // Whether the kernel has the flow, not further on, as far as the internal cache knows. It costs the kernel less then.
+  bool replaces = false;
+  if (const auto own_id = c_.internal.find(peers.flow.orig); own_id != table::kNoFlow) {
+    const auto& own = c_.internal.slot(own_id);
+    if (is_live(own.state) && is_as_committed(own, peers)) {
+      ++committed_;
+      return;
+    }
+    replaces = is_live(own.state) && same_nat(own.flow, peers.flow) && !further_on(own.flow, peers.flow);
+  }
   flows.copy_to(id, record_);
   Flow& f = record_.flow;
   if (f.knows(has::kTimeout) || c_.configured_timeout != 0) {
-    f.timeout = commit_timeout(c_.configured_timeout, f.timeout, age(flows.slot(id).updated));
+    f.timeout = commit_timeout(c_.configured_timeout, f.timeout, age(peers.updated));
     f.present |= has::kTimeout;
   }
-  c_.writer.write(can_be_overwritten(f) ? kernel::WriteOp::replace : kernel::WriteOp::create, record_, id, *this);
+  if (++written_flows_ == c_.many) c_.on_many();
+  c_.external.set_committed(id, true);
+  c_.writer.write(replaces ? kernel::WriteOp::replace : kernel::WriteOp::create, record_, id, *this);
 }
 
-// Whether the kernel has the flow, not further on, as far as the internal cache knows. It costs the kernel less then.
-bool CommitJob::can_be_overwritten(const Flow& f) const {
-  const auto id = c_.internal.find(f.orig);
-  if (id == table::kNoFlow) return false;
-  const auto& own = c_.internal.slot(id);
-  return is_live(own.state) && same_nat(own.flow, f) && !further_on(own.flow, f);
+// The kernel has the flow as it was committed or further on, for as long as it would get now. (A packet that has passed
+// since has made its time longer. And what passed at a peer meanwhile the peer has told.)
+bool CommitJob::is_as_committed(const table::FlowSlot& own, const table::FlowSlot& peers) const {
+  return peers.committed && c_.internal_is_whole && c_.configured_timeout == 0 && same_nat(own.flow, peers.flow) &&
+         (progress_of(peers.flow) & ~progress_of(own.flow)) == 0 && !closed_before(own.flow, peers.flow);
 }
 
 void CommitJob::on_written(const kernel::WriteResult& result, const FlowRecord& record) {
@@ -119,6 +131,9 @@ void CommitJob::on_written(const kernel::WriteResult& result, const FlowRecord& 
   if (result.error == 0) {
     ++committed_;
     return;
+  }
+  if (const auto id = static_cast<table::FlowId>(result.cookie); c_.external.shows(c_.external.flows().slot(id))) {
+    c_.external.set_committed(id, false);
   }
   if (result.error == ENOENT && record.flow.knows(has::kMaster) && !last_round_) {
     orphans_.push_back(static_cast<table::FlowId>(result.cookie));

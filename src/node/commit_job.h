@@ -5,6 +5,7 @@
 // comes at the end, so that the command blocks until all is done. A commit that is cut short says so in the log.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -31,11 +32,17 @@ class CommitJob final : public Job, private kernel::WriteHandler {
  public:
   struct Context {
     const table::FlowTable& internal;  // what the kernel has: decides whether an entry can be updated in place
-    const ExternalCache& external;
+    ExternalCache& external;
     kernel::TableWriter& writer;
     const Clock& clock;
     Log& log;
+    // Whether `internal` has heard of everything that happened to what it holds. Then what was committed before, lives
+    // still and was told no more of since is left alone.
+    bool internal_is_whole;
     std::uint32_t configured_timeout;  // CommitTimeout, seconds; 0 = estimate
+    // Called once, when so many flows are written that the commit is a large one.
+    std::size_t many = SIZE_MAX;
+    std::function<void()> on_many = [] {};
     // What has become of the kernel's entry: new, updated, or destroyed when it could not be created again. Empty if
     // events tell.
     std::function<void(kernel::EventType, FlowRecord&)> flow_written;
@@ -57,7 +64,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   bool step_orphans(TimePoint budget_end);
   bool step_expectations(TimePoint budget_end);
   void write_flow(table::FlowId id);
-  bool can_be_overwritten(const Flow& f) const;
+  bool is_as_committed(const table::FlowSlot& own, const table::FlowSlot& peers) const;
   void write_expectation(std::uint32_t id);
   void next_phase();
   void report(const char* things);
@@ -73,6 +80,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   std::vector<table::FlowId> retried_;  // orphans of the round before
   int rounds_ = 0;                      // for orphans, so far
   bool last_round_ = false;             // who does not find its master now has failed
+  std::size_t written_flows_ = 0;
   std::uint64_t committed_ = 0;
   std::uint64_t failed_ = 0;
   TimePoint started_;

@@ -63,8 +63,10 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id, const table:
   } else {
     flows_.update(id, record, now);
   }
-  generations_.stamp(flows_.slot(id));
-  flows_.slot(id).link = table::link_of(from);
+  auto& slot = flows_.slot(id);
+  generations_.stamp(slot);
+  slot.link = table::link_of(from);
+  slot.committed = false;
   count(id);
   if (flow_expiry_) flow_expiry_->touched(id, now);
 }

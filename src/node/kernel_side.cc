@@ -2,6 +2,7 @@
 #include "kernel_side.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "flush_kernel_job.h"
@@ -140,10 +141,14 @@ std::optional<TimePoint> KernelSide::next_deadline() const {
 
 void KernelSide::on_timer() {
   const auto now = c_.clock.now();
-  if (is_due(resync_at_, now) && mend(Load::mend)) {
-    ++resyncs_;
-    // What these tell while the kernel is read is taken for newer than what is read, and the event after it is lost.
-    if (waiting_when_lost_) mend_after_overrun();
+  if (is_due(resync_at_, now)) {
+    if (!hear_new_flows()) {
+      resync_at_ = now + kFirstPause;
+    } else if (mend(Load::mend)) {
+      ++resyncs_;
+      // What these tell while the kernel is read is taken for newer than what is read, and the event after it is lost.
+      if (waiting_when_lost_) mend_after_overrun();
+    }
   }
   if (is_due(poll_at_, now)) poll();
   if (is_due(compare_at_, now)) compare();
@@ -161,10 +166,33 @@ void KernelSide::after_overrun() {
   mend_after_overrun();
 }
 
-void KernelSide::committing() {
+void KernelSide::commit_begins() {
   committed_ = true;
   if (unmended_ || mending_ != nullptr) tell_all_ = true;
   if (mending_ != nullptr) mend_again_ = true;
+}
+
+void KernelSide::commit_is_large() {
+  if (!own_events_hidden_ || !c_.store.keeps_flows()) return;
+  if (c_.kernel.hear_new_flows(false)) deaf_ = Deaf::committing;
+}
+
+void KernelSide::commit_ended() {
+  if (deaf_ != Deaf::committing) return;
+  deaf_ = Deaf::mending;
+  missing_expected_ = true;
+  hear_new_flows();
+  mend_soon();
+}
+
+bool KernelSide::hear_new_flows() {
+  if (deaf_ != Deaf::mending) return true;
+  if (auto ok = c_.kernel.hear_new_flows(true); !ok) {
+    c_.log.error("{}: new connections are not heard, until this is tried again", ok.error().text);
+    return false;
+  }
+  deaf_ = Deaf::no;
+  return true;
 }
 
 void KernelSide::mend_after_overrun() {
@@ -199,7 +227,9 @@ bool KernelSide::mend(Load load) {
   }
   if (std::exchange(tell_all_, false)) load = Load::repeat;
   mend_began_ = c_.clock.now();
-  unmended_ = false;  // what is lost from here on may be missing from what is read
+  unmended_ = false;                            // what is lost from here on may be missing from what is read
+  mend_for_ = std::exchange(merge_after_, {});  // it does all that a -R does
+  merge_scope_ = {.flows = false, .expectations = false};
   const Scope scope{.flows = true, .expectations = c_.store.keeps_expectations()};
   mending_ = c_.jobs.add(std::make_unique<LoadJob>(c_.kernel, follower_, c_.store, load, scope,
                                                    [this, load](const Error* error) { mended(load, error); }));
@@ -226,6 +256,7 @@ void KernelSide::mended(Load load, const Error* error) {
     resync_at_ = earlier(resync_at_, c_.clock.now() + mend_pause_);
     mend_pause_ = std::min(2 * mend_pause_, kLastPause);
   }
+  for (const auto& on_done : std::exchange(mend_for_, {})) on_done();
   run_merge();
 }
 
@@ -263,6 +294,10 @@ void KernelSide::tell_compared() {
     const Duration took = c_.clock.now() - mend_began_;
     compare_pause_ = found.all_same() ? 2 * compare_pause_ : std::max(kCompareSoon, kComparePart * took);
     compare_later();
+  }
+  if (std::exchange(missing_expected_, false)) {
+    if (found.missing != 0) c_.log.info("{} connections began during the commit", found.missing);
+    return;
   }
   ++comparisons_.done;
   comparisons_.missing += found.missing;
@@ -325,6 +360,8 @@ void KernelSide::merge_done(const Error* error) {
 void KernelSide::flush_store(Scope scope, std::function<void()> on_done) {
   if (mending_ != nullptr) {
     c_.jobs.cancel(std::exchange(mending_, nullptr));
+    if (!mend_for_.empty()) merge_scope_ = {.flows = true, .expectations = c_.store.keeps_expectations()};
+    std::ranges::move(std::exchange(mend_for_, {}), std::back_inserter(merge_after_));
     mend_again_ = unmended_ = true;
   }
   flushed_ |= scope.flows;

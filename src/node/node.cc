@@ -201,17 +201,26 @@ void Node::commit(const Command& command, const Client& client) {
     return client.finish();
   }
   committing_ = true;
-  kernel_side_->committing();
   kernel_side_->when_flushed([this, scope, answer = std::make_shared<Answer>(client)] {
-    const CommitJob::Context context{internal_,
-                                     *peer_side_->cache(),
-                                     kernel_.writer(kernel::Origin::commit),
-                                     clock_,
-                                     log_,
-                                     options_.commit_timeout,
-                                     kernel_side_->written(kernel::Origin::commit),
-                                     kernel_side_->expectation_written(kernel::Origin::commit)};
-    jobs_.add(std::make_unique<CommitJob>(context, scope, [this, answer] { committing_ = false; }));
+    kernel_side_->commit_begins();
+    auto& cache = *peer_side_->cache();
+    CommitJob::Context context{.internal = internal_,
+                               .external = cache,
+                               .writer = kernel_.writer(kernel::Origin::commit),
+                               .clock = clock_,
+                               .log = log_,
+                               .internal_is_whole = kernel_side_->is_whole(),
+                               .configured_timeout = options_.commit_timeout,
+                               .flow_written = kernel_side_->written(kernel::Origin::commit),
+                               .expectation_written = kernel_side_->expectation_written(kernel::Origin::commit)};
+    if (cache.flows().live() >= options_.large_commit) {
+      context.many = options_.large_commit / 10 + 1;
+      context.on_many = [this] { kernel_side_->commit_is_large(); };
+    }
+    jobs_.add(std::make_unique<CommitJob>(context, scope, [this, answer] {
+      committing_ = false;
+      kernel_side_->commit_ended();
+    }));
   });
 }
 

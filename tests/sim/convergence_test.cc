@@ -131,6 +131,7 @@ node::NodeOptions options_for(Mode mode, Random& r) {
   o.cache_timeout = seconds(20);
   o.purge_timeout = seconds(1);
   o.overrun_resync = seconds(1);
+  if (o.event_limit % 2 != 0) o.large_commit = o.event_limit % 40;
   return o;
 }
 

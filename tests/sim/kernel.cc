@@ -159,6 +159,7 @@ void Kernel::tell(EventType type, const FlowRecord& record, Origin origin, bool 
                                   kOrigins[static_cast<int>(origin)]));
   }
   if (!open_ || (hide_own_ && origin != Origin::foreign)) return;
+  if (!hears_new_flows && type == EventType::new_) return;
   if (events_.size() >= most_events) {
     overrun_ = true;
     ++lost_;
@@ -173,6 +174,7 @@ void Kernel::tell(EventType type, const FlowRecord& record, Origin origin, bool 
 void Kernel::close() {
   events_.clear();
   overrun_ = open_ = hide_own_ = false;
+  hears_new_flows = true;
 }
 
 Result<> Kernel::open_events(const kernel::EventOptions&) {

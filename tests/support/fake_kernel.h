@@ -39,6 +39,7 @@ class FakeKernel : public kernel::KernelTable {
   int dump_error = 0;                                           // errno at the end of a dump
   int dump_errors_left = 1;                                     // of how many dumps
   int dumps = 0;
+  bool hears_new_flows = true;
   int queries = 0;
 
   FlowRecord& put(const FlowRecord& r) { return flows.insert_or_assign(r.flow.orig, r).first->second; }
@@ -47,6 +48,10 @@ class FakeKernel : public kernel::KernelTable {
   // --- kernel::KernelTable ---
   Result<> open_events(const kernel::EventOptions&) override { return {}; }
   Result<> set_event_filter(const FlowFilter&, bool) override { return {}; }
+  Result<> hear_new_flows(bool on) override {
+    hears_new_flows = on;
+    return {};
+  }
   bool read_events(std::uint32_t, kernel::EventHandler&) override { return false; }
   const kernel::EventStats& event_stats() const override { return stats_; }
   using KernelTable::dump;

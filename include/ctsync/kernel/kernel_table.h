@@ -176,6 +176,9 @@ class KernelTable {
   // After open_events(): lets the kernel drop what `filter` refuses, as far as it can (what comes has still to be filtered),
   // and with `hide_own` the events that our own writers cause. An error changes nothing.
   virtual Result<> set_event_filter(const FlowFilter& filter, bool hide_own) = 0;
+  // After open_events(): whether events of new flows come, as they do at first. While nobody on the machine wants them a
+  // creation costs the kernel less than half. An error changes nothing.
+  virtual Result<> hear_new_flows(bool on) = 0;
   // Hands over what waits, about `limit` messages of the kernel at most. True if more may wait.
   virtual bool read_events(std::uint32_t limit, EventHandler& handler) = 0;
   virtual const EventStats& event_stats() const = 0;

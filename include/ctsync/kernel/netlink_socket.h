@@ -25,6 +25,7 @@ class NetlinkSocket {
   int fd() const;  // -1 while not open
   std::uint32_t port_id() const;
   Result<> join(int group);
+  Result<> leave(int group);
 
   // Asks for an effective buffer of `bytes`. Beyond the system's limit this needs CAP_NET_ADMIN; without it the limit
   // is what one gets.

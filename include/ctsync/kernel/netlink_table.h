@@ -23,6 +23,7 @@ class NetlinkTable final : public KernelTable {
   Result<> set_event_filter(const FlowFilter& filter, bool hide_own) override {
     return events_.set_filter(filter, hide_own);
   }
+  Result<> hear_new_flows(bool on) override { return events_.hear_new_flows(on); }
   int events_fd() const { return events_.fd(); }  // to watch for EPOLLIN; -1 while not open
   bool read_events(std::uint32_t limit, EventHandler& handler) override { return events_.read(limit, handler); }
   const EventStats& event_stats() const override { return events_.stats(); }

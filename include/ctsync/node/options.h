@@ -57,6 +57,7 @@ struct NodeOptions {
   std::uint32_t ack_window = 300;                      // FT-FW, messages
   std::uint32_t refresh_time = 60;                     // ALARM, seconds
   Duration cache_timeout = std::chrono::seconds(180);  // ALARM: external entries that are not repeated go
+  std::size_t large_commit = 10'000;                   // entries from which on new flows are not heard meanwhile
   std::uint32_t commit_timeout = 0;                    // seconds; 0 = estimated for each entry
   Duration purge_timeout = std::chrono::seconds(60);
   AskAtStart resync_at_start = AskAtStart::never;

@@ -28,7 +28,8 @@ struct FlowSlot {
   std::uint32_t updated = 0;  // seconds_of(now) at insertion or last merge
   QueueLink link;
   FlowState state : 4 = FlowState::free;
-  bool told : 1 = false;  // see ToldSums
+  bool told : 1 = false;       // internal cache: see ToldSums
+  bool committed : 1 = false;  // external cache: written to the kernel as it is
   Queue queue = Queue::none;
   // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number; the live flows with
   // another number are then gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.

@@ -30,15 +30,24 @@ class CommitTest : public testing::Test {
 
   // Runs the job to its end; the number of its turns.
   int commit(Scope scope = {}) {
-    CommitJob job({internal_, cache_, kernel_.writer(kernel::Origin::commit), clock_, log_, configured_,
-                   [this](EventType type, FlowRecord& r) {
-                     told_.push_back(fmt::format("{} {}", static_cast<int>(type), r.flow.orig.src_port));
-                     EXPECT_TRUE(r.flow.knows(has::kReply));
-                     EXPECT_EQ(r.flow.status & status::kLocal, 0U);
-                   },
-                   [this](EventType type, Expectation& e) {
-                     told_.push_back(fmt::format("e{} {}", static_cast<int>(type), e.expected.dst_port));
-                   }},
+    done_ = 0;
+    CommitJob job({.internal = internal_,
+                   .external = cache_,
+                   .writer = kernel_.writer(kernel::Origin::commit),
+                   .clock = clock_,
+                   .log = log_,
+                   .internal_is_whole = whole_,
+                   .configured_timeout = configured_,
+                   .flow_written =
+                       [this](EventType type, FlowRecord& r) {
+                         told_.push_back(fmt::format("{} {}", static_cast<int>(type), r.flow.orig.src_port));
+                         EXPECT_TRUE(r.flow.knows(has::kReply));
+                         EXPECT_EQ(r.flow.status & status::kLocal, 0U);
+                       },
+                   .expectation_written =
+                       [this](EventType type, Expectation& e) {
+                         told_.push_back(fmt::format("e{} {}", static_cast<int>(type), e.expected.dst_port));
+                       }},
                   scope, [this] { ++done_; });
     int turns = 1;
     while (job.step(clock_.now() + Duration(1)) != Job::State::done) {
@@ -68,6 +77,7 @@ class CommitTest : public testing::Test {
   table::ExpectationTable external_expectations_{1000, 3};
   ExternalCache cache_{external_, &external_expectations_, Picture::whole, std::nullopt, clock_};
   std::uint32_t configured_ = 0;
+  bool whole_ = false;
   std::vector<std::string> told_;
   int done_ = 0;
 };
@@ -119,6 +129,37 @@ TEST_F(CommitTest, EntryThatIsFurtherOnInTheKernelIsLeftAlone) {
   EXPECT_TRUE(told_.empty());
   EXPECT_EQ(log_without_time(),
             (std::vector<std::string>{"[notice] Committed 1 new entries", "[notice] commit has taken T seconds"}));
+}
+
+TEST_F(CommitTest, WhatWasCommittedAndNotToldOfSinceIsLeftAlone) {
+  whole_ = true;
+  peer_has(wire_flow(1));
+  commit();
+  ASSERT_EQ(kernel_.written.size(), 1U);
+  const auto id = internal_.insert(kernel_flow(1), clock_.now());
+  commit();
+  EXPECT_EQ(kernel_.written.size(), 1U);
+  EXPECT_EQ(log_.lines[2], "[notice] Committed 1 new entries");
+  whole_ = false;
+  commit();
+  EXPECT_EQ(kernel_.written.size(), 2U) << "it may have ended unheard";
+  whole_ = true;
+  cache_.take(wire::MsgType::flow_update, wire_flow(1));
+  commit();
+  EXPECT_EQ(kernel_.written.size(), 3U) << "packets may have passed over there";
+  configured_ = 77;
+  commit();
+  EXPECT_EQ(kernel_.written.size(), 4U) << "it gets its time anew";
+  configured_ = 0;
+  internal_.release(id);
+  commit();
+  EXPECT_EQ(kernel_.written.size(), 5U) << "it has ended";
+  kernel_.fault = [](auto, const Flow&) { return ENOMEM; };
+  cache_.take(wire::MsgType::flow_update, wire_flow(1));
+  commit();
+  internal_.insert(kernel_flow(1), clock_.now());
+  commit();
+  EXPECT_EQ(kernel_.written.size(), 7U) << "it was not written";
 }
 
 TEST_F(CommitTest, ScopeIsKept) {
@@ -302,8 +343,16 @@ TEST_F(CommitTest, EntryAsTheKernelHasIt) {
 
 TEST_F(CommitTest, WorksInSlicesAndTheCacheMayChange) {
   for (std::uint16_t n = 1; n <= 1000; ++n) peer_has(wire_flow(n));
-  CommitJob job({internal_, cache_, kernel_.writer(kernel::Origin::commit), clock_, log_, 0, {}, {}}, {},
-                [this] { ++done_; });
+  CommitJob job({.internal = internal_,
+                 .external = cache_,
+                 .writer = kernel_.writer(kernel::Origin::commit),
+                 .clock = clock_,
+                 .log = log_,
+                 .internal_is_whole = false,
+                 .configured_timeout = 0,
+                 .flow_written = {},
+                 .expectation_written = {}},
+                {}, [this] { ++done_; });
   EXPECT_EQ(job.step(TimePoint::min()), Job::State::more);
   external_.release(external_.find(wire_flow(1000).flow.orig));
   peer_has(wire_flow(2000));

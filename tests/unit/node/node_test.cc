@@ -32,6 +32,7 @@ class Sink final : public wire::DatagramSink {
         last_seq = m.header.seq;
         if (FlowRecord r; wire::is_flow(m.header.type) && wire::decode_flow(m.payload, r) == wire::DecodeStatus::ok) {
           zones.push_back(r.flow.orig.zone);
+          sources.push_back(r.flow.orig.src_port);
         }
         if (const auto tail = wire::tail_of(m); !tail.empty()) tails.push_back(wire::read_extension(tail));
       }
@@ -42,7 +43,7 @@ class Sink final : public wire::DatagramSink {
   bool is_congested = false;
   std::uint32_t last_seq = 0;
   std::vector<wire::Extension> tails;
-  std::vector<std::uint16_t> zones;  // of flows
+  std::vector<std::uint16_t> zones, sources;  // of flows: zone, port
 };
 
 // A client that reads what it is told to.
@@ -904,6 +905,33 @@ TEST_F(NodeTest, ListsAndCommitsThatTheEndCutsSaySo) {
   EXPECT_FALSE(resend_queue->text.ends_with(kLine)) << "it was through";
   EXPECT_TRUE(commit->finished);
   EXPECT_EQ(log_lines("the commit is cut short after 0 entries: the daemon stops"), 1);
+}
+
+// A creation costs the kernel much less while nobody wants its event. What began meanwhile is found afterwards, and told,
+// and a -R that comes next has nothing to read any more.
+TEST_F(NodeTest, DuringALargeCommitNewFlowsAreNotHeardButFoundAfterwards) {
+  options_.large_commit = 50;
+  start();
+  for (std::uint16_t n = 100; n < 300; ++n) hear_flow(n);
+  turns(5);
+  ASSERT_EQ(kernel_.dumps, 1);
+  kernel_.dump_part = 10;
+  const auto commit = ask({.verb = Verb::commit, .what = What::flows});
+  turn();
+  EXPECT_FALSE(kernel_.hears_new_flows);
+  while (!commit->finished) turn();
+  EXPECT_TRUE(kernel_.hears_new_flows);
+  kernel_.put(kernel_flow(1));
+  const auto resync = ask({.verb = Verb::resync_kernel, .what = What::flows});
+  turns(100);
+  EXPECT_TRUE(resync->finished);
+  EXPECT_EQ(kernel_.dumps, 2);
+  EXPECT_EQ(log_lines("1 connections began during the commit"), 1);
+  EXPECT_EQ(sink_.sources, std::vector<std::uint16_t>{1});
+  const auto small = ask({.verb = Verb::commit, .what = What::flows});
+  turns(100);
+  EXPECT_TRUE(small->finished);
+  EXPECT_TRUE(kernel_.hears_new_flows);
 }
 
 TEST_F(NodeTest, ACommitThatWaitsAtTheEndIsToldInTheLog) {
