@@ -35,6 +35,23 @@ is the daemon stopped?"
 	esac
 }
 
+# together OPTION [SECONDS]: one request that does what several do, in the order that serves users first. Fails where the
+# daemon has none such: conntrackd, which prints its usage and ends with 0, or an older one that has not been restarted yet.
+together() {
+	outcome=$(timeout -k 5 "${2:-60}" "$CONNTRACKD_BIN" -C "$CONNTRACKD_CONFIG" "$1" 2>/dev/null)
+	status=$?
+	case $status:$outcome in
+	0:"took over"* | 0:"standing by"* | 0:"a commit is under way"*) ;;
+	124:* | 137:*)
+		logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' was not answered within ${2:-60} seconds, giving up: \
+is the daemon stopped?"
+		exit 1
+		;;
+	*) return 1 ;;
+	esac
+	logger -t primary-backup -p daemon.notice "$role: $outcome"
+}
+
 # Removes the lock that a dead daemon left behind. Fails if the daemon is alive: ctsyncd keeps the file locked; conntrackd leaves
 # an empty file, so that only its process tells. The file is removed under the lock, lest it be that of a daemon just starting.
 remove_stale_lock() {
@@ -46,6 +63,7 @@ remove_stale_lock() {
 role=${1:-}
 case $role in
 primary)
+	together --takeover 300 && exit 0
 	request -c 300 # the peer's flows into the kernel; returns when all are there: minutes, if they are many
 	request -f # forget both caches
 	request -R # learn what the kernel has now
@@ -61,6 +79,7 @@ cannot be removed: not starting another one"
 		logger -t primary-backup -p daemon.warning "$role: the daemon does not run, starting it"
 		request -d
 	fi
+	together --standby && exit 0
 	request -t # flush the stale flows of the kernel after PurgeTimeout
 	request -n # ask the new primary for its flows
 	;;

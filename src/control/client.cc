@@ -4,10 +4,14 @@
 #include <fmt/format.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "ctsync/base/bytes.h"
 #include "ctsync/base/unique_fd.h"
@@ -52,29 +56,55 @@ Result<> write_all(int fd, std::span<const char> text) {
   return {};
 }
 
-Result<> copy_answer(int from, int to) {
+template <typename Take>
+Result<> receive_answer(int from, Take&& take) {
   std::array<char, 16 * 1024> piece;
   for (;;) {
     const auto n = ::recv(from, piece.data(), piece.size(), 0);
     if (n == 0) return {};
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail_errno("lost the connection to the daemon");
-    if (auto r = write_all(to, std::span(piece).first(static_cast<std::size_t>(n))); !r) return r;
+    if (auto r = take(std::span(piece).first(static_cast<std::size_t>(n))); !r) return r;
   }
 }
 
-Result<> converse(const std::string& path, Request request, int output_fd) {
+template <typename Take>
+Result<> converse(const std::string& path, Request request, Take&& take) {
   const auto fd = connect_to(path);
   if (!fd) return std::unexpected(fd.error());
   if (auto r = send_request(fd->get(), request); !r) return r;
-  return copy_answer(fd->get(), output_fd);
+  return receive_answer(fd->get(), take);
+}
+
+// The answer to a request that conntrackd does not have: its status, and the rest of it.
+int end_with_status(const std::string& answer, Log& log, int output_fd) {
+  constexpr std::string_view kBegin = "status ";
+  int status = 0;
+  const auto line = answer.find('\n');
+  const auto* const end = answer.data() + std::min(line, answer.size());
+  if (!answer.starts_with(kBegin) || line == std::string::npos ||
+      std::from_chars(answer.data() + kBegin.size(), end, status).ptr != end) {
+    log.error("the daemon that runs does not know this request: restart it");
+    return kUnknownRequest;
+  }
+  if (auto r = write_all(output_fd, std::span(answer).subspan(line + 1)); !r) {
+    log.error("{}", r.error().text);
+    return 1;
+  }
+  return status;
 }
 
 }  // namespace
 
 int run_client(const std::string& socket_path, Request request, Log& log, int output_fd) {
-  const auto r = converse(socket_path, request, output_fd);
-  if (r) return 0;
+  std::string answer;
+  const auto take = [&](std::span<const char> piece) -> Result<> {
+    if (!has_status(request)) return write_all(output_fd, piece);
+    answer.append(piece.data(), piece.size());
+    return {};
+  };
+  const auto r = converse(socket_path, request, take);
+  if (r) return has_status(request) ? end_with_status(answer, log, output_fd) : 0;
   log.error("{}", r.error().text);
   return 1;
 }

@@ -56,6 +56,11 @@ constexpr std::array kClientOptions{
     ClientOption{'t', Request::schedule_purge, {}, false},
 };
 
+// What conntrackd does not have has long names.
+constexpr std::array kLongOptions{Parameter{"--takeover", Request::take_over},
+                                  Parameter{"--standby", Request::stand_by},
+                                  Parameter{"--handover", Request::hand_over}};
+
 std::optional<Request> xml_form(Request request) {
   switch (request) {
     case Request::dump_internal_ct:
@@ -90,6 +95,11 @@ class Parser {
   bool take(std::string_view argument) {
     if (argument == "--help") return print(usage_text(program()));
     if (argument == "--version") return print(version_text());
+    for (const auto& option : kLongOptions) {
+      if (option.name != argument) continue;
+      result_.request = option.request;
+      return set_action(Action::request);
+    }
     if (argument.size() != 2 || argument[0] != '-') return unknown(argument);
     switch (argument[1]) {
       case 'h':
@@ -216,6 +226,9 @@ std::string usage_text(const std::string& program) {
       "\n"
       "Not in conntrackd:\n"
       "  -s peers, show what is known of the other nodes\n"
+      "  --takeover, commit the external cache, then do as -f, -R and -B in the background\n"
+      "  --standby, do as -t and -n\n"
+      "  --handover, wait until the other nodes have acknowledged all connections\n"
       "\n",
       kNameAndVersion, program);
 }

@@ -89,6 +89,12 @@ std::optional<Command> decode_request(std::int32_t code) {
       return statistics(Topic::peers);
     case Request::stats_process:
       return statistics(Topic::processes);
+    case Request::take_over:
+      return Command{.verb = Verb::take_over};
+    case Request::stand_by:
+      return Command{.verb = Verb::stand_by};
+    case Request::hand_over:
+      return Command{.verb = Verb::hand_over};
     case Request::stats_resend_queue:
       return Command{.verb = Verb::list_resend_queue};
   }

@@ -48,14 +48,15 @@ void make_kernel_flow(FlowRecord& out, const FlowRecord& record) {
   copy_extra(out.extra, record.extra, from.present);
 }
 
-CommitJob::CommitJob(const Context& context, Scope scope, std::function<void()> on_done)
+CommitJob::CommitJob(const Context& context, Scope scope, OnDone on_done)
     : c_(context), scope_(scope), on_done_(std::move(on_done)), started_(c_.clock.now()) {
   if (!scope_.flows) phase_ = Phase::expectations;
 }
 
 CommitJob::~CommitJob() {
   if (phase_ != Phase::done) c_.log.warning("the commit is cut short after {} entries: the daemon stops", committed_);
-  on_done_();
+  outcome_.whole = phase_ == Phase::done;
+  on_done_(outcome_);
 }
 
 Job::State CommitJob::step(TimePoint budget_end) {
@@ -191,11 +192,11 @@ void CommitJob::next_phase() {
       retried_ = std::exchange(orphans_, {});
       return;
     case Phase::orphans:
-      report("entries");
+      report("entries", outcome_.flows);
       phase_ = scope_.expectations ? Phase::expectations : Phase::done;
       return;
     case Phase::expectations:
-      report("expectations");
+      report("expectations", outcome_.expectations);
       phase_ = Phase::done;
       return;
     case Phase::done:
@@ -203,7 +204,9 @@ void CommitJob::next_phase() {
   }
 }
 
-void CommitJob::report(const char* things) {
+void CommitJob::report(const char* things, std::uint64_t& total) {
+  total = committed_;
+  outcome_.failed += failed_;
   c_.log.notice("Committed {} new {}", committed_, things);
   if (failed_ != 0) c_.log.notice("{} {} can't be committed", failed_, things);
   const auto taken = std::chrono::duration_cast<std::chrono::microseconds>(c_.clock.now() - started_).count();

@@ -49,7 +49,16 @@ class CommitJob final : public Job, private kernel::WriteHandler {
     std::function<void(kernel::EventType, Expectation&)> expectation_written;
   };
 
-  CommitJob(const Context& context, Scope scope, std::function<void()> on_done);
+  struct Outcome {
+    std::uint64_t flows = 0;  // committed
+    std::uint64_t expectations = 0;
+    std::uint64_t failed = 0;
+    bool whole = false;  // else it was cut short
+  };
+  // `on_done` is called when the job goes.
+  using OnDone = std::function<void(const Outcome&)>;
+
+  CommitJob(const Context& context, Scope scope, OnDone on_done);
   ~CommitJob() override;
   CommitJob(const CommitJob&) = delete;
   CommitJob& operator=(const CommitJob&) = delete;
@@ -67,13 +76,14 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   bool is_as_committed(const table::FlowSlot& own, const table::FlowSlot& peers) const;
   void write_expectation(std::uint32_t id);
   void next_phase();
-  void report(const char* things);
+  void report(const char* things, std::uint64_t& total);
   void log_failure(const kernel::WriteResult& result, const std::string& entry);
   std::uint32_t age(std::uint32_t updated) const;
 
   Context c_;
   Scope scope_;
-  std::function<void()> on_done_;
+  OnDone on_done_;
+  Outcome outcome_;
   Phase phase_ = Phase::plain_flows;
   std::uint32_t next_ = 0;
   std::vector<table::FlowId> orphans_;  // the kernel did not find their master

@@ -116,6 +116,7 @@ Node::Read KernelSide::read_events() {
   const Node::Read read{.events = c_.kernel.event_stats().received - before, .more = more};
   if (!read.more) {
     waiting_when_lost_ = false;
+    if (std::exchange(mend_when_caught_up_, false)) mend_soon();
     c_.store.caught_up();
     if (std::exchange(compared_, false)) tell_compared();
     merged_ = merging_;
@@ -145,7 +146,7 @@ void KernelSide::on_timer() {
     if (!hear_new_flows()) {
       resync_at_ = now + kFirstPause;
     } else if (mend(Load::mend)) {
-      ++resyncs_;
+      if (!missing_expected_) ++resyncs_;
       // What these tell while the kernel is read is taken for newer than what is read, and the event after it is lost.
       if (waiting_when_lost_) mend_after_overrun();
     }
@@ -182,7 +183,11 @@ void KernelSide::commit_ended() {
   deaf_ = Deaf::mending;
   missing_expected_ = true;
   hear_new_flows();
-  mend_soon();
+  // What waits of before tells of flows that have ended and not of those that follow them with the same tuples: it is to
+  // be read before the kernel is, or the kernel once more after that.
+  waiting_when_lost_ = mend_when_caught_up_ = true;
+  resync_at_ = earlier(resync_at_, c_.clock.now() + kFirstPause);
+  read_events();
 }
 
 bool KernelSide::hear_new_flows() {
@@ -197,7 +202,7 @@ bool KernelSide::hear_new_flows() {
 
 void KernelSide::mend_after_overrun() {
   // The first one counts: put off by each, the mending of a node that goes on losing events would never come.
-  resync_at_ = earlier(resync_at_, c_.clock.now() + *c_.options.overrun_resync);
+  resync_at_ = earlier(resync_at_, c_.clock.now() + c_.options.overrun_resync.value_or(kFirstPause));
 }
 
 // What is refused now may send no further event.
@@ -333,10 +338,14 @@ void KernelSide::resync(Scope scope, std::function<void()> on_done) {
   run_merge();
 }
 
+void KernelSide::read_again() {
+  if (c_.store.keeps_flows()) mend_soon();
+}
+
 // One dump at a time is read into the store; a mending that is due comes first.
 void KernelSide::run_merge() {
   if (merge_after_.empty() || merging_ || mending_ != nullptr) return;
-  if (resync_at_ && *resync_at_ <= c_.clock.now()) return;
+  if (mend_when_caught_up_ || (resync_at_ && *resync_at_ <= c_.clock.now())) return;
   merge_for_ = std::exchange(merge_after_, {});
   merging_ = true;
   merged_ = true;

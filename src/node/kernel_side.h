@@ -45,6 +45,8 @@ class KernelSide {
   // -R. One at a time: who asks during one gets one more, together with all who ask meanwhile, and is answered when that
   // is through.
   void resync(Scope scope, std::function<void()> on_done);
+  // As after lost events: the kernel is read, and the peers are told what no event has told.
+  void read_again();
   // -f of the store.
   void flush_store(Scope scope, std::function<void()> on_done);
 
@@ -149,6 +151,7 @@ class KernelSide {
   bool merged_ = false;  // a -R has read the kernel since it was last known that no event was lost
   // New flows are not heard: a large commit is under way, or has ended and is to be followed by a mending.
   enum class Deaf : std::uint8_t { no, committing, mending } deaf_ = Deaf::no;
+  bool mend_when_caught_up_ = false;
   bool missing_expected_ = false;  // what the next mending finds missing is no fault
   bool committed_ = false;         // what a commit made may not be told yet
   bool tell_all_ = false;          // by the next mending

@@ -6,11 +6,11 @@
 
 #include "bulk_job.h"
 #include "bypass.h"
-#include "commit_job.h"
 #include "copies.h"
 #include "internal_cache.h"
 #include "kernel_side.h"
 #include "peer_side.h"
+#include "role_switch.h"
 
 namespace ctsync::node {
 
@@ -35,6 +35,10 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
       KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_, [this](bool whole) {
                             if (peer_side_) peer_side_->engine().set_whole(whole);
                           }});
+  if (peer_side_) {
+    roles_ = std::make_unique<RoleSwitch>(
+        RoleSwitch::Context{kernel_, clock_, log_, jobs_, options_, internal_, *kernel_side_, *peer_side_});
+  }
 }
 
 void Node::make_peer_side() {
@@ -77,10 +81,7 @@ void Node::make_peer_side() {
 }
 
 // The jobs work on what goes next.
-Node::~Node() {
-  jobs_.cancel_all();
-  if (committing_) log_.warning("the commit did not begin: the daemon stops");  // it waits for a flush
-}
+Node::~Node() { jobs_.cancel_all(); }
 
 Result<> Node::start() { return kernel_side_->start(); }
 
@@ -99,6 +100,7 @@ bool Node::on_datagram(const replication::PeerAddress& from, std::span<const std
 std::optional<TimePoint> Node::next_deadline() const {
   auto first = kernel_side_->next_deadline();
   if (peer_side_) first = earlier(first, peer_side_->next_deadline());
+  if (roles_) first = earlier(first, roles_->next_deadline());
   if (bulk_ != nullptr) first = earlier(first, bulk_->wake_at());
   return first;
 }
@@ -113,6 +115,7 @@ void Node::on_timer() {
 void Node::end_turn() {
   kernel_side_->end_turn();
   if (peer_side_) peer_side_->end_turn();
+  if (roles_) roles_->end_turn();
 }
 
 void Node::set_buffer_size(std::size_t bytes) {
@@ -151,7 +154,7 @@ void Node::bulk_done(const Error* error) {
 void Node::on_command(const Command& command, const Client& client) {
   switch (command.verb) {
     case Verb::commit:
-      if (peer_side_) return commit(command, client);
+      if (roles_) return roles_->commit(command, client);
       break;
     case Verb::flush_caches:
       if (!peer_side_ && command.side == Side::external) break;
@@ -173,6 +176,10 @@ void Node::on_command(const Command& command, const Client& client) {
     case Verb::schedule_purge:
       if (peer_side_) kernel_side_->schedule_purge();
       break;
+    case Verb::take_over:
+    case Verb::stand_by:
+    case Verb::hand_over:
+      return switch_role(command.verb, client);
     case Verb::list_resend_queue:
       if (!peer_side_) break;
       if (auto job = peer_side_->list_resend_queue(client)) {
@@ -187,47 +194,17 @@ void Node::on_command(const Command& command, const Client& client) {
   client.finish();
 }
 
-void Node::commit(const Command& command, const Client& client) {
-  log_.notice("committing {}", command.what == What::all     ? "all external caches"
-                               : command.what == What::flows ? "conntrack cache"
-                                                             : "expectation cache");
-  if (kernel_side_->stop_purge()) {  // it would delete what is about to be committed
-    log_.notice("the scheduled flush of the kernel conntrack table is stopped");
-  }
-  const Scope scope{.flows = command.flows(), .expectations = command.expectations() && options_.expectations};
-  if (peer_side_->cache() == nullptr || (!scope.flows && !scope.expectations)) return client.finish();
-  if (committing_) {
-    log_.notice("commit already in progress, skipping");
-    return client.finish();
-  }
-  committing_ = true;
-  kernel_side_->when_flushed([this, scope, answer = std::make_shared<Answer>(client)] {
-    kernel_side_->commit_begins();
-    auto& cache = *peer_side_->cache();
-    CommitJob::Context context{.internal = internal_,
-                               .external = cache,
-                               .writer = kernel_.writer(kernel::Origin::commit),
-                               .clock = clock_,
-                               .log = log_,
-                               .internal_is_whole = kernel_side_->is_whole(),
-                               .configured_timeout = options_.commit_timeout,
-                               .flow_written = kernel_side_->written(kernel::Origin::commit),
-                               .expectation_written = kernel_side_->expectation_written(kernel::Origin::commit)};
-    if (cache.flows().live() >= options_.large_commit) {
-      context.many = options_.large_commit / 10 + 1;
-      context.on_many = [this] { kernel_side_->commit_is_large(); };
-    }
-    jobs_.add(std::make_unique<CommitJob>(context, scope, [this, answer] {
-      committing_ = false;
-      kernel_side_->commit_ended();
-    }));
-  });
+void Node::switch_role(Verb verb, const Client& client) {
+  if (!roles_) return answer(client, 1, "a node in statistics mode has no role");
+  if (verb == Verb::take_over) return roles_->take_over(client);
+  if (verb == Verb::stand_by) return roles_->stand_by(client);
+  roles_->hand_over(client);
 }
 
 void Node::flush_caches(const Command& command, const Client& client) {
   const bool internal = command.side != Side::external;
   const bool external = command.side != Side::internal && peer_side_;
-  if (external && committing_) {
+  if (external && roles_->committing()) {
     log_.error("ignoring flush command, commit still in progress");
     return client.finish();
   }

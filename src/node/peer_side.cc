@@ -472,6 +472,13 @@ void PeerSide::fill(text::Snapshot& s) const {
                       .no_space = ftfw_->resend_no_space()});
 }
 
+bool PeerSide::hears_anybody() const {
+  const auto now = c_.clock.now();
+  return std::ranges::any_of(engine_->peers().all(), [now](const replication::Peer& p) {
+    return p.used && now - p.last_heard < replication::FtFw::kPeerGone;
+  });
+}
+
 std::string PeerSide::status() const {
   std::string text = cache_ == nullptr ? ", no external cache" : fmt::format(", {} external", c_.external.live());
   if (c_.options.mode == Mode::alarm) return text;  // keeps no account of its peers

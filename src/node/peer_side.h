@@ -69,6 +69,8 @@ class PeerSide final : private replication::Events {
 
   void fill(text::Snapshot& s) const;
   std::string status() const;
+  // Whether a peer was heard lately.
+  bool hears_anybody() const;
 
  private:
   // As last told in the log.

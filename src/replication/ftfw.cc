@@ -891,6 +891,11 @@ void FtFw::unlink(NodeRef n) {
   }
 }
 
+bool FtFw::is_acknowledged_before(std::uint32_t seq) const {
+  const NodeRef first = resend_.first_from(settled_);
+  return !first || !is_before(resend_.seq(first), seq);
+}
+
 std::uint32_t FtFw::waiting_for(PeerId peer) const {
   const auto from = peers_[peer].acked.value_or(settled_);
   return resend_.length() - resend_.count_before(is_before(from, settled_) ? settled_ : from);

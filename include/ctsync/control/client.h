@@ -12,8 +12,11 @@
 
 namespace ctsync::control {
 
-// Returns the exit status: 0, or 1 after an error line to `log`. Blocks until the daemon has closed the connection. The
-// answer is copied byte for byte to `output_fd`.
+// The exit status after a request that the daemon does not know, because it is older, or conntrackd.
+inline constexpr int kUnknownRequest = 3;
+
+// Returns the exit status: 0, or 1 after an error line to `log`, or what the answer to a request says that has a status.
+// Blocks until the daemon has closed the connection. The answer is copied byte for byte to `output_fd`.
 int run_client(const std::string& socket_path, Request request, Log& log, int output_fd = STDOUT_FILENO);
 
 }  // namespace ctsync::control

@@ -46,8 +46,16 @@ enum class Request : std::int32_t {
   stats_resend_queue = 32,
   stats_process = 35,
   stats_queue = 36,
-  stats_peers = 1001,  // conntrackd has none such
+  // conntrackd has none of these.
+  stats_peers = 1001,
+  // Answered with a line "status N", for the client to end with, and what is to be printed. No answer: the daemon does not
+  // know the request.
+  take_over = 1002,
+  stand_by = 1003,
+  hand_over = 1004,
 };
+
+constexpr bool has_status(Request r) { return r >= Request::take_over; }
 
 // What the request with this number asks for; nothing if there is none (27 is reserved and counts as none).
 std::optional<node::Command> decode_request(std::int32_t code);

@@ -57,4 +57,13 @@ class Client {
   std::weak_ptr<ClientChannel> channel_;
 };
 
+// Finishes a client when the last of the things that it waits for is done, or goes with the node.
+struct Answer {
+  explicit Answer(Client c) : client(std::move(c)) {}
+  ~Answer() { client.finish(); }
+  Answer(const Answer&) = delete;
+  Answer& operator=(const Answer&) = delete;
+  Client client;
+};
+
 }  // namespace ctsync::node

@@ -17,6 +17,9 @@ enum class Verb : std::uint8_t {
   bulk_send,
   request_resync,
   schedule_purge,
+  take_over,   // commit, then flush_caches, resync_kernel and bulk_send behind the answer
+  stand_by,    // schedule_purge and request_resync
+  hand_over,   // wait until the peers have everything
   statistics,  // `topic`
   list_resend_queue,
   stop,  // the whole process

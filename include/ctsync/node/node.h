@@ -36,6 +36,7 @@ class Copies;
 class InternalStore;
 class KernelSide;
 class PeerSide;
+class RoleSwitch;
 
 class Node {
  public:
@@ -82,19 +83,10 @@ class Node {
   std::uint32_t unacknowledged() const;
 
  private:
-  // Finishes a client when the last of the things that it waits for is done, or goes with the node.
-  struct Answer {
-    explicit Answer(Client c) : client(std::move(c)) {}
-    ~Answer() { client.finish(); }
-    Answer(const Answer&) = delete;
-    Answer& operator=(const Answer&) = delete;
-    Client client;
-  };
-
   void make_peer_side();
   void bulk_from_kernel();
   void bulk_done(const Error* error);
-  void commit(const Command& command, const Client& client);
+  void switch_role(Verb verb, const Client& client);
   void flush_caches(const Command& command, const Client& client);
   bool wants_expectations(const Command& command) const;
   void flush_kernel(const Command& command, const Client& client);
@@ -116,7 +108,7 @@ class Node {
   std::unique_ptr<Copies> copies_;       // with DisableExternalCache
   std::unique_ptr<InternalStore> store_;
   std::unique_ptr<KernelSide> kernel_side_;
-  bool committing_ = false;
+  std::unique_ptr<RoleSwitch> roles_;  // not in statistics mode
   BulkJob* bulk_ = nullptr;
 };
 

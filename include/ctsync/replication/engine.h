@@ -121,6 +121,11 @@ class Engine {
   // control messages go out, and data waits for a later call.
   void drain(wire::Packer& packer, TimePoint now, bool congested = false);
 
+  // The number of the next message.
+  std::uint32_t next_sequence() const { return next_seq_; }
+  // A bulk is under way or waits to begin: objects that wait are not all that is to be sent.
+  bool bulk_waits() const { return bulk_.active || bulk_wanted_; }
+
   // --- For the statistics (spec cli.md 7.9 to 7.11) ---
   std::uint32_t transmit_length() const { return control_.length() + transmit_.length(); }
   // Control messages allocated; objects need no node of their own.

@@ -104,6 +104,9 @@ class FtFw final : public Engine {
   std::optional<TimePoint> next_deadline() const override;
   void on_timer(TimePoint now) override;
 
+  // The live peers have acknowledged all before this number, as far as their kind lets them tell.
+  bool is_acknowledged_before(std::uint32_t seq) const;
+
   // Statistics of the resend queue (spec cli.md 7.9, 7.11).
   std::uint32_t resend_length() const { return resend_.length() - resend_.count_before(settled_); }
   std::uint32_t resend_maximum() const { return options_.resend_queue_size; }

@@ -48,7 +48,10 @@ class CommitTest : public testing::Test {
                        [this](EventType type, Expectation& e) {
                          told_.push_back(fmt::format("e{} {}", static_cast<int>(type), e.expected.dst_port));
                        }},
-                  scope, [this] { ++done_; });
+                  scope, [this](const CommitJob::Outcome& o) {
+                    ++done_;
+                    outcome_ = o;
+                  });
     int turns = 1;
     while (job.step(clock_.now() + Duration(1)) != Job::State::done) {
       EXPECT_EQ(done_, 0);
@@ -80,6 +83,7 @@ class CommitTest : public testing::Test {
   bool whole_ = false;
   std::vector<std::string> told_;
   int done_ = 0;
+  CommitJob::Outcome outcome_;
 };
 
 TEST_F(CommitTest, MastersFirstThenRelatedThenExpectations) {
@@ -352,7 +356,10 @@ TEST_F(CommitTest, WorksInSlicesAndTheCacheMayChange) {
                  .configured_timeout = 0,
                  .flow_written = {},
                  .expectation_written = {}},
-                {}, [this] { ++done_; });
+                {}, [this](const CommitJob::Outcome& o) {
+                    ++done_;
+                    outcome_ = o;
+                  });
   EXPECT_EQ(job.step(TimePoint::min()), Job::State::more);
   external_.release(external_.find(wire_flow(1000).flow.orig));
   peer_has(wire_flow(2000));

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "role_switch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace ctsync::node {
+
+namespace {
+
+void say(const Client& client, int status, const std::string& text) {
+  client.write(fmt::format("status {}\n{}\n", status, text));
+}
+
+}  // namespace
+
+void answer(const Client& client, int status, const std::string& text) {
+  say(client, status, text);
+  client.finish();
+}
+
+RoleSwitch::~RoleSwitch() {
+  if (committing_) c_.log.warning("the commit did not begin: the daemon stops");  // it waits for a flush
+  for (const auto& h : hand_overs_) answer(h.client, 1, "the daemon stops");
+}
+
+void RoleSwitch::commit(const Command& command, const Client& client) {
+  c_.log.notice("committing {}", command.what == What::all     ? "all external caches"
+                                 : command.what == What::flows ? "conntrack cache"
+                                                               : "expectation cache");
+  const Scope scope{.flows = command.flows(), .expectations = command.expectations() && c_.options.expectations};
+  auto answer = std::make_shared<Answer>(client);
+  start_commit(scope, [answer](const CommitJob::Outcome&) {});
+}
+
+bool RoleSwitch::start_commit(Scope scope, OnDone on_done) {
+  if (c_.kernel_side.stop_purge()) {  // it would delete what is about to be committed
+    c_.log.notice("the scheduled flush of the kernel conntrack table is stopped");
+  }
+  if (c_.peer_side.cache() == nullptr || (!scope.flows && !scope.expectations)) {
+    on_done({.whole = true});
+    return true;
+  }
+  if (committing_) {
+    c_.log.notice("commit already in progress, skipping");
+    return false;
+  }
+  committing_ = true;
+  c_.kernel_side.when_flushed([this, scope, on_done = std::move(on_done)] {
+    c_.kernel_side.commit_begins();
+    auto& cache = *c_.peer_side.cache();
+    CommitJob::Context context{.internal = c_.internal,
+                               .external = cache,
+                               .writer = c_.kernel.writer(kernel::Origin::commit),
+                               .clock = c_.clock,
+                               .log = c_.log,
+                               .internal_is_whole = c_.kernel_side.is_whole(),
+                               .configured_timeout = c_.options.commit_timeout,
+                               .flow_written = c_.kernel_side.written(kernel::Origin::commit),
+                               .expectation_written = c_.kernel_side.expectation_written(kernel::Origin::commit)};
+    if (cache.flows().live() >= c_.options.large_commit) {
+      context.many = c_.options.large_commit / 10 + 1;
+      context.on_many = [this] { c_.kernel_side.commit_is_large(); };
+    }
+    c_.jobs.add(std::make_unique<CommitJob>(context, scope, [this, on_done](const CommitJob::Outcome& outcome) {
+      committing_ = false;
+      c_.kernel_side.commit_ended();
+      on_done(outcome);
+    }));
+  });
+  return true;
+}
+
+void RoleSwitch::take_over(const Client& client) {
+  c_.log.notice("taking over");
+  const TimePoint began = c_.clock.now();
+  const auto finish = std::make_shared<Answer>(client);
+  const auto done = [this, finish, began](const CommitJob::Outcome& o) {
+    const auto took = std::chrono::duration<double>(c_.clock.now() - began).count();
+    auto text = fmt::format("took over: {} connections and {} expectations are committed, in {:.3f} seconds", o.flows,
+                            o.expectations, took);
+    if (o.failed != 0) text += fmt::format("; {} entries can't be committed (see the log)", o.failed);
+    if (!o.whole) return say(finish->client, 1, "the take-over is cut short: the daemon stops");
+    say(finish->client, 0, text);
+    finish->client.finish();
+    after_take_over();
+  };
+  if (!start_commit({.flows = true, .expectations = c_.options.expectations}, done)) {
+    say(client, 0, "a commit is under way already");
+  }
+}
+
+// The peers learn that the connections live here now; what they told before is old. The internal cache is right but for
+// what no event has told.
+void RoleSwitch::after_take_over() {
+  c_.peer_side.flush_store({.flows = true, .expectations = c_.options.expectations}, [] {});
+  c_.peer_side.bulk_send();
+  c_.kernel_side.read_again();
+}
+
+void RoleSwitch::stand_by(const Client& client) {
+  c_.log.notice("standing by");
+  c_.kernel_side.schedule_purge();
+  c_.peer_side.request_resync();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(c_.options.purge_timeout).count();
+  answer(
+      client, 0,
+      fmt::format("standing by: the kernel's connections are deleted in {} seconds, unless this node takes over again",
+                  seconds));
+}
+
+// --- Before the service moves by plan ---
+
+void RoleSwitch::hand_over(const Client& client) {
+  c_.log.notice("handing over");
+  if (!c_.peer_side.hears_anybody()) return answer(client, 1, "nobody is there to hand over to");
+  hand_overs_.push_back({.client = client, .until = c_.clock.now() + kHandOverTime, .told = {}});
+}
+
+bool RoleSwitch::is_handed_over(HandOver& h) const {
+  const auto& engine = c_.peer_side.engine();
+  if (!h.told && engine.transmit_length() == 0 && !engine.bulk_waits()) h.told = engine.next_sequence();
+  if (!h.told) return false;
+  const auto* ftfw = c_.peer_side.ftfw();
+  return ftfw == nullptr || ftfw->is_acknowledged_before(*h.told);
+}
+
+std::optional<TimePoint> RoleSwitch::next_deadline() const {
+  std::optional<TimePoint> first;
+  for (const auto& h : hand_overs_) first = earlier(first, h.until);
+  return first;
+}
+
+void RoleSwitch::end_turn() {
+  const auto now = c_.clock.now();
+  std::erase_if(hand_overs_, [&](HandOver& h) {
+    if (is_handed_over(h)) {
+      answer(h.client, 0,
+             c_.peer_side.ftfw() != nullptr ? "the peers have all that this node has told"
+                                            : "all is told; in this mode no peer acknowledges it");
+    } else if (h.until <= now) {
+      answer(h.client, 1,
+             fmt::format("the peers have not acknowledged everything within {} seconds",
+                         std::chrono::duration_cast<std::chrono::seconds>(kHandOverTime).count()));
+    } else {
+      return !h.client.connected();
+    }
+    return true;
+  });
+}
+
+}  // namespace ctsync::node

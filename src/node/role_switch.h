@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What happens to a node when the service moves: the commit, and the requests that take over, step down, and get ready to
+// hand over. The order is that of the users: first what makes their connections go on, then the answer, then the rest.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "commit_job.h"
+#include "ctsync/base/clock.h"
+#include "ctsync/base/jobs.h"
+#include "ctsync/base/log.h"
+#include "ctsync/kernel/kernel_table.h"
+#include "ctsync/node/client.h"
+#include "ctsync/node/command.h"
+#include "ctsync/node/options.h"
+#include "ctsync/table/flow_table.h"
+#include "kernel_side.h"
+#include "peer_side.h"
+
+namespace ctsync::node {
+
+class RoleSwitch {
+ public:
+  // How long the peers have to acknowledge what they were told until --handover.
+  static constexpr Duration kHandOverTime = std::chrono::seconds(3);
+
+  struct Context {
+    kernel::KernelTable& kernel;
+    const Clock& clock;
+    Log& log;
+    Jobs& jobs;
+    const NodeOptions& options;
+    const table::FlowTable& internal;
+    KernelSide& kernel_side;
+    PeerSide& peer_side;
+  };
+  explicit RoleSwitch(const Context& context) : c_(context) {}
+  ~RoleSwitch();
+  RoleSwitch(const RoleSwitch&) = delete;
+  RoleSwitch& operator=(const RoleSwitch&) = delete;
+
+  // -c
+  void commit(const Command& command, const Client& client);
+  bool committing() const { return committing_; }
+  // What -c, -f, -R and -B do one after the other. The answer comes after the commit.
+  void take_over(const Client& client);
+  // What -t and -n do.
+  void stand_by(const Client& client);
+  // Answers when the peers have all that this node has told until then.
+  void hand_over(const Client& client);
+
+  std::optional<TimePoint> next_deadline() const;
+  void end_turn();
+
+ private:
+  struct HandOver {
+    Client client;
+    TimePoint until;
+    std::optional<std::uint32_t>
+        told;  // the first number after what is to be acknowledged; empty: some waits to be sent
+  };
+  using OnDone = std::function<void(const CommitJob::Outcome&)>;
+
+  // False: there is one already.
+  bool start_commit(Scope scope, OnDone on_done);
+  void after_take_over();
+  bool is_handed_over(HandOver& h) const;
+
+  Context c_;
+  bool committing_ = false;
+  std::vector<HandOver> hand_overs_;
+};
+
+// The answer to a request that conntrackd does not have (see control/request.h): a status for the client to end with.
+void answer(const Client& client, int status, const std::string& text);
+
+}  // namespace ctsync::node

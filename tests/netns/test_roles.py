@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""--takeover, --standby and --handover: one request where conntrackd takes several (doc/differences.md 80)."""
+import re
+import time
+
+import pytest
+
+import ctnl
+import lab
+
+FLOWS = 500
+
+
+def flow(number, proto=17):
+    return {"proto": proto, "orig": {"src": f"10.1.{number // 200}.{number % 200 + 1}", "dst": "10.2.0.1",
+                                     "sport": 1000 + number, "dport": 53}, "status": 0xE, "timeout": 600}
+
+
+@pytest.fixture
+def pair(our_pair):
+    return our_pair.configure(options="\t\tExpectationSync On", general_extra="").start().greeted()
+
+
+def ask(node, option, timeout=30):
+    """(status, output, seconds)"""
+    began = time.monotonic()
+    done = node.client(option, check=False, timeout=timeout)
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - began
+
+
+def test_takeover_commits_answers_and_tells_the_peers(pair):
+    with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as taken:
+        for number in range(FLOWS):
+            table.create(flow(number))
+        lab.wait_for(lambda: pair.backup.external_count() == FLOWS, 10, "the flows at the backup")
+        taken.create(flow(FLOWS))  # one of its own
+        status, output, _ = ask(pair.backup, "--takeover")
+        assert status == 0 and re.fullmatch(
+            rf"took over: {FLOWS} connections and 0 expectations are committed, in 0\.\d+ seconds\n", output), output
+        assert len(taken.flows()) == FLOWS + 1
+        assert pair.backup.stats()["internal"]["active"] == FLOWS + 1
+        lab.wait_for(lambda: pair.backup.external_count() == 0, 5, "the external cache to be empty")
+        lab.wait_for(lambda: pair.active.external_count() == FLOWS + 1, 10, "the flows at the former active")
+        # What no event has told is found as well.
+        lab.wait_for(lambda: "comparisons:\t\t\t           1" in pair.backup.out("-s", "peers"), 10, "the kernel to be read")
+
+
+def test_takeover_stops_the_purge(our_pair):
+    pair = our_pair.configure(mode_block="\tMode FTFW {\n\t\tPurgeTimeout 2\n\t}\n").start().greeted()
+    with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as taken:
+        table.create(flow(1))
+        lab.wait_for(lambda: pair.backup.external_count() == 1, 10, "the flow at the backup")
+        taken.create(flow(2))
+        status, output, _ = ask(pair.backup, "--standby")
+        assert status == 0 and "in 2 seconds" in output
+        lab.wait_for(lambda: "resync requested by other node" in pair.active.log(), 5, "the resync at the peer")
+        assert ask(pair.backup, "--takeover")[0] == 0
+        time.sleep(3)
+        assert len(taken.flows()) == 2
+        ask(pair.backup, "--standby")
+        lab.wait_for(lambda: not taken.flows(), 5, "the purge")
+
+
+def test_handover_waits_for_the_peers(pair):
+    with ctnl.Table(pair.active) as table:
+        for number in range(FLOWS):
+            table.create(flow(number))
+        status, output, seconds = ask(pair.active, "--handover")
+        assert (status, output) == (0, "the peers have all that this node has told\n")
+        assert seconds < 2.5
+        assert pair.backup.external_count() == FLOWS
+        with pair.backup.stopped():
+            table.create(flow(FLOWS))
+            status, output, seconds = ask(pair.active, "--handover")
+            assert status == 1 and "have not acknowledged everything within 3 seconds" in output
+            assert 2.5 < seconds < 5
+    pair.backup.kill()
+    lab.wait_for(lambda: "nobody is there" in ask(pair.active, "--handover")[1], 15, "the peer to be gone", 0.5)
+    assert ask(pair.active, "--handover")[0] == 1
+
+
+def test_statistics_mode_has_no_role(our_pair):
+    node = our_pair.active
+    node.configure(stats=True)
+    node.start()
+    for option in ("--takeover", "--standby", "--handover"):
+        assert ask(node, option)[:2] == (1, "a node in statistics mode has no role\n")
+
+
+def test_conntrackd_does_not_know_them(our_pair):
+    pair = our_pair.configure()
+    pair.active.binary = lab.STOCK
+    pair.active.start()
+    for option in ("--takeover", "--standby", "--handover"):
+        done = pair.active.client(option, check=False, binary=lab.OURS)
+        assert done.returncode == 3 and "does not know this request" in done.stdout + done.stderr
+    assert pair.active.client("-s").returncode == 0
