@@ -84,7 +84,7 @@ void RoleSwitch::take_over(const Client& client) {
     if (o.failed != 0) text += fmt::format("; {} entries can't be committed (see the log)", o.failed);
     if (!o.whole) return say(finish->client, 1, "the take-over is cut short: the daemon stops");
     say(finish->client, 0, text);
-    finish->client.finish();
+    finish->finish();
     after_take_over();
   };
   if (!start_commit({.flows = true, .expectations = c_.options.expectations}, done)) {

@@ -116,6 +116,8 @@ constexpr Command kAny[] = {
     {.verb = Verb::flush_caches, .side = Side::both},
     {.verb = Verb::flush_kernel},
     {.verb = Verb::schedule_purge},
+    {.verb = Verb::take_over},
+    {.verb = Verb::hand_over},
 };
 
 node::NodeOptions options_for(Mode mode, Random& r) {

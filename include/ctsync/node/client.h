@@ -60,7 +60,9 @@ class Client {
 // Finishes a client when the last of the things that it waits for is done, or goes with the node.
 struct Answer {
   explicit Answer(Client c) : client(std::move(c)) {}
-  ~Answer() { client.finish(); }
+  ~Answer() { finish(); }
+  // Now, if not yet.
+  void finish() { std::exchange(client, {}).finish(); }
   Answer(const Answer&) = delete;
   Answer& operator=(const Answer&) = delete;
   Client client;

@@ -357,9 +357,9 @@ TEST_F(CommitTest, WorksInSlicesAndTheCacheMayChange) {
                  .flow_written = {},
                  .expectation_written = {}},
                 {}, [this](const CommitJob::Outcome& o) {
-                    ++done_;
-                    outcome_ = o;
-                  });
+                  ++done_;
+                  outcome_ = o;
+                });
   EXPECT_EQ(job.step(TimePoint::min()), Job::State::more);
   external_.release(external_.find(wire_flow(1000).flow.orig));
   peer_has(wire_flow(2000));
