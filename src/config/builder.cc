@@ -146,6 +146,17 @@ void Builder::unix_path(Position where, std::string_view path) {
   config.unix_path = checked_path(where, path, kMaxUnixPath, "Path");
 }
 
+void Builder::begin_keepalived(Position where) {
+  if (config.keepalived) return;
+  config.keepalived.emplace();
+  config.keepalived->line = where.line;
+  config.keepalived->column = where.column;
+}
+
+void Builder::keepalived_fifo(Position where, std::string_view path) {
+  config.keepalived->fifo = checked_path(where, path, kMaxLogPath, "NotifyFifo path");
+}
+
 void Builder::overrun_resync(bool on) {
   config.overrun_resync = on ? std::optional(kDefaultOverrunResync) : std::nullopt;
 }

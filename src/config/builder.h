@@ -75,6 +75,8 @@ class Builder {
   void old_mode_name(Position where, std::string_view old_name, std::string_view new_name);
   void disable_external_cache(Position where, bool on);
   void expectation_helper(std::string_view name);
+  void begin_keepalived(Position where);
+  void keepalived_fifo(Position where, std::string_view path);
 
   // Links. link() is the one begun last.
   void begin_link(Position where, LinkKind kind, bool is_default);

@@ -28,6 +28,7 @@ class StartCheck {
       whole(Severity::error, "`Sync' has no dedicated link: add a Multicast, UDP or TCP block");
     }
     for (const LinkConfig& link : config_.links) check_link(link);
+    if (config_.keepalived) check_keepalived(*config_.keepalived);
     if (config_.poll_secs && config_.disable_internal_cache) {
       whole(Severity::error,
             "nothing would be replicated with both `PollSecs' and `DisableInternalCache': what is new in the kernel's "
@@ -46,6 +47,19 @@ class StartCheck {
       about(
           link, Severity::warning,
           "leads to this node: its destination is its own address, so that it takes its own flows for those of a peer");
+    }
+  }
+
+  void check_keepalived(const KeepalivedConfig& k) {
+    const auto error = [&](std::string text) {
+      found_.push_back({Severity::error, file_name_, k.line, k.column, std::move(text)});
+    };
+    if (k.fifo.empty())
+      error("`Keepalived' needs a `NotifyFifo', the same that `vrrp_notify_fifo' names for keepalived");
+    if (k.groups.empty() && k.instances.empty()) {
+      error(
+          "`Keepalived' needs a `Group' or an `Instance' to follow, by the name that keepalived's configuration gives "
+          "it");
     }
   }
 

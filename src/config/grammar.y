@@ -151,6 +151,9 @@ static ctsync::config::Grammar::symbol_type yylex(ctsync::config::TokenStream& t
   ERROR_QUEUE_LENGTH       "ErrorQueueLength"
   TCP_WINDOW_TRACKING      "TCPWindowTracking"
   EXPECTATION_SYNC         "ExpectationSync"
+  KEEPALIVED               "Keepalived"
+  NOTIFY_FIFO              "NotifyFifo"
+  INSTANCE                 "Instance"
   SETUP                    "Setup"
   QUEUE_NUM                "QueueNum"
   QUEUE_LEN                "QueueLen"
@@ -162,6 +165,7 @@ static ctsync::config::Grammar::symbol_type yylex(ctsync::config::TokenStream& t
 %nterm <ctsync::config::Number> number
 %nterm <ctsync::FilterAction> action
 %nterm <unsigned> state
+%nterm <std::string_view> name
 
 %%
 
@@ -289,6 +293,7 @@ sync_statement:
   | UDP default_mark { builder.begin_link(@1, LinkKind::udp, $2); } "{" udp_statements "}" { builder.end_link(); }
   | TCP default_mark { builder.begin_link(@1, LinkKind::tcp, $2); } "{" tcp_statements "}" { builder.end_link(); }
   | OPTIONS "{" option_statements "}"
+  | KEEPALIVED { builder.begin_keepalived(@1); } "{" keepalived_statements "}"
   | alarm_time
   | common_time
   | error { CTSYNC_RECOVER(recover); }
@@ -395,6 +400,17 @@ option_statement:
   | EXPECTATION_SYNC "{" { builder.config.expectation_sync.enabled = true; } expectation_helpers "}"
   | error { CTSYNC_RECOVER(recover); }
   ;
+
+keepalived_statements: %empty | keepalived_statements keepalived_statement;
+
+keepalived_statement:
+    NOTIFY_FIFO PATH { builder.keepalived_fifo(@2, $2); }
+  | GROUP name { builder.config.keepalived->groups.emplace_back($2); }
+  | INSTANCE name { builder.config.keepalived->instances.emplace_back($2); }
+  | error { CTSYNC_RECOVER(recover); }
+  ;
+
+name: IDENTIFIER { $$ = $1; } | QUOTED { $$ = $1.substr(1, $1.size() - 2); };
 
 expectation_helpers: %empty | expectation_helpers expectation_helper;
 

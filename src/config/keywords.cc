@@ -57,6 +57,7 @@ constexpr auto kKeywords = std::to_array<Keyword>({
     {"UDP", S::sync, link_block, "", "dedicated link over UDP", ""},
     {"TCP", S::sync, link_block, "", "dedicated link over TCP", ""},
     {"Options", S::sync, block, "", "further settings", ""},
+    {"Keepalived", S::sync, block, "", "take over when keepalived says so; not known to conntrackd", ""},
     {"CommitTimeout", S::sync, seconds, "0", "as inside Mode", ""},
     {"PurgeTimeout", S::sync, seconds, "60", "as inside Mode", ""},
     {"RefreshTime", S::sync, seconds, "60", "as inside Mode ALARM", ""},
@@ -115,6 +116,10 @@ constexpr auto kKeywords = std::to_array<Keyword>({
     {"TCPWindowTracking", S::options, boolean, "off", "let the kernel track TCP windows of flows it is given", ""},
     {"ExpectationSync", S::options, boolean_or_list, "off", "synchronise expectations, of all or of some helpers", ""},
 
+    {"NotifyFifo", S::keepalived, path, "", "what vrrp_notify_fifo names in keepalived's configuration", ""},
+    {"Group", S::keepalived, identifier, "", "name of a vrrp_sync_group to follow", ""},
+    {"Instance", S::keepalived, identifier, "", "name of a vrrp_instance to follow", ""},
+
     {"LogFile", S::stats, boolean_or_path, "", "log of finished flows; on means /var/log/conntrackd-stats.log", ""},
     {"Syslog", S::stats, boolean_or_facility, "off", "log finished flows to syslog", ""},
 
@@ -166,6 +171,8 @@ std::string_view to_string(Section section) {
       return "Sync TCP";
     case S::options:
       return "Sync Options";
+    case S::keepalived:
+      return "Sync Keepalived";
     case S::stats:
       return "Stats";
     case S::helper:

@@ -23,6 +23,7 @@ enum class Section {
   udp,
   tcp,
   options,
+  keepalived,
   stats,
   helper,
   helper_type,

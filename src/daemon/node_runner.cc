@@ -130,6 +130,10 @@ Result<> NodeRunner::open_links() {
 
 void NodeRunner::started() {
   node_->started();
+  if (config_.has_sync && config_.keepalived) {
+    keepalived_.emplace(*config_.keepalived, loop_, log_, clock_, [this](Role role) { on_role(role); });
+    keepalived_->start();
+  }
   end_turn();
 }
 
@@ -139,6 +143,14 @@ void NodeRunner::on_kernel_event() {
   const auto read = node_->on_kernel_event();
   loop_.worked(read.events);
   if (read.more) loop_.hurry();
+}
+
+// As primary-backup.sh does.
+void NodeRunner::on_role(Role role) {
+  const auto verb = role == Role::primary  ? node::Verb::take_over
+                    : role == Role::backup ? node::Verb::stand_by
+                                           : node::Verb::schedule_purge;
+  node_->on_command({.verb = verb}, node::Client());
 }
 
 // After a failure the socket may never be readable again, though what is known of the interfaces is old.

@@ -16,6 +16,7 @@
 #include "ctsync/link/link_set.h"
 #include "ctsync/node/node.h"
 #include "flow_log.h"
+#include "keepalived.h"
 
 namespace ctsync::daemon {
 
@@ -42,6 +43,7 @@ class NodeRunner {
  private:
   Result<> open_links();
   void on_kernel_event();
+  void on_role(Role role);
   void read_interfaces();
   void on_link_error(std::size_t link, std::string_view what, int code);
   void end_turn();
@@ -61,6 +63,7 @@ class NodeRunner {
   Timer flow_log_timer_;
   Timer interfaces_timer_;
   TurnHook turn_end_;
+  std::optional<KeepalivedFifo> keepalived_;
   bool interfaces_stale_ = false;  // their last reading failed
   RateLimit link_error_limit_{std::chrono::seconds(10)};
 };

@@ -33,6 +33,15 @@ struct ExpectationSync {
                                      // case-insensitively; at most 16 characters each
 };
 
+// Whose changes of state the daemon follows by itself (`Keepalived`).
+struct KeepalivedConfig {
+  std::string fifo;                    // empty: not given
+  std::vector<std::string> groups;     // vrrp_sync_group
+  std::vector<std::string> instances;  // vrrp_instance
+  int line = 0;                        // where the block begins
+  int column = 0;
+};
+
 struct Config {
   // Which top-level blocks the file has; never both sync and stats. With none of the three the daemon idles.
   bool has_sync = false;
@@ -76,6 +85,7 @@ struct Config {
   std::uint32_t error_queue_length = 128;  // bundles, of each TCP link
   bool tcp_window_tracking = false;
   ExpectationSync expectation_sync;
+  std::optional<KeepalivedConfig> keepalived;
 
   HelperConfig helper;
 

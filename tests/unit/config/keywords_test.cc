@@ -19,6 +19,7 @@ std::string in_section(Section section, const std::string& statement) {
   static const std::map<Section, std::pair<const char*, const char*>> kWrap = {
       {Section::top, {"", ""}},
       {Section::general, {"General {", "}"}},
+      {Section::keepalived, {"Sync { Keepalived {", "} }"}},
       {Section::unix_socket, {"General { UNIX {", "} }"}},
       {Section::scheduler, {"General { Scheduler {", "} }"}},
       {Section::filter, {"General { Filter {", "} }"}},

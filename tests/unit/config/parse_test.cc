@@ -46,6 +46,20 @@ IpAddress ip(const char* text) {
   return address;
 }
 
+TEST(Parse, KeepalivedIsFollowedByName) {
+  const auto k = good("Sync { Keepalived { NotifyFifo /run/k Group PAIR Group \"a b\" Instance INSIDE } }").keepalived;
+  ASSERT_TRUE(k);
+  EXPECT_EQ(k->fifo, "/run/k");
+  EXPECT_EQ(k->groups, (std::vector<std::string>{"PAIR", "a b"}));
+  EXPECT_EQ(k->instances, std::vector<std::string>{"INSIDE"});
+  EXPECT_FALSE(good("Sync { }").keepalived);
+  const auto incomplete = good("Sync { Keepalived { } }");
+  std::string told;
+  for (const auto& d : check_start(incomplete, "f")) told += d.to_string() + "\n";
+  EXPECT_NE(told.find("f:1:8: `Keepalived' needs a `NotifyFifo'"), std::string::npos) << told;
+  EXPECT_NE(told.find("`Keepalived' needs a `Group' or an `Instance'"), std::string::npos);
+}
+
 TEST(Config, EmptyFileHasAllDefaults) {
   const Config config = good("");
   EXPECT_FALSE(config.has_sync || config.has_stats || config.has_helper);
