@@ -154,3 +154,16 @@ vrrp_instance INSIDE {{
         keepalived.wait(timeout=10)
     assert os.path.exists(followed.fifo), "whoever made it keeps it"
     assert node.client("-s").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["keepalived.conf", "keepalived-fast.conf"])
+def test_the_examples_are_good(name, tmp_path):
+    """But for the script, which is not installed here."""
+    with open(os.path.join(lab.ROOT, "conf", name), encoding="utf-8") as file:
+        text = file.read()
+    conf = tmp_path / "keepalived.conf"
+    conf.write_text(text.replace("/etc/conntrackd/primary-backup.sh", "/bin/true"))
+    with lab.Net("k") as net:
+        lab.veth(net, "int", net, "ext")
+        done = net.run("keepalived", "-t", "-l", "-f", conf, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
