@@ -923,8 +923,16 @@ void FtFw::sent(NodeRef n, std::uint32_t seq, TimePoint) {
     ++controls_kept_;
     if (c.flags == wire::flag::kResync) resync_seq_ = seq;
   }
+  object_sent_ |= n.kind() != Kind::control;
   resend_.push_back(n, seq);
   while (resend_.length() > options_.resend_queue_size) make_room();
+}
+
+void FtFw::transmitted(TimePoint now) {
+  alive_at_ = now + kAliveInterval;
+  if (!std::exchange(object_sent_, false)) return;
+  const bool shows = std::ranges::any_of(peers_.all(), [this](const Peer& p) { return is_live(p) && p.info; });
+  tail_at_ = shows ? std::optional(now + kTailProbe) : std::nullopt;
 }
 
 // Half the queue: the other half is for what happens meanwhile, and for what must be repeated.
@@ -951,6 +959,7 @@ std::optional<TimePoint> FtFw::next_deadline() const {
   if (!resend_.empty() && is_settled(resend_.front())) return now_;
   auto at = earlier(earlier(alive_at_, ack_at()), Engine::next_deadline());
   if (!repeats_.empty()) at = earlier(at, std::max(now_, repeat_at_));
+  at = earlier(at, tail_at_);
   return bulk_active() ? at : earlier(earlier(at, offer_at()), repair_at());
 }
 
@@ -958,6 +967,10 @@ void FtFw::on_timer(TimePoint now) {
   now_ = now;
   if (const auto at = offer_at(); at && *at <= now && !bulk_active()) begin_bulk(now);
   if (const auto at = repair_at(); at && *at <= now) start_repair(now);
+  if (tail_at_ && *tail_at_ <= now) {
+    tail_at_.reset();
+    if (now < alive_at_ && resend_.first_from(settled_)) queue_control({.flags = wire::flag::kAlive});
+  }
   if (now < alive_at_) return;
   bool any = false;
   for (Peer& p : peers_.all()) {

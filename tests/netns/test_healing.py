@@ -131,6 +131,31 @@ def test_peers_and_whether_they_are_in_sync(pair_of):
     lab.wait_for(lambda: block_of(pair.backup)[1]["state"].startswith("in sync"), 20, "the peer to be in sync again")
 
 
+def test_a_lost_last_message_is_repeated_at_once(pair_of):
+    """Nothing comes after it that would show the gap, until the next second."""
+    pair = pair_of(lab.OURS, lab.OURS)
+    request = struct.pack("=i", 17)  # -e
+
+    def held(source):
+        return source.encode() in pair.backup.request(request)
+
+    took = []
+    with ctnl.Table(pair.active) as table:
+        table.create(udp(0))
+        lab.wait_for(lambda: held("10.1.0.1 "), 5, "the first flow")
+        for number in range(1, 8):
+            time.sleep(1.1)
+            pair.backup.nft("table ip once\ndelete table ip once\ntable ip once { chain c { type filter hook input priority 0; "
+                            "udp dport 3780 udp length 40-110 limit rate 1/hour burst 1 packets counter drop; }; }")
+            began = time.monotonic()
+            table.create(udp(number))
+            lab.wait_for(lambda: held(f"10.1.0.{number + 1} "), 5, "the flow", 0.001)
+            took.append(time.monotonic() - began)
+            assert "packets 1 " in pair.backup.run("nft", "list", "table", "ip", "once").stdout
+    print("repeated after", [f"{t * 1000:.0f} ms" for t in took])
+    assert sorted(took)[len(took) // 2] < 0.15, took
+
+
 def test_nothing_can_be_known_of_a_stock_peer(pair_of):
     pair = pair_of(lab.OURS, lab.STOCK)
     head, seen = block_of(pair.active)

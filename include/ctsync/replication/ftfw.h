@@ -58,6 +58,8 @@ class FtFw final : public Engine {
   static constexpr Duration kMissingDelay = std::chrono::milliseconds(10);
   // Between two ACKs of full windows to such a node, times the peers: one says all that several would.
   static constexpr Duration kAckSpacing = std::chrono::milliseconds(2);
+  // What shows a node of our kind that the last objects before a silence are lost comes so long after them.
+  static constexpr Duration kTailProbe = std::chrono::milliseconds(20);
   static constexpr Duration kAckIsFresh = 2 * kAliveInterval;  // a bulk waits so long for the next one
   // What a peer lacks of which nothing was heard for so long is no news.
   static constexpr Duration kPeerGone = std::chrono::seconds(10);
@@ -137,7 +139,7 @@ class FtFw final : public Engine {
   std::uint32_t bulk_share() const;
   std::uint8_t next_flags() override;
   void sent(NodeRef n, std::uint32_t seq, TimePoint now) override;
-  void transmitted(TimePoint now) override { alive_at_ = now + kAliveInterval; }
+  void transmitted(TimePoint now) override;
   void unlink(NodeRef n) override;
   void work_on(TimePoint now) override;
   bool is_settled(NodeRef n) const override;
@@ -224,6 +226,8 @@ class FtFw final : public Engine {
   Hello hello_ = Hello::initial;
   bool owe_hello_back_ = false;
   TimePoint alive_at_;
+  bool object_sent_ = false;  // in the drain under way
+  std::optional<TimePoint> tail_at_;
   std::uint64_t no_space_ = 0;
   bool overflow_told_ = false;
   std::optional<std::uint32_t> given_up_;    // highest number of an object that was given up

@@ -371,6 +371,39 @@ TEST(FtFw, FailoverToAnotherLinkKeepsTheSequence) {
   EXPECT_EQ(n.appeared, 1);
 }
 
+// Else a lost last message is missed only a second later.
+TEST(FtFwTail, ASilenceBeginsWithAnAliveIfThePeerCanTellWhatIsMissing) {
+  auto o = start_at(0x10);
+  o.self.node = 77;
+  Node n(o);
+  n.wait(kSecond);
+  n.hear("ALIVE|HELLO|BACK 100");
+  n.wait(kSecond);
+  n.event(1);
+  n.drain();
+  EXPECT_EQ(n.wait(ms(500)), Lines{}) << "a stock node has nothing of it";
+  wire::Extension e;
+  e.capabilities.emplace();
+  e.capabilities->node = 5;
+  std::array<std::uint8_t, wire::kMaxExtensionSize> room{};
+  ByteWriter w(room);
+  write_extension(w, e);
+  wire::Message m;
+  m.header = {wire::MsgType::control, wire::flag::kAlive, 8, 0x101};
+  m.payload = w.written();
+  n.engine.on_message(peer_at(2), m, n.now);
+  n.wait(kSecond);
+  n.event(1);
+  const auto at_once = n.drain();
+  ASSERT_EQ(at_once.size(), 1U);
+  EXPECT_TRUE(at_once[0].starts_with("UPD"));
+  EXPECT_EQ(n.wait(FtFw::kTailProbe - ms(1)), Lines{});
+  const auto later = n.wait(ms(2));
+  ASSERT_EQ(later.size(), 1U);
+  EXPECT_TRUE(later[0].starts_with("ALIVE")) << later[0];
+  EXPECT_EQ(n.wait(ms(200)), Lines{}) << "once";
+}
+
 // --- Work in pieces ---
 
 // 131072 flows sent and not acknowledged; a peer whose next number is 102 (hex).
