@@ -33,9 +33,9 @@ def test_demo(options):
 
 
 def test_demo_fails_when_nothing_is_committed(tmp_path):
-    """A daemon that ignores -c: the streams die, and the demonstration says so."""
+    """A daemon that ignores -c, and knows no --takeover: the streams die, and the demonstration says so."""
     lazy = tmp_path / "lazy"
-    lazy.write_text(f'#!/bin/sh\n[ "$3" = -c ] && exit 0\nexec {lab.OURS} "$@"\n')
+    lazy.write_text(f'#!/bin/sh\n[ "$3" = -c ] && exit 0\n[ "$3" = --takeover ] && exit 3\nexec {lab.OURS} "$@"\n')
     lazy.chmod(0o755)
     status, output = demo(CTSYNCD=str(lazy))
     assert status == 1, output
