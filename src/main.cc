@@ -43,7 +43,9 @@ int main(int argc, char* argv[]) {
       log.write(Level::warning, d.to_string());
     }
   }
-  if (!parsed.ok()) return parsed.exit_status;
+  // A client needs no more than the socket: a file that is just being edited must not stop a take-over.
+  const bool suffices = is_request && !parsed.config.unix_path.empty();
+  if (!parsed.ok() && !suffices) return parsed.exit_status;
   if (is_request) {
     return control::run_client(parsed.config.unix_path, command.request, log);
   }

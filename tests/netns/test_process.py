@@ -385,6 +385,23 @@ def test_clients_do_not_repeat_the_warnings_of_the_configuration(node):
     node.write_config(good)
 
 
+@pytest.mark.parametrize("mistake", ["Sync {\n\tMode FTFV {\n\t}\n", "Sync {\n\tOptions {\n\t\tExpectationSync perhaps\n\t}\n",
+                                     "Sync {\n\tResendQueueSize\n"])
+def test_a_file_that_is_being_edited_stops_no_request(node, mistake):
+    with open(node.config_path, encoding="utf-8") as file:
+        good = file.read()
+    node.start()
+    node.write_config(good.replace("Sync {\n", mistake, 1))
+    for option in ("-c", "-s", "--takeover"):
+        done = node.client(option, check=False)
+        assert done.returncode == 0 and "syntax error" in done.stderr, done.stderr
+    assert "taking over" in node.log()
+    # The daemon itself does not start with it.
+    node.stop()
+    assert node.client("-d", check=False).returncode != 0
+    node.write_config(good)
+
+
 @pytest.mark.parametrize("background", [False, True], ids=["foreground", "background"])
 def test_the_log_has_the_warnings_of_the_configuration_too(node, background):
     """They are found before the log is open."""
