@@ -95,7 +95,7 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
     if (has_ended(record.flow)) return;
     if (loading_) told_[record.flow.orig] |= told_by(type, record.flow);
     const bool replace = type == EventType::new_;
-    if (origin != Origin::foreign) return keep_own(record, replace);
+    if (origin != Origin::foreign) return keep_own(record, replace, origin);
     if (!overwritten_.empty() && overwritten_.find(record.flow.orig) != nullptr) {
       const auto there = read_again(record.flow.orig, record);
       if (there && !*there) return;  // nothing more comes of a flow that our hand has ended
@@ -161,11 +161,15 @@ void InternalCache::make_whole(FlowRecord& record) {
 }
 
 // What our own hand has written. The peers are told only if they hold an earlier flow of this tuple, or an earlier state.
-void InternalCache::keep_own(FlowRecord& record, bool replace) {
+void InternalCache::keep_own(FlowRecord& record, bool replace, Origin origin) {
   auto& overwritten = overwritten_[record.flow.orig];
   auto announce = overwritten == kTold ? Announce::yes : Announce::no;
   overwritten = kWritten;
-  if (const auto id = find(record.flow.orig); id != table::kNoFlow && flows_.slot(id).told) {
+  const auto id = find(record.flow.orig);
+  // A commit has met what lives here unheard of: it began while new flows were not heard.
+  const bool unknown = id == table::kNoFlow || !is_live(flows_.slot(id).state);
+  if (unknown && !replace && origin == Origin::commit) announce = Announce::yes;
+  if (id != table::kNoFlow && flows_.slot(id).told) {
     const auto& slot = flows_.slot(id);
     if (replace || is_another(slot.flow, record.flow) || differs(slot.flow, flows_.extra(id), record)) {
       announce = Announce::yes;

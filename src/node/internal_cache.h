@@ -99,7 +99,7 @@ class InternalCache : public InternalStore {
   table::ExpectId find(const Expectation& e);
 
   bool keep(FlowRecord& record, bool replace, Announce announce);
-  void keep_own(FlowRecord& record, bool replace);
+  void keep_own(FlowRecord& record, bool replace, kernel::Origin origin);
   void make_whole(FlowRecord& record);
   bool insert(const FlowRecord& record, Announce announce);
   void bury(table::FlowId id, Announce announce);

@@ -276,6 +276,16 @@ TEST_F(FollowerTest, WhatACommitEndedUnheardStaysGone) {
   EXPECT_FALSE(is_cached(1));
 }
 
+// It began while new flows were not heard, and the peers know nothing of it. What a commit makes they know.
+TEST_F(FollowerTest, WhatACommitMetUnheardIsTold) {
+  event(EventType::update, without_id(kernel_flow(1)), Origin::commit);
+  event(EventType::new_, without_id(kernel_flow(2)), Origin::commit);
+  EXPECT_EQ(sent(), Lines{"NEW 1"});
+  store_->caught_up();
+  event(EventType::update, without_id(kernel_flow(2)), Origin::commit);
+  EXPECT_EQ(sent(), Lines{});
+}
+
 // Nor does a dump bring it back that was read before, though a flush has taken it out of the cache.
 TEST_F(FollowerTest, WhatACommitEndedDuringADumpStaysGone) {
   store_->begin_load(Load::merge);
