@@ -59,9 +59,10 @@ void mix_extras(Mixer& m, const Flow& f, const FlowExtra& x) {
     m.words(kLabelsPart, 0);
     m.words(word(0) | word(1) << 32, word(2) | word(3) << 32);
   }
-  if (f.knows(has::kHelper)) {
+  const std::size_t helper = f.knows(has::kHelper) ? ::strnlen(x.helper.data(), x.helper.size()) : 0;
+  if (helper != 0 && helper <= kLongestToldHelper) {
     Address name{};
-    std::copy_n(x.helper.begin(), ::strnlen(x.helper.data(), name.size()), name.begin());
+    std::copy_n(x.helper.begin(), helper, name.begin());
     m.words(kHelperPart, 0);
     m.address(name);
   }

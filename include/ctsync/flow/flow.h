@@ -135,6 +135,8 @@ static_assert(sizeof(Flow) == 100);
 inline constexpr std::size_t kLabelWords = 4;
 // Including the terminating zero (NF_CT_HELPER_NAME_LEN).
 inline constexpr std::size_t kHelperNameSize = 16;
+// Longer names would make conntrackd reject the message: they are told to nobody, so that no peer has them.
+inline constexpr std::size_t kLongestToldHelper = 11;
 
 struct SeqAdjust {
   std::uint32_t correction_pos = 0;

@@ -31,7 +31,7 @@ enum class DecodeStatus : std::uint8_t {
 // More than the longest message the encoders write; a ByteWriter with that much room never fails.
 inline constexpr std::size_t kMaxEncodedSize = 512;
 // Length of a name on the wire without its terminating zero; longer ones would make stock reject the message.
-inline constexpr std::size_t kMaxWireHelperName = 11;
+inline constexpr std::size_t kMaxWireHelperName = kLongestToldHelper;
 
 // Appends one message, header included. `f` may come from the kernel (has::kReply) or from the wire (NAT bits). `extra`
 // holds the attributes announced in f.present; with nullptr they are left out. `age_seconds`: how long ago f.timeout

@@ -593,6 +593,19 @@ std::vector<FlowRecord> rich_flows() {
   return flows;
 }
 
+// Else the two would be compared, and repaired, for ever.
+TEST(FlowPrint, AHelperThatIsTooLongForTheWireDoesNotCount) {
+  for (const std::string_view name : {"elevenchars", "twelve-chars", "fifteen-letters"}) {
+    FlowRecord r = tcp(1, 80, 3, 0xe, 100);
+    r.extra = {};
+    std::ranges::copy(name, r.extra.helper.begin());
+    r.flow.present |= has::kHelper;
+    const auto got = as_the_peer_has_it(r, {});
+    EXPECT_EQ(got.flow.knows(has::kHelper), name.size() <= kMaxWireHelperName) << name;
+    EXPECT_EQ(print(got), print(r)) << name;
+  }
+}
+
 TEST(FlowPrint, IsTheSameAtBothEnds) {
   for (const bool window_scale : {false, true}) {
     for (const auto& r : rich_flows()) {
