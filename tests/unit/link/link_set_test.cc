@@ -296,8 +296,9 @@ class Squatter {
     pid_ = ::fork();
     if (pid_ == 0) {
       ::prctl(PR_SET_NAME, "leftover");
-      for (;;) ::pause();
+      for (;;) ::raise(SIGSTOP);
     }
+    EXPECT_EQ(::waitpid(pid_, nullptr, WUNTRACED), pid_);  // it has its name
   }
   ~Squatter() {
     ::kill(pid_, SIGKILL);
