@@ -72,8 +72,8 @@ class KernelSide {
   void end_turn();
 
   // Around a commit. What it makes is told when something happens to it; if the event of that is lost, everything is told.
-  // During a large one, from when it has proved to be, the events of new flows are not heard, which more than halves its
-  // time; the kernel is read afterwards.
+  // From commit_is_large() on the events of new flows are not heard, which more than halves its time; the kernel is read
+  // afterwards. Until then the peers are told of no new flow.
   void commit_begins();
   void commit_is_large();
   void commit_ended();

@@ -472,11 +472,10 @@ void PeerSide::fill(text::Snapshot& s) const {
                       .no_space = ftfw_->resend_no_space()});
 }
 
-bool PeerSide::hears_anybody() const {
-  const auto now = c_.clock.now();
-  return std::ranges::any_of(engine_->peers().all(), [now](const replication::Peer& p) {
-    return p.used && now - p.last_heard < replication::FtFw::kPeerGone;
-  });
+bool PeerSide::hears_anybody(Duration within) const {
+  const auto since = c_.clock.now() - within;
+  return std::ranges::any_of(engine_->peers().all(),
+                             [since](const replication::Peer& p) { return p.used && p.last_heard > since; });
 }
 
 std::string PeerSide::status() const {

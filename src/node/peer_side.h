@@ -69,8 +69,8 @@ class PeerSide final : private replication::Events {
 
   void fill(text::Snapshot& s) const;
   std::string status() const;
-  // Whether a peer was heard lately.
-  bool hears_anybody() const;
+  // Whether a peer was heard within so long.
+  bool hears_anybody(Duration within) const;
 
  private:
   // As last told in the log.

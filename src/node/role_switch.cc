@@ -32,10 +32,10 @@ void RoleSwitch::commit(const Command& command, const Client& client) {
                                                                : "expectation cache");
   const Scope scope{.flows = command.flows(), .expectations = command.expectations() && c_.options.expectations};
   auto answer = std::make_shared<Answer>(client);
-  start_commit(scope, [answer](const CommitJob::Outcome&) {});
+  start_commit(scope, First::peers, [answer](const CommitJob::Outcome&) {});
 }
 
-bool RoleSwitch::start_commit(Scope scope, OnDone on_done) {
+bool RoleSwitch::start_commit(Scope scope, First first, OnDone on_done) {
   if (c_.kernel_side.stop_purge()) {  // it would delete what is about to be committed
     c_.log.notice("the scheduled flush of the kernel conntrack table is stopped");
   }
@@ -48,7 +48,7 @@ bool RoleSwitch::start_commit(Scope scope, OnDone on_done) {
     return false;
   }
   committing_ = true;
-  c_.kernel_side.when_flushed([this, scope, on_done = std::move(on_done)] {
+  c_.kernel_side.when_flushed([this, scope, first, on_done = std::move(on_done)] {
     c_.kernel_side.commit_begins();
     auto& cache = *c_.peer_side.cache();
     CommitJob::Context context{.internal = c_.internal,
@@ -60,7 +60,8 @@ bool RoleSwitch::start_commit(Scope scope, OnDone on_done) {
                                .configured_timeout = c_.options.commit_timeout,
                                .flow_written = c_.kernel_side.written(kernel::Origin::commit),
                                .expectation_written = c_.kernel_side.expectation_written(kernel::Origin::commit)};
-    if (cache.flows().live() >= c_.options.large_commit) {
+    const bool unheard = first == First::users || !c_.peer_side.hears_anybody(kPeersSilent);
+    if (unheard && cache.flows().live() >= c_.options.large_commit) {
       context.many = c_.options.large_commit / 10 + 1;
       context.on_many = [this] { c_.kernel_side.commit_is_large(); };
     }
@@ -87,7 +88,7 @@ void RoleSwitch::take_over(const Client& client) {
     finish->finish();
     after_take_over();
   };
-  if (!start_commit({.flows = true, .expectations = c_.options.expectations}, done)) {
+  if (!start_commit({.flows = true, .expectations = c_.options.expectations}, First::users, done)) {
     say(client, 0, "a commit is under way already");
   }
 }
@@ -115,7 +116,8 @@ void RoleSwitch::stand_by(const Client& client) {
 
 void RoleSwitch::hand_over(const Client& client) {
   c_.log.notice("handing over");
-  if (!c_.peer_side.hears_anybody()) return answer(client, 1, "nobody is there to hand over to");
+  if (!c_.peer_side.hears_anybody(replication::FtFw::kPeerGone))
+    return answer(client, 1, "nobody is there to hand over to");
   hand_overs_.push_back({.client = client, .until = c_.clock.now() + kHandOverTime, .told = {}});
 }
 

@@ -27,6 +27,8 @@ class RoleSwitch {
  public:
   // How long the peers have to acknowledge what they were told until --handover.
   static constexpr Duration kHandOverTime = std::chrono::seconds(3);
+  // While somebody was heard within so long, -c keeps telling what begins meanwhile. Each peer speaks once a second.
+  static constexpr Duration kPeersSilent = std::chrono::seconds(2);
 
   struct Context {
     kernel::KernelTable& kernel;
@@ -65,8 +67,12 @@ class RoleSwitch {
   };
   using OnDone = std::function<void(const CommitJob::Outcome&)>;
 
+  // Who is told first what begins during a large commit: the peers, as ever, or at a take-over nobody, so that it is done in
+  // half the time (see KernelSide::commit_is_large).
+  enum class First : std::uint8_t { peers, users };
+
   // False: there is one already.
-  bool start_commit(Scope scope, OnDone on_done);
+  bool start_commit(Scope scope, First first, OnDone on_done);
   void after_take_over();
   bool is_handed_over(HandOver& h) const;
 

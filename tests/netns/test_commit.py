@@ -63,12 +63,13 @@ def test_what_begins_during_a_large_commit_is_in_the_caches_afterwards(our_pair)
     lab.wait_for(lambda: pair.backup.external_count() == FLOWS, 60, "the flows at the backup", 0.1)
     traffic = Traffic(pair.backup)
     try:
-        time.sleep(0.3)
-        began = traffic.udp
-        pair.backup.client("-c", "ct", timeout=120)
-        during = traffic.udp - began
-        time.sleep(0.3)
-        traffic.stop()
+        with pair.active.stopped():  # as if it were dead: else its peer would go on telling it
+            time.sleep(2.5)
+            began = traffic.udp
+            pair.backup.client("-c", "ct", timeout=120)
+            during = traffic.udp - began
+            time.sleep(0.3)
+            traffic.stop()
         assert during >= 50, f"{during} connections began during the commit, of {traffic.udp}"
         expected = traffic.udp + traffic.tcp
 

@@ -13,6 +13,7 @@
 #include "ctsync/wire/packer.h"
 #include "fixture.h"
 #include "reconciler.h"
+#include "role_switch.h"
 
 namespace ctsync::node::test {
 namespace {
@@ -915,6 +916,7 @@ TEST_F(NodeTest, DuringALargeCommitNewFlowsAreNotHeardButFoundAfterwards) {
   for (std::uint16_t n = 100; n < 300; ++n) hear_flow(n);
   turns(5);
   ASSERT_EQ(kernel_.dumps, 1);
+  turn(RoleSwitch::kPeersSilent);
   kernel_.dump_part = 10;
   const auto commit = ask({.verb = Verb::commit, .what = What::flows});
   turn();
@@ -931,6 +933,25 @@ TEST_F(NodeTest, DuringALargeCommitNewFlowsAreNotHeardButFoundAfterwards) {
   const auto small = ask({.verb = Verb::commit, .what = What::flows});
   turns(100);
   EXPECT_TRUE(small->finished);
+  EXPECT_TRUE(kernel_.hears_new_flows);
+}
+
+// Replication goes on while somebody listens to it, but for a take-over.
+TEST_F(NodeTest, NewFlowsGoUnheardOnlyWhereNobodyIsToldOrUsersWait) {
+  options_.large_commit = 50;
+  start();
+  for (std::uint16_t n = 100; n < 300; ++n) hear_flow(n);
+  turns(5);
+  const auto commit = ask({.verb = Verb::commit, .what = What::flows});
+  while (!commit->finished) {
+    turn();
+    EXPECT_TRUE(kernel_.hears_new_flows);
+  }
+  for (std::uint16_t n = 300; n < 500; ++n) hear_flow(n);
+  const auto take_over = ask({.verb = Verb::take_over});
+  turn();
+  EXPECT_FALSE(kernel_.hears_new_flows);
+  while (!take_over->finished) turn();
   EXPECT_TRUE(kernel_.hears_new_flows);
 }
 
