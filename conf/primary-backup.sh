@@ -20,6 +20,13 @@ fi
 : "${CONNTRACKD_CONFIG:=/etc/conntrackd/conntrackd.conf}"
 : "${CONNTRACKD_LOCK:=/var/lock/conntrackd.lock}"
 
+# unanswered OPTION [SECONDS]: the end of it.
+unanswered() {
+	logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' was not answered within ${2:-60} seconds, giving up: \
+is the daemon stopped?"
+	exit 1
+}
+
 # request OPTION [SECONDS]: more than any of them takes on a daemon that is well.
 request() {
 	timeout -k 5 "${2:-60}" "$CONNTRACKD_BIN" -C "$CONNTRACKD_CONFIG" "$1"
@@ -27,9 +34,7 @@ request() {
 	case $status in
 	0) ;;
 	124 | 137)
-		logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' was not answered within ${2:-60} seconds, giving up: \
-is the daemon stopped?"
-		exit 1
+		unanswered "$@"
 		;;
 	*) logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' failed with status $status" ;;
 	esac
@@ -43,9 +48,7 @@ together() {
 	case $status:$outcome in
 	0:"took over"* | 0:"standing by"* | 0:"a commit is under way"*) ;;
 	124:* | 137:*)
-		logger -t primary-backup -p daemon.err "$role: '$CONNTRACKD_BIN $1' was not answered within ${2:-60} seconds, giving up: \
-is the daemon stopped?"
-		exit 1
+		unanswered "$@"
 		;;
 	*) return 1 ;;
 	esac

@@ -51,15 +51,14 @@ class StartCheck {
   }
 
   void check_keepalived(const KeepalivedConfig& k) {
-    const auto error = [&](std::string text) {
-      found_.push_back({Severity::error, file_name_, k.line, k.column, std::move(text)});
-    };
-    if (k.fifo.empty())
-      error("`Keepalived' needs a `NotifyFifo', the same that `vrrp_notify_fifo' names for keepalived");
+    if (k.fifo.empty()) {
+      at(k.line, k.column, Severity::error,
+         "`Keepalived' needs a `NotifyFifo', the same that `vrrp_notify_fifo' names for keepalived");
+    }
     if (k.groups.empty() && k.instances.empty()) {
-      error(
-          "`Keepalived' needs a `Group' or an `Instance' to follow, by the name that keepalived's configuration gives "
-          "it");
+      at(k.line, k.column, Severity::error,
+         "`Keepalived' needs a `Group' or an `Instance' to follow, by the name that keepalived's configuration gives "
+         "it");
     }
   }
 
@@ -79,11 +78,14 @@ class StartCheck {
                       *config_.poll_secs, fmt::join(unused, ", ")));
   }
 
-  void whole(Severity severity, std::string text) { found_.push_back({severity, file_name_, 0, 0, std::move(text)}); }
+  void whole(Severity severity, std::string text) { at(0, 0, severity, std::move(text)); }
 
   void about(const LinkConfig& link, Severity severity, std::string_view what) {
-    found_.push_back(
-        {severity, file_name_, link.line, link.column, fmt::format("{} link {}", to_string(link.kind), what)});
+    at(link.line, link.column, severity, fmt::format("{} link {}", to_string(link.kind), what));
+  }
+
+  void at(int line, int column, Severity severity, std::string text) {
+    found_.push_back({severity, file_name_, line, column, std::move(text)});
   }
 
   const Config& config_;

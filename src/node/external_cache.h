@@ -59,9 +59,9 @@ class ExternalCache final : public ExternalStore {
   const table::FlowTable& flows() const { return flows_; }
   const table::ExpectationTable* expectations() const { return expectations_; }
   bool shows(const table::FlowSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
+  bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
   // Whether the kernel has been given the flow as it is here.
   void set_committed(table::FlowId id, bool committed) { flows_.slot(id).committed = committed; }
-  bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
 
  private:
   void take_flow(wire::MsgType type, const FlowRecord& record, const table::Origin& from);

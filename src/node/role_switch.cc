@@ -136,6 +136,7 @@ std::optional<TimePoint> RoleSwitch::next_deadline() const {
 }
 
 void RoleSwitch::end_turn() {
+  if (hand_overs_.empty()) return;
   const auto now = c_.clock.now();
   std::erase_if(hand_overs_, [&](HandOver& h) {
     if (is_handed_over(h)) {

@@ -24,6 +24,7 @@ bool is_ack(const wire::Message& m) {
   return m.header.type == wire::MsgType::control && wire::control_kind(m.header.flags) == ControlKind::ack;
 }
 
+// Never 0.
 std::uint32_t content_of(const wire::Message& m) {
   const std::string_view bytes(reinterpret_cast<const char*>(m.payload.data()), m.payload.size());
   return static_cast<std::uint32_t>(std::hash<std::string_view>{}(bytes)) | 1U;
@@ -488,6 +489,10 @@ bool FtFw::means_us(const Peer& p) const {
   return live_peers() <= 1;
 }
 
+bool FtFw::hears_its_kind() const {
+  return std::ranges::any_of(peers_.all(), [this](const Peer& p) { return is_live(p) && p.info; });
+}
+
 std::uint32_t FtFw::live_peers() const {
   return static_cast<std::uint32_t>(std::ranges::count_if(peers_.all(), [this](const Peer& q) { return is_live(q); }));
 }
@@ -769,7 +774,7 @@ void FtFw::ask_repair(PeerId peer, const wire::RepairRequest& request) {
 // To whom it may concern: nodes of our kind that we hear.
 bool FtFw::can_tell_sums() const {
   if (context_.sums == nullptr || !is_whole() || !repeats_.empty()) return false;
-  return std::ranges::any_of(peers_.all(), [this](const Peer& p) { return is_live(p) && p.info; });
+  return hears_its_kind();
 }
 
 std::optional<TimePoint> FtFw::tell_at() const {
@@ -931,8 +936,7 @@ void FtFw::sent(NodeRef n, std::uint32_t seq, TimePoint) {
 void FtFw::transmitted(TimePoint now) {
   alive_at_ = now + kAliveInterval;
   if (!std::exchange(object_sent_, false)) return;
-  const bool shows = std::ranges::any_of(peers_.all(), [this](const Peer& p) { return is_live(p) && p.info; });
-  tail_at_ = shows ? std::optional(now + kTailProbe) : std::nullopt;
+  tail_at_ = hears_its_kind() ? std::optional(now + kTailProbe) : std::nullopt;
 }
 
 // Half the queue: the other half is for what happens meanwhile, and for what must be repeated.

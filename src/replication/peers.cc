@@ -83,9 +83,9 @@ Peer* Peers::one_of_several(const PeerAddress& from, const wire::Header& h, cons
     ++sharing;
     if (who != nullptr && p.host == who->host) return &p;
     if (who != nullptr && p.host != 0) continue;
-    const std::uint32_t distance = p.received ? std::min(h.seq - p.expected(), p.expected() - h.seq) : kJoinAhead;
-    if (distance >= least) continue;
-    least = distance;
+    const std::uint32_t away = p.received ? distance(h.seq, p.expected()) : kJoinAhead;
+    if (away >= least) continue;
+    least = away;
     nearest = &p;
   }
   if (nearest == nullptr) return nullptr;
@@ -96,12 +96,11 @@ Peer* Peers::one_of_several(const PeerAddress& from, const wire::Header& h, cons
 
 // Whether several senders are heard from the peer's address by turns, and this number is of another one than those before.
 bool Peers::is_of_another(Peer& p, std::uint32_t seq, TimePoint now) const {
-  const auto apart = [seq](std::uint32_t next) { return std::min(seq - next, next - seq); };
   Runs& r = p.runs;
   auto run = std::ranges::find_if(r.next, [seq](std::uint32_t next) { return seq - next < kOfRun; });
   const bool known = run != r.next.end();
   const bool other = run != r.next.begin();
-  r.returned = known && other && p.received && apart(r.next.front()) >= apart_.distance;
+  r.returned = known && other && p.received && distance(seq, r.next.front()) >= apart_.distance;
   if (!known) --run;
   std::rotate(r.next.begin(), run, run + 1);
   r.next.front() = seq + 1;
@@ -112,7 +111,8 @@ bool Peers::is_of_another(Peer& p, std::uint32_t seq, TimePoint now) const {
     return false;
   }
   if (r.returns < kReturns) ++r.returns;
-  if (r.returns < kReturns || now - r.since < apart_.time || apart(p.expected()) < apart_.distance) return false;
+  if (r.returns < kReturns || now - r.since < apart_.time) return false;
+  if (distance(seq, p.expected()) < apart_.distance) return false;
   r.returns = 0;
   return true;
 }

@@ -336,6 +336,12 @@ class Destroyed:
             return found
 
 
+def udp_flow(number):
+    """A flow for each number: 0 is from 10.1.0.1, port 1000, and 200 from 10.1.1.1, port 1200."""
+    return {"proto": 17, "orig": {"src": f"10.1.{number // 200}.{number % 200 + 1}", "dst": "10.2.0.1", "sport": 1000 + number,
+                                  "dport": 53}, "status": 0xE, "timeout": 600}
+
+
 def key(flow):
     """What identifies a flow: protocol, zone and original tuple."""
     return (flow["proto"], flow["zone"] if flow.get("zone") else 0, tuple(sorted(flow["orig"].items())))

@@ -149,12 +149,9 @@ class FullPair(lab.Pair):
         self.configure(mode_block="\tMode FTFW {\n\t\tPurgeTimeout 1\n\t}\n", general_extra=urgent, hash_size=flows,
                        hash_limit=4 * flows + 400000)
         for node in self.nodes():
-            with open(node.config_path, encoding="utf-8") as file:
-                config = file.read()
-            big = "Checksum on\n\t\tRcvSocketBuffer 16777216\n\t\tSndSocketBuffer 16777216"
-            config = config.replace("Checksum on", big)
-            # The peer has a machine of its own: here it must not take the processor from the node that is measured.
-            node.write_config(config if node is self.active else config.replace("Priority 98", "Priority 50"))
+            node.widen_link_buffers(16777216)
+        # The peer has a machine of its own: here it must not take the processor from the node that is measured.
+        self.backup.edit_config("Priority 98", "Priority 50")
         self.active.sysctl("net.netfilter.nf_conntrack_udp_timeout", 5)  # new flows go when they have been recorded
         self.active.run("ip", "route", "add", "local", "10.240.0.0/12", "dev", "lo")
         self.active.nft("table ip t {\n\tchain i {\n\t\ttype filter hook input priority 0;\n"

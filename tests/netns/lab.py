@@ -267,6 +267,15 @@ class Node(Net):
         with open(self.config_path, "w", encoding="utf-8") as file:
             file.write(content)
 
+    def edit_config(self, old, new):
+        with open(self.config_path, encoding="utf-8") as file:
+            content = file.read()
+        assert old in content, content
+        self.write_config(content.replace(old, new))
+
+    def widen_link_buffers(self, size):
+        self.edit_config("Checksum on", f"Checksum on\n\t\tRcvSocketBuffer {size}\n\t\tSndSocketBuffer {size}")
+
     # The daemon
 
     def start(self, wait=True, timeout=10):

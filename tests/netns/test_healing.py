@@ -10,11 +10,6 @@ import lab
 import wire
 
 
-def udp(number):
-    return {"proto": 17, "orig": {"src": f"10.1.{number // 200}.{number % 200 + 1}", "dst": "10.2.0.1", "sport": 1000 + number,
-                                  "dport": 53}, "status": 0xE, "timeout": 600}
-
-
 def sources(dump):
     return sorted(line.split("src=")[1].split()[0] for line in dump.splitlines() if "src=" in line)
 
@@ -46,11 +41,11 @@ def test_peer_that_restarts_is_sent_everything(pair_of, backup):
     pair = pair_of(lab.OURS, backup)
     with ctnl.Table(pair.active) as table:
         for number in range(100):
-            table.create(udp(number))
+            table.create(ctnl.udp_flow(number))
         lab.wait_for(lambda: pair.backup.external_count() == 100, 5, "the flows at the backup")
         pair.backup.stop()
         for number in range(100, 150):
-            table.create(udp(number))
+            table.create(ctnl.udp_flow(number))
         pair.backup.start()
         wait_until_equal(table, pair.backup)
 
@@ -59,13 +54,13 @@ def test_what_ended_while_the_sender_was_down_leaves_the_peers_cache(pair_of):
     pair = pair_of(lab.OURS, lab.OURS)
     with ctnl.Table(pair.active) as table:
         for number in range(200):
-            table.create(udp(number))
+            table.create(ctnl.udp_flow(number))
         lab.wait_for(lambda: pair.backup.external_count() == 200, 5, "the flows at the backup")
         pair.active.kill()
         for number in range(100):
-            table.delete(udp(number))
+            table.delete(ctnl.udp_flow(number))
         for number in range(200, 250):
-            table.create(udp(number))
+            table.create(ctnl.udp_flow(number))
         pair.active.start()
         wait_until_equal(table, pair.backup)
     assert "entries that ended at peer" in pair.backup.log()
@@ -75,13 +70,13 @@ def test_sender_that_restarts_again_and_again_is_heard(pair_of):
     pair = pair_of(lab.OURS, lab.OURS)
     with ctnl.Table(pair.active) as table:
         for number in range(50):
-            table.create(udp(number))
+            table.create(ctnl.udp_flow(number))
         for _ in range(4):
             pair.active.kill()
             pair.active.start()
             for number in range(50, 60):
-                table.create(udp(number))
-                table.delete(udp(number))
+                table.create(ctnl.udp_flow(number))
+                table.delete(ctnl.udp_flow(number))
         wait_until_equal(table, pair.backup)
 
 
@@ -90,14 +85,14 @@ def test_outage_longer_than_the_resend_queue():
         pair.configure(mode_block="\tMode FTFW {\n\t\tResendQueueSize 100\n\t\tACKWindowSize 20\n\t}\n").start().greeted()
         with ctnl.Table(pair.active) as table:
             for number in range(500):
-                table.create(udp(number))
+                table.create(ctnl.udp_flow(number))
             lab.wait_for(lambda: pair.backup.external_count() == 500, 10, "the flows at the backup")
             pair.backup.nft("table inet cut {\nchain c {\ntype filter hook input priority 0\nudp dport "
                             f"{lab.SYNC_PORT} drop\n}}\n}}\n")
             for number in range(300):
-                table.delete(udp(number))
+                table.delete(ctnl.udp_flow(number))
             for number in range(500, 900):
-                table.create(udp(number))
+                table.create(ctnl.udp_flow(number))
             pair.backup.run("nft", "delete", "table", "inet", "cut")
             wait_until_equal(table, pair.backup, 30)
 
@@ -114,7 +109,7 @@ def test_peers_and_whether_they_are_in_sync(pair_of):
     pair = pair_of(lab.OURS, lab.OURS)
     with ctnl.Table(pair.active) as table:
         for number in range(50):
-            table.create(udp(number))
+            table.create(ctnl.udp_flow(number))
         lab.wait_for(lambda: block_of(pair.backup)[1]["state"].startswith("in sync"), 8, "the peer to be in sync")
     head, seen = block_of(pair.backup)
     assert head.startswith("peer 10.77.9.1 (ctsyncd ") and ", node " in head
@@ -141,14 +136,14 @@ def test_a_lost_last_message_is_repeated_at_once(pair_of):
 
     took = []
     with ctnl.Table(pair.active) as table:
-        table.create(udp(0))
+        table.create(ctnl.udp_flow(0))
         lab.wait_for(lambda: held("10.1.0.1 "), 5, "the first flow")
         for number in range(1, 8):
             time.sleep(1.1)
             pair.backup.nft("table ip once\ndelete table ip once\ntable ip once { chain c { type filter hook input priority 0; "
                             "udp dport 3780 udp length 40-110 limit rate 1/hour burst 1 packets counter drop; }; }")
             began = time.monotonic()
-            table.create(udp(number))
+            table.create(ctnl.udp_flow(number))
             lab.wait_for(lambda: held(f"10.1.0.{number + 1} "), 5, "the flow", 0.001)
             took.append(time.monotonic() - began)
             assert "packets 1 " in pair.backup.run("nft", "list", "table", "ip", "once").stdout
@@ -169,7 +164,7 @@ def test_silent_damage_is_found_mended_and_named(busy):
         pair.configure().start().greeted()
         with ctnl.Table(pair.active) as table:
             for number in range(200):
-                table.create(udp(number))
+                table.create(ctnl.udp_flow(number))
             lab.wait_for(lambda: pair.backup.external_count() == 200, 5, "the flows at the backup")
             time.sleep(3)
             wrong = wire.flow("10.1.0.1", "10.2.0.1", 1000, 53, proto=17, status=0xE, extra=wire.attr(7, struct.pack(">I", 77)))
@@ -181,7 +176,7 @@ def test_silent_damage_is_found_mended_and_named(busy):
             number = 1000
             while time.monotonic() < began + 12:
                 if busy:
-                    table.create(udp(number))
+                    table.create(ctnl.udp_flow(number))
                     number += 1
                 dump = pair.backup.out("-e")
                 if "10.9.9.9" not in dump and "mark=77" not in dump and sources(dump) == in_kernel(table):

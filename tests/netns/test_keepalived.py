@@ -12,24 +12,17 @@ import lab
 FLOWS = 200
 
 
-def flow(number):
-    return {"proto": 17, "orig": {"src": f"10.1.{number // 200}.{number % 200 + 1}", "dst": "10.2.0.1",
-                                  "sport": 1000 + number, "dport": 53}, "status": 0xE, "timeout": 600}
-
-
 @pytest.fixture
 def followed(our_pair):
     """A pair whose backup knows the active's flows and follows group PAIR and instance ALONE."""
     pair = our_pair.configure()
     pair.fifo = f"{pair.backup.dir}/notify"
-    with open(pair.backup.config_path, encoding="utf-8") as file:
-        text = file.read()
     follow = f"\tKeepalived {{\n\t\tNotifyFifo {pair.fifo}\n\t\tGroup PAIR\n\t\tInstance ALONE\n\t}}\n"
-    pair.backup.write_config(text.replace("Sync {\n", "Sync {\n" + follow, 1))
+    pair.backup.edit_config("Sync {\n", "Sync {\n" + follow)
     pair.start().greeted()
     with ctnl.Table(pair.active) as table:
         for number in range(FLOWS):
-            table.create(flow(number))
+            table.create(ctnl.udp_flow(number))
         lab.wait_for(lambda: pair.backup.external_count() == FLOWS, 10, "the flows at the backup")
     return pair
 

@@ -12,11 +12,6 @@ import lab
 FLOWS = 40  # of each node
 
 
-def udp(number):
-    return {"proto": 17, "orig": {"src": f"10.1.{number // 200}.{number % 200 + 1}", "dst": "10.2.0.1", "sport": 1000 + number,
-                                  "dport": 53}, "status": 0xE, "timeout": 600}
-
-
 class Relay(lab.Net):
     """A host of its own with a cable to each node; everything that it passes on comes from its address there."""
 
@@ -76,8 +71,8 @@ def test_senders_behind_a_relay_are_kept_apart(mode, sender):
         two.start()
         with ctnl.Table(one) as first, ctnl.Table(two) as second:
             for number in range(FLOWS):
-                first.create(udp(number))
-                second.create(udp(1000 + number))
+                first.create(ctnl.udp_flow(number))
+                second.create(ctnl.udp_flow(1000 + number))
                 time.sleep(0.1)
             # Of stock nodes in FT-FW mode, which have the same numbers, what came before that was seen is lost.
             lacking = 5 if (mode, sender) == ("FTFW", lab.STOCK) else 0

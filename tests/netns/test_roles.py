@@ -11,11 +11,6 @@ import lab
 FLOWS = 500
 
 
-def flow(number, proto=17):
-    return {"proto": proto, "orig": {"src": f"10.1.{number // 200}.{number % 200 + 1}", "dst": "10.2.0.1",
-                                     "sport": 1000 + number, "dport": 53}, "status": 0xE, "timeout": 600}
-
-
 @pytest.fixture
 def pair(our_pair):
     return our_pair.configure(options="\t\tExpectationSync On", general_extra="").start().greeted()
@@ -31,9 +26,9 @@ def ask(node, option, timeout=30):
 def test_takeover_commits_answers_and_tells_the_peers(pair):
     with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as taken:
         for number in range(FLOWS):
-            table.create(flow(number))
+            table.create(ctnl.udp_flow(number))
         lab.wait_for(lambda: pair.backup.external_count() == FLOWS, 10, "the flows at the backup")
-        taken.create(flow(FLOWS))  # one of its own
+        taken.create(ctnl.udp_flow(FLOWS))  # one of its own
         status, output, _ = ask(pair.backup, "--takeover")
         assert status == 0 and re.fullmatch(
             rf"took over: {FLOWS} connections and 0 expectations are committed, in 0\.\d+ seconds\n", output), output
@@ -48,9 +43,9 @@ def test_takeover_commits_answers_and_tells_the_peers(pair):
 def test_takeover_stops_the_purge(our_pair):
     pair = our_pair.configure(mode_block="\tMode FTFW {\n\t\tPurgeTimeout 2\n\t}\n").start().greeted()
     with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as taken:
-        table.create(flow(1))
+        table.create(ctnl.udp_flow(1))
         lab.wait_for(lambda: pair.backup.external_count() == 1, 10, "the flow at the backup")
-        taken.create(flow(2))
+        taken.create(ctnl.udp_flow(2))
         status, output, _ = ask(pair.backup, "--standby")
         assert status == 0 and "in 2 seconds" in output
         lab.wait_for(lambda: "resync requested by other node" in pair.active.log(), 5, "the resync at the peer")
@@ -64,13 +59,13 @@ def test_takeover_stops_the_purge(our_pair):
 def test_handover_waits_for_the_peers(pair):
     with ctnl.Table(pair.active) as table:
         for number in range(FLOWS):
-            table.create(flow(number))
+            table.create(ctnl.udp_flow(number))
         status, output, seconds = ask(pair.active, "--handover")
         assert (status, output) == (0, "the peers have all that this node has told\n")
         assert seconds < 2.5
         assert pair.backup.external_count() == FLOWS
         with pair.backup.stopped():
-            table.create(flow(FLOWS))
+            table.create(ctnl.udp_flow(FLOWS))
             status, output, seconds = ask(pair.active, "--handover")
             assert status == 1 and "have not acknowledged everything within 3 seconds" in output
             assert 2.5 < seconds < 5

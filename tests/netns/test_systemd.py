@@ -141,9 +141,7 @@ def test_works_with_the_privileges_of_our_unit(our_pair):
     caps = ",".join("+" + name.removeprefix("CAP_").lower() for name in unit("CapabilityBoundingSet").split())
     our_pair.configure()
     for node in our_pair.nodes():
-        with open(node.config_path, encoding="utf-8") as file:
-            config = file.read()
-        node.write_config(config.replace("Checksum on", "Checksum on\n\t\tSndSocketBuffer 12492724\n\t\tRcvSocketBuffer 12492724"))
+        node.widen_link_buffers(12492724)
         node.daemon = node.popen("setpriv", "--bounding-set", f"-all,{caps}", "--inh-caps", "-all", "--no-new-privs",
                                  node.binary, "-C", node.config_path, stdout=-3, stderr=-3)
     active, backup = our_pair.nodes()

@@ -36,8 +36,9 @@ class EventSource {
   // Lets the kernel drop what `filter` refuses, as far as compile_event_filter() can say it (what comes has still to be
   // filtered), and with `hide_own` the events that the registered ports cause. Dropped events are not received at all,
   // i.e. not counted. An error changes nothing.
-  Result<> hear_new_flows(bool on);
   Result<> set_filter(const FlowFilter& filter, bool hide_own);
+  // See KernelTable.
+  Result<> hear_new_flows(bool on);
 
   // To watch for EPOLLIN; errors on it (overrun) are also served by read().
   int fd() const { return socket_.fd(); }

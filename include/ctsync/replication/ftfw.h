@@ -184,6 +184,7 @@ class FtFw final : public Engine {
   std::uint32_t address_of(const Peer& p) const;
   bool means_us(const Peer& p) const;
   std::uint32_t live_peers() const;
+  bool hears_its_kind() const;
   bool want_repeat(Peer& p, std::uint32_t from, std::uint32_t to);
   bool add_repeat(std::uint32_t from, std::uint32_t to);
   void tell_what_is_gone(Peer& p, std::uint32_t from, std::uint32_t to);

@@ -15,6 +15,9 @@ constexpr Relation relation(std::uint32_t seq, std::uint32_t expected) {
   return distance <= 0x80000000U ? Relation::after : Relation::before;
 }
 
+// How far apart two numbers are, whichever comes first.
+constexpr std::uint32_t distance(std::uint32_t a, std::uint32_t b) { return a - b < b - a ? a - b : b - a; }
+
 constexpr bool is_before(std::uint32_t a, std::uint32_t b) { return relation(a, b) == Relation::before; }
 constexpr bool is_after(std::uint32_t a, std::uint32_t b) { return relation(a, b) == Relation::after; }
 

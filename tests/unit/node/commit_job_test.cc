@@ -28,30 +28,33 @@ class CommitTest : public testing::Test {
   void peer_has(const FlowRecord& r) { external_.insert(r, clock_.now()); }
   void peer_has(const Expectation& e) { external_expectations_.insert(e, clock_.now()); }
 
+  CommitJob::Context context() {
+    return {.internal = internal_,
+            .external = cache_,
+            .writer = kernel_.writer(kernel::Origin::commit),
+            .clock = clock_,
+            .log = log_,
+            .internal_is_whole = whole_,
+            .configured_timeout = configured_,
+            .flow_written =
+                [this](EventType type, FlowRecord& r) {
+                  told_.push_back(fmt::format("{} {}", static_cast<int>(type), r.flow.orig.src_port));
+                  EXPECT_TRUE(r.flow.knows(has::kReply));
+                  EXPECT_EQ(r.flow.status & status::kLocal, 0U);
+                },
+            .expectation_written =
+                [this](EventType type, Expectation& e) {
+                  told_.push_back(fmt::format("e{} {}", static_cast<int>(type), e.expected.dst_port));
+                }};
+  }
+
   // Runs the job to its end; the number of its turns.
   int commit(Scope scope = {}) {
     done_ = 0;
-    CommitJob job({.internal = internal_,
-                   .external = cache_,
-                   .writer = kernel_.writer(kernel::Origin::commit),
-                   .clock = clock_,
-                   .log = log_,
-                   .internal_is_whole = whole_,
-                   .configured_timeout = configured_,
-                   .flow_written =
-                       [this](EventType type, FlowRecord& r) {
-                         told_.push_back(fmt::format("{} {}", static_cast<int>(type), r.flow.orig.src_port));
-                         EXPECT_TRUE(r.flow.knows(has::kReply));
-                         EXPECT_EQ(r.flow.status & status::kLocal, 0U);
-                       },
-                   .expectation_written =
-                       [this](EventType type, Expectation& e) {
-                         told_.push_back(fmt::format("e{} {}", static_cast<int>(type), e.expected.dst_port));
-                       }},
-                  scope, [this](const CommitJob::Outcome& o) {
-                    ++done_;
-                    outcome_ = o;
-                  });
+    CommitJob job(context(), scope, [this](const CommitJob::Outcome& o) {
+      ++done_;
+      outcome_ = o;
+    });
     int turns = 1;
     while (job.step(clock_.now() + Duration(1)) != Job::State::done) {
       EXPECT_EQ(done_, 0);
@@ -104,6 +107,10 @@ TEST_F(CommitTest, MastersFirstThenRelatedThenExpectations) {
             (std::vector<std::string>{"[notice] Committed 4 new entries", "[notice] commit has taken T seconds",
                                       "[notice] Committed 1 new expectations", "[notice] commit has taken T seconds"}));
   EXPECT_EQ(done_, 1);
+  EXPECT_TRUE(outcome_.whole);
+  EXPECT_EQ(outcome_.flows, 4U);
+  EXPECT_EQ(outcome_.expectations, 1U);
+  EXPECT_EQ(outcome_.failed, 0U);
 }
 
 // A peer sent each flow before its master: every round could write only the last of them.
@@ -347,19 +354,10 @@ TEST_F(CommitTest, EntryAsTheKernelHasIt) {
 
 TEST_F(CommitTest, WorksInSlicesAndTheCacheMayChange) {
   for (std::uint16_t n = 1; n <= 1000; ++n) peer_has(wire_flow(n));
-  CommitJob job({.internal = internal_,
-                 .external = cache_,
-                 .writer = kernel_.writer(kernel::Origin::commit),
-                 .clock = clock_,
-                 .log = log_,
-                 .internal_is_whole = false,
-                 .configured_timeout = 0,
-                 .flow_written = {},
-                 .expectation_written = {}},
-                {}, [this](const CommitJob::Outcome& o) {
-                  ++done_;
-                  outcome_ = o;
-                });
+  CommitJob job(context(), {}, [this](const CommitJob::Outcome& o) {
+    ++done_;
+    outcome_ = o;
+  });
   EXPECT_EQ(job.step(TimePoint::min()), Job::State::more);
   external_.release(external_.find(wire_flow(1000).flow.orig));
   peer_has(wire_flow(2000));
