@@ -222,6 +222,19 @@ void Builder::disable_external_cache(Position where, bool on) {
   external_cache_ = where;
 }
 
+void Builder::warm_standby(Position where, bool on) {
+  config.warm_standby = on;
+  warm_standby_ = where;
+}
+
+void Builder::mirror_timeout(Position where, const Number& seconds) {
+  constexpr std::uint32_t kLeast = 5;  // each copy is refreshed three times within it
+  config.mirror_timeout = to_u32(seconds);
+  if (config.mirror_timeout >= kLeast) return;
+  report_.warning(where, fmt::format("`MirrorTimeout' is {} seconds at least", kLeast));
+  config.mirror_timeout = kLeast;
+}
+
 void Builder::expectation_helper(std::string_view name) {
   std::string kept(name.substr(0, kMaxHelperName));
   if (seen_helpers_.insert(kept).second) config.expectation_sync.helpers.push_back(std::move(kept));
@@ -277,6 +290,13 @@ void Builder::finish() {
   if (config.disable_internal_cache && config.mode != SyncMode::notrack) {  // of a second `Mode'
     report_.whole_file_warning("`DisableInternalCache' is possible in mode NOTRACK only, ignoring this option");
     config.disable_internal_cache = false;
+  }
+  if (config.warm_standby && (config.disable_external_cache || config.disable_internal_cache || config.poll_secs)) {
+    report_.warning(warm_standby_, fmt::format("`WarmStandby' can't be combined with `{}', ignoring this option",
+                                               config.disable_external_cache   ? "DisableExternalCache"
+                                               : config.disable_internal_cache ? "DisableInternalCache"
+                                                                               : "PollSecs"));
+    config.warm_standby = false;
   }
   if (config.unix_path.empty() && (config.has_sync || config.has_stats || config.has_helper)) {
     report_.whole_file_warning("no `Path' for the control socket in `UNIX', no client will find the daemon");

@@ -74,6 +74,8 @@ class Builder {
   void mode(Position where, SyncMode mode);
   void old_mode_name(Position where, std::string_view old_name, std::string_view new_name);
   void disable_external_cache(Position where, bool on);
+  void warm_standby(Position where, bool on);
+  void mirror_timeout(Position where, const Number& seconds);
   void expectation_helper(std::string_view name);
   void begin_keepalived(Position where);
   void keepalived_fifo(Position where, std::string_view path);
@@ -130,6 +132,7 @@ class Builder {
   std::set<std::string, std::less<>> seen_helpers_;
   std::optional<SyncMode> mode_;
   Position external_cache_;  // of the last `DisableExternalCache`
+  Position warm_standby_;    // of the last `WarmStandby`
   LinkConfig link_;
   PendingHelper pending_helper_;
   bool policy_has_values_ = false;

@@ -136,6 +136,8 @@ static ctsync::config::Grammar::symbol_type yylex(ctsync::config::TokenStream& t
   DISABLE_INTERNAL_CACHE   "DisableInternalCache"
   DISABLE_EXTERNAL_CACHE   "DisableExternalCache"
   STARTUP_RESYNC           "StartupResync"
+  WARM_STANDBY             "WarmStandby"
+  MIRROR_TIMEOUT           "MirrorTimeout"
   INTERFACE                "Interface"
   IPV4_ADDRESS             "IPv4_address"
   IPV6_ADDRESS             "IPv6_address"
@@ -319,6 +321,11 @@ alarm_time:
   | CACHE_TIMEOUT number { builder.set_nonzero(&Config::cache_timeout, $2); }
   ;
 
+warm_standby:
+    WARM_STANDBY boolean { builder.warm_standby(@1, $2); }
+  | MIRROR_TIMEOUT number { builder.mirror_timeout(@2, $2); }
+  ;
+
 disable_external_cache: DISABLE_EXTERNAL_CACHE boolean { builder.disable_external_cache(@1, $2); };
 startup_resync: STARTUP_RESYNC boolean { builder.config.startup_resync = $2; };
 
@@ -329,13 +336,14 @@ ftfw_statement:
   | ACK_WINDOW_SIZE number { builder.set_nonzero(&Config::ack_window_size, $2); }
   | common_time
   | disable_external_cache
+  | warm_standby
   | startup_resync
   | error { CTSYNC_RECOVER(recover); }
   ;
 
 alarm_statements: %empty | alarm_statements alarm_statement;
 
-alarm_statement: alarm_time | common_time | error { CTSYNC_RECOVER(recover); };
+alarm_statement: alarm_time | common_time | warm_standby | error { CTSYNC_RECOVER(recover); };
 
 notrack_statements: %empty | notrack_statements notrack_statement;
 
@@ -343,6 +351,7 @@ notrack_statement:
     DISABLE_INTERNAL_CACHE boolean { builder.config.disable_internal_cache = $2; }
   | common_time
   | disable_external_cache
+  | warm_standby
   | startup_resync
   | error { CTSYNC_RECOVER(recover); }
   ;

@@ -68,10 +68,16 @@ constexpr auto kKeywords = std::to_array<Keyword>({
     {"CommitTimeout", S::mode_ftfw, seconds, "0", "timeout of committed entries; 0 estimates the remaining time", ""},
     {"PurgeTimeout", S::mode_ftfw, seconds, "60", "delay of the kernel flush that -t asks for", ""},
     {"DisableExternalCache", S::mode_ftfw, boolean, "off", "put received states straight into the kernel", ""},
+    {"WarmStandby", S::mode_ftfw, boolean, "off", "keep received states in the kernel, too, so that a commit is short",
+     ""},
+    {"MirrorTimeout", S::mode_ftfw, seconds, "600", "timeout of what WarmStandby keeps in the kernel", ""},
     {"StartupResync", S::mode_ftfw, boolean, "off", "ask the peer for its states at the start", ""},
 
     {"CommitTimeout", S::mode_alarm, seconds, "0", "timeout of committed entries; 0 estimates the remaining time", ""},
     {"PurgeTimeout", S::mode_alarm, seconds, "60", "delay of the kernel flush that -t asks for", ""},
+    {"WarmStandby", S::mode_alarm, boolean, "off", "keep received states in the kernel, too, so that a commit is short",
+     ""},
+    {"MirrorTimeout", S::mode_alarm, seconds, "600", "timeout of what WarmStandby keeps in the kernel", ""},
     {"RefreshTime", S::mode_alarm, seconds, "60", "each entry is sent again within this time", ""},
     {"CacheTimeout", S::mode_alarm, seconds, "180", "external entries not heard of for this long are removed", ""},
 
@@ -80,6 +86,9 @@ constexpr auto kKeywords = std::to_array<Keyword>({
     {"PurgeTimeout", S::mode_notrack, seconds, "60", "delay of the kernel flush that -t asks for", ""},
     {"DisableInternalCache", S::mode_notrack, boolean, "off", "send events straight to the link", ""},
     {"DisableExternalCache", S::mode_notrack, boolean, "off", "put received states straight into the kernel", ""},
+    {"WarmStandby", S::mode_notrack, boolean, "off",
+     "keep received states in the kernel, too, so that a commit is short", ""},
+    {"MirrorTimeout", S::mode_notrack, seconds, "600", "timeout of what WarmStandby keeps in the kernel", ""},
     {"StartupResync", S::mode_notrack, boolean, "off", "ask the peer for its states at the start", ""},
 
     {"Interface", S::multicast, identifier, "", "interface of the link", ""},

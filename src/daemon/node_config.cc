@@ -84,6 +84,7 @@ node::NodeOptions node_options(const config::Config& config) {
   if (!sync) return o;
   o.internal_cache = !config.disable_internal_cache;
   o.external_cache = !config.disable_external_cache;
+  if (config.warm_standby) o.mirror_timeout = config.mirror_timeout;
   o.resend_queue_size = config.resend_queue_size;
   o.ack_window = config.ack_window_size;
   o.refresh_time = config.refresh_time;

@@ -39,6 +39,7 @@ enum class Step : std::uint8_t {
 Step first_step(WriteOp op, const Flow& flow) {
   switch (op) {
     case WriteOp::create:
+    case WriteOp::create_only:
       return Step::create;
     case WriteOp::destroy:
       return Step::destroy;
@@ -78,7 +79,8 @@ Step next_step(Step step, const Answers& a, WriteResult& result) {
     case Step::look_first:
       return looked_up(Step::create_instead, Step::update);
     case Step::create:
-      return a.write == EEXIST ? Step::look_up : end(WritePhase::create, a.write);
+      if (a.write == EEXIST && result.op != WriteOp::create_only) return Step::look_up;
+      return end(WritePhase::create, a.write);
     case Step::update:
       if (a.write == 0) return end(WritePhase::update, 0);
       if (a.write == EBUSY) return Step::look_up;

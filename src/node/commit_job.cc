@@ -18,15 +18,16 @@ constexpr std::uint32_t kLeastTimeout = 60;  // seconds, for entries whose time 
 // write one alone. Real chains are two or three deep, and each round is good for one step at the least.
 constexpr int kOrphanRounds = 8;
 
+}  // namespace
+
 // What a write has done to the kernel's entry; nothing if it failed and left all as it was.
-std::optional<kernel::EventType> change_of(const kernel::WriteResult& r) {
+std::optional<kernel::EventType> CommitJob::change_of(const kernel::WriteResult& r) const {
+  if (c_.adopts && r.error == 0) return kernel::EventType::new_;  // nobody has heard of it
   if (r.phase == kernel::WritePhase::kept) return std::nullopt;
   const bool again = r.phase == kernel::WritePhase::create_again;
   if (r.error != 0) return again ? std::optional(kernel::EventType::destroy) : std::nullopt;
   return r.phase == kernel::WritePhase::update ? kernel::EventType::update : kernel::EventType::new_;
 }
-
-}  // namespace
 
 std::uint32_t commit_timeout(std::uint32_t configured, std::uint32_t timeout, std::uint32_t age) {
   if (configured != 0) return configured;
@@ -54,7 +55,8 @@ CommitJob::CommitJob(const Context& context, Scope scope, OnDone on_done)
 }
 
 CommitJob::~CommitJob() {
-  if (phase_ != Phase::done) c_.log.warning("the commit is cut short after {} entries: the daemon stops", committed_);
+  if (phase_ != Phase::done && !c_.adopts)
+    c_.log.warning("the commit is cut short after {} entries: the daemon stops", committed_);
   outcome_.whole = phase_ == Phase::done;
   on_done_(outcome_);
 }
@@ -63,6 +65,7 @@ Job::State CommitJob::step(TimePoint budget_end) {
   const bool finished = phase_ == Phase::expectations ? step_expectations(budget_end)
                         : phase_ == Phase::orphans    ? step_orphans(budget_end)
                                                       : step_flows(budget_end);
+  if (c_.only != nullptr) c_.writer.finish(*this);  // before a packet, or a peer, can make it out of date
   if (finished) next_phase();
   return phase_ == Phase::done ? State::done : State::more;
 }
@@ -70,13 +73,17 @@ Job::State CommitJob::step(TimePoint budget_end) {
 bool CommitJob::step_flows(TimePoint budget_end) {
   const bool related = phase_ == Phase::related_flows;
   const auto& flows = c_.external.flows();
-  while (next_ < flows.end_id()) {
+  for (next_ = wanted_from(next_); next_ < flows.end_id(); next_ = wanted_from(next_)) {
     const auto& slot = flows.slot(next_);
     if (c_.external.shows(slot) && has_complete_master(slot.flow) == related) write_flow(next_);
     if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) return false;
   }
   c_.writer.finish(*this);
   return true;
+}
+
+table::FlowId CommitJob::wanted_from(table::FlowId id) const {
+  return c_.only == nullptr ? id : c_.only->next(id, table::kNoFlow);
 }
 
 // In rounds: as long as some find their master, those that do not may find it in the next round.
@@ -97,14 +104,14 @@ void CommitJob::write_flow(table::FlowId id) {
   const auto& flows = c_.external.flows();
   const auto& peers = flows.slot(id);
   // Whether the kernel has the flow, not further on, as far as the internal cache knows. It costs the kernel less then.
-  bool replaces = false;
+  bool replaces = c_.adopts;
   if (const auto own_id = c_.internal.find(peers.flow.orig); own_id != table::kNoFlow) {
     const auto& own = c_.internal.slot(own_id);
     if (is_live(own.state) && is_as_committed(own, peers)) {
       ++committed_;
       return;
     }
-    replaces = is_live(own.state) && same_nat(own.flow, peers.flow) && !further_on(own.flow, peers.flow);
+    replaces |= is_live(own.state) && same_nat(own.flow, peers.flow) && !further_on(own.flow, peers.flow);
   }
   flows.copy_to(id, record_);
   Flow& f = record_.flow;
@@ -205,8 +212,10 @@ void CommitJob::next_phase() {
 }
 
 void CommitJob::report(const char* things, std::uint64_t& total) {
+  if (phase_ == Phase::orphans) committed_ += c_.already;
   total = committed_;
   outcome_.failed += failed_;
+  if (c_.adopts) return;
   c_.log.notice("Committed {} new {}", committed_, things);
   if (failed_ != 0) c_.log.notice("{} {} can't be committed", failed_, things);
   const auto taken = std::chrono::duration_cast<std::chrono::microseconds>(c_.clock.now() - started_).count();

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "ctsync/base/jobs.h"
@@ -17,6 +18,7 @@
 #include "ctsync/text/render_expectation.h"
 #include "ctsync/text/render_flow.h"
 #include "external_cache.h"
+#include "id_set.h"
 
 namespace ctsync::node {
 
@@ -40,6 +42,11 @@ class CommitJob final : public Job, private kernel::WriteHandler {
     // still and was told no more of since is left alone.
     bool internal_is_whole;
     std::uint32_t configured_timeout;  // CommitTimeout, seconds; 0 = estimate
+    // WarmStandby: the flows to write, of those in `external`; nullptr: all.
+    const IdSet* only = nullptr;
+    std::uint64_t already = 0;  // that many others count as committed
+    // What is written are copies, which become this node's own: a matter of their timeouts.
+    bool adopts = false;
     // Called once, when so many flows are written that the commit is a large one.
     std::size_t many = SIZE_MAX;
     std::function<void()> on_many = [] {};
@@ -69,6 +76,8 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   enum class Phase : std::uint8_t { plain_flows, related_flows, orphans, expectations, done };
 
   void on_written(const kernel::WriteResult& result, const FlowRecord& record) override;
+  std::optional<kernel::EventType> change_of(const kernel::WriteResult& result) const;
+  table::FlowId wanted_from(table::FlowId id) const;
   bool step_flows(TimePoint budget_end);
   bool step_orphans(TimePoint budget_end);
   bool step_expectations(TimePoint budget_end);

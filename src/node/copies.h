@@ -1,86 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which flows of the kernel are copies: given by the peers (DisableExternalCache), and touched by no packet since. The
-// kernel lets such a copy run out, for it sees none of the flow's packets. To tell the peers so would end the live flow
-// over there.
-//
-// A flow belongs to the node whose kernel saw its last packet, as far as anybody can know: an event of somebody else's
-// makes a copy this node's, the word of a peer that says something new makes a flow the peer's.
+// Which flows of the kernel are copies: written there because a peer has told them (DisableExternalCache, WarmStandby), and
+// touched by no packet since. The kernel lets such a copy run out, for it sees none of the flow's packets. To tell the
+// peers so would end the live flow over there.
 #pragma once
 
-#include <array>
-#include <cstdint>
-#include <unordered_map>
-
-#include "ctsync/flow/tuple_hash.h"
-#include "ctsync/kernel/kernel_table.h"
+#include "ctsync/flow/flow.h"
 
 namespace ctsync::node {
 
 class Copies {
  public:
-  // `most`: how many are remembered. What is given beyond that passes for this node's. The kernel must outlive it.
-  Copies(kernel::KernelTable& kernel, std::uint64_t seed, std::size_t most)
-      : kernel_(kernel), hash_(seed), other_hash_(~seed), most_(most) {}
+  virtual ~Copies() = default;
 
-  bool contains(const Tuple& orig);
-
-  // A flow was written into the kernel, or removed from it, in a peer's name, without error. True: whatever it was, it is
-  // not this node's any more.
-  bool written(const kernel::WriteResult& result, const Flow& f);
-  // As the kernel has it; whose it is nobody knows, so its end is not to be told.
-  void given(const Flow& f);
+  virtual bool contains(const Tuple& orig) = 0;
   // A packet of the flow, or an operator, has changed it: it is this node's from now on.
-  void touched(const Tuple& orig);
+  virtual void touched(const Tuple& orig) = 0;
   // Whether that has happened to what once was a copy.
-  bool was_touched(const Tuple& orig);
+  virtual bool was_touched(const Tuple& orig) = 0;
   // There is another flow with this tuple, or it was not known to be a copy.
-  void forget(const Tuple& orig);
+  virtual void forget(const Tuple& orig) = 0;
   // The entry has gone. Whether it was a copy.
-  bool ended(const Tuple& orig);
-  // Every event that was waiting has been read.
-  void caught_up() { ++look_; }
-
-  // Whether this is what a peer said last of the flow: no news, whoever it belongs to now.
-  bool is_known(const Flow& f);
-  // What a peer says now of a copy: whether it is another flow with this tuple, for it has not come as far as the last one
-  // had.
-  bool is_another(const Flow& f);
+  virtual bool ended(const Tuple& orig) = 0;
+  // Our own hand has deleted a flow of this node (-F, -t).
+  virtual void flushed(const Tuple&) {}
+  // The kernel had it when this node started, and it is in the internal cache: whose it is nobody knows.
+  virtual void found(const Flow& f) = 0;
+  // A commit has made it, and it is in the internal cache.
+  virtual void taken_over(const Tuple&) {}
   // A copy as a dump shows it: whether something has changed it, though no event told of that.
-  bool has_changed(const Flow& f);
-  // Whether two pictures of a flow are the same in what tells most of the packets that pass.
-  static bool same(const Flow& a, const Flow& b) { return picture_of(a) == picture_of(b); }
-
- private:
-  static constexpr std::size_t kParts = 256;  // so that none takes long to grow
-
-  struct Picture {
-    std::uint32_t mark = 0;
-    std::uint32_t progress = 0;
-    std::uint8_t state = 0;
-    bool operator==(const Picture&) const = default;
-  };
-  struct Copy {
-    std::uint32_t look = 0;  // after which look at the events it was given
-    Picture picture;         // as the peer gave it
-    bool kept = false;       // what the kernel has was further on and left as it was
-    bool touched = false;    // since then: no copy any more
-  };
-  using Part = std::unordered_map<std::uint64_t, Copy>;
-
-  std::uint64_t key_of(const Tuple& orig) const { return std::uint64_t{hash_(orig)} << 32 | other_hash_(orig); }
-  Part& part_of(std::uint64_t key) { return parts_[key >> 56]; }
-  Copy* find(const Tuple& orig);
-  void give(const Tuple& orig, const Picture& picture, bool kept);
-  static Picture picture_of(const Flow& f);
-
-  kernel::KernelTable& kernel_;
-  TupleHash hash_;
-  TupleHash other_hash_;
-  const std::size_t most_;
-  std::array<Part, kParts> parts_;  // by hashes of the original tuple
-  std::size_t size_ = 0;
-  std::uint32_t look_ = 0;
-  FlowRecord scratch_;
+  virtual bool has_changed(const Flow& f) = 0;
+  // Every event that was waiting has been read.
+  virtual void caught_up() {}
 };
 
 }  // namespace ctsync::node

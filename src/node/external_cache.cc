@@ -1,13 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "external_cache.h"
 
+#include "ctsync/flow/progress.h"
 #include "ctsync/replication/sequence.h"
 #include "dump_job.h"
 #include "internal_cache.h"
+#include "mirror.h"
 
 namespace ctsync::node {
 
 using wire::MsgType;
+
+namespace {
+
+// Whether an update can make the kernel's entry what it should be. It can't take a mark or labels away, and a flow that has
+// come less far than the last one with its tuple is another one.
+bool can_be_updated(const Flow& there, const Flow& wanted) {
+  return same_nat(there, wanted) && !further_on(there, wanted) && !closed_before(there, wanted) &&
+         (there.present & ~wanted.present & (has::kMark | has::kLabels)) == 0;
+}
+
+}  // namespace
 
 ExternalCache::ExternalCache(table::FlowTable& flows, table::ExpectationTable* expectations, Picture picture,
                              std::optional<Duration> cache_timeout, const Clock& clock)
@@ -56,12 +69,10 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id, const table:
   if (id == table::kNoFlow) {
     id = flows_.insert(record, now);
     if (id == table::kNoFlow) return full();
-  } else if (discount(id); picture_ == Picture::whole) {
-    // An update may be of a later flow with this tuple whose beginning is told in no other message: the sender's queue
-    // holds one message a flow. Nothing of the earlier flow, NAT and labels above all, may stay.
-    flows_.replace(id, record, now);
+    if (mirror_ != nullptr) mirror_->changed(id);
   } else {
-    flows_.update(id, record, now);
+    discount(id);
+    merge(id, record);
   }
   auto& slot = flows_.slot(id);
   generations_.stamp(slot);
@@ -69,6 +80,28 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id, const table:
   slot.committed = false;
   count(id);
   if (flow_expiry_) flow_expiry_->touched(id, now);
+}
+
+void ExternalCache::merge(table::FlowId id, const FlowRecord& record) {
+  const auto now = clock_.now();
+  const bool mirrored = mirror_ != nullptr && mirror_->mirrored().contains(id);
+  const Flow before = mirrored ? flows_.slot(id).flow : Flow{};
+  const FlowPrint print_before = mirrored ? print(id) : FlowPrint{};
+  if (picture_ == Picture::whole) {
+    // An update may be of a later flow with this tuple whose beginning is told in no other message: the sender's queue
+    // holds one message a flow. Nothing of the earlier flow, NAT and labels above all, may stay.
+    flows_.replace(id, record, now);
+  } else {
+    flows_.update(id, record, now);
+  }
+  if (mirror_ == nullptr || (mirrored && print(id) == print_before)) return;
+  if (mirrored && !can_be_updated(before, flows_.slot(id).flow)) mirror_->leaving(id);
+  mirror_->changed(id);
+}
+
+void ExternalCache::set_committed(table::FlowId id, bool committed) {
+  flows_.slot(id).committed = committed;
+  if (mirror_ != nullptr) mirror_->committed(id, committed);
 }
 
 void ExternalCache::take(MsgType type, const Expectation& e, const table::Origin& from) {
@@ -108,6 +141,11 @@ void ExternalCache::discount(table::FlowId id) {
 void ExternalCache::release(table::FlowId id) {
   discount(id);
   if (flow_expiry_) flow_expiry_->removed(id);
+  forget(id);
+}
+
+void ExternalCache::forget(table::FlowId id) {
+  if (mirror_ != nullptr) mirror_->leaving(id);
   flows_.release(id);
 }
 
@@ -157,7 +195,7 @@ std::optional<TimePoint> ExternalCache::next_deadline() const {
 void ExternalCache::on_timer() {
   constexpr std::size_t kMost = 2000;
   const auto now = clock_.now();
-  if (flow_expiry_) flow_expiry_->on_timer(now, kMost, [this](std::uint32_t id) { flows_.release(id); });
+  if (flow_expiry_) flow_expiry_->on_timer(now, kMost, [this](std::uint32_t id) { forget(id); });
   if (expect_expiry_) expect_expiry_->on_timer(now, kMost, [this](std::uint32_t id) { expectations_->release(id); });
 }
 

@@ -18,6 +18,8 @@ enum class Picture : std::uint8_t {
   part,   // what an event told: the peer may have no internal cache (NOTRACK)
 };
 
+class Mirror;
+
 class ExternalCache final : public ExternalStore {
  public:
   // `expectations` is nullptr without ExpectationSync. `cache_timeout`: ALARM. Everything must outlive the cache.
@@ -61,7 +63,10 @@ class ExternalCache final : public ExternalStore {
   bool shows(const table::FlowSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
   bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
   // Whether the kernel has been given the flow as it is here.
-  void set_committed(table::FlowId id, bool committed) { flows_.slot(id).committed = committed; }
+  void set_committed(table::FlowId id, bool committed);
+  // WarmStandby. It must outlive the cache, or never be called again.
+  void set_mirror(Mirror* mirror) { mirror_ = mirror; }
+  Mirror* mirror() const { return mirror_; }
 
  private:
   void take_flow(wire::MsgType type, const FlowRecord& record, const table::Origin& from);
@@ -72,6 +77,8 @@ class ExternalCache final : public ExternalStore {
   void count(table::FlowId id);
   void discount(table::FlowId id);
   void put(const FlowRecord& record, table::FlowId id, const table::Origin& from);
+  void merge(table::FlowId id, const FlowRecord& record);
+  void forget(table::FlowId id);
   void release(table::FlowId id);
   void release_expectation(table::ExpectId id);
   std::optional<std::uint32_t> expires_in(table::FlowId id) const;  // seconds; ALARM only
@@ -83,6 +90,7 @@ class ExternalCache final : public ExternalStore {
   std::optional<Expiry> flow_expiry_;
   std::optional<Expiry> expect_expiry_;
   Generations generations_;
+  Mirror* mirror_ = nullptr;
   bool keeps_sums_ = false;
   OnMoved on_moved_;
   OwnerSums sums_;

@@ -4,10 +4,12 @@
 namespace ctsync::node {
 
 FlushKernelJob::FlushKernelJob(kernel::KernelTable& kernel, const FlowFilter& filter,
-                               std::function<void(FlowRecord&)> on_deleted, OnDone on_done)
+                               std::function<bool(const Tuple&)> spared, std::function<void(FlowRecord&)> on_deleted,
+                               OnDone on_done)
     : kernel_(kernel),
       writer_(kernel.writer(kernel::Origin::flush)),
       filter_(filter),
+      spared_(std::move(spared)),
       on_deleted_(std::move(on_deleted)),
       on_done_(std::move(on_done)) {}
 
@@ -24,7 +26,8 @@ Job::State FlushKernelJob::step(TimePoint budget_end) {
 }
 
 void FlushKernelJob::on_flow(FlowRecord& record, std::span<const std::uint8_t>) {
-  if (filter_.accepts(record.flow)) writer_.write(kernel::WriteOp::destroy, record, 0, *this);
+  if (filter_.accepts(record.flow) && !spared_(record.flow.orig))
+    writer_.write(kernel::WriteOp::destroy, record, 0, *this);
 }
 
 // One that is gone already has told so itself.

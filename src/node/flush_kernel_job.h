@@ -16,9 +16,9 @@ class FlushKernelJob final : public Job, private kernel::DumpHandler, private ke
  public:
   using OnDone = std::function<void(const Error* error)>;
 
-  // `on_deleted` is called for each flow that is gone; may be empty, if events tell.
-  FlushKernelJob(kernel::KernelTable& kernel, const FlowFilter& filter, std::function<void(FlowRecord&)> on_deleted,
-                 OnDone on_done);
+  // Leaves alone what is `spared`. `on_deleted` is called for each flow that is gone; may be empty, if events tell.
+  FlushKernelJob(kernel::KernelTable& kernel, const FlowFilter& filter, std::function<bool(const Tuple&)> spared,
+                 std::function<void(FlowRecord&)> on_deleted, OnDone on_done);
 
   State step(TimePoint budget_end) override;
 
@@ -30,6 +30,7 @@ class FlushKernelJob final : public Job, private kernel::DumpHandler, private ke
   kernel::KernelTable& kernel_;
   kernel::TableWriter& writer_;
   const FlowFilter& filter_;
+  std::function<bool(const Tuple&)> spared_;
   std::function<void(FlowRecord&)> on_deleted_;
   OnDone on_done_;
   FlowRecord deleted_;

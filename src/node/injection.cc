@@ -66,6 +66,7 @@ const char* Injection::count(const kernel::WriteResult& r) {
   switch (r.op) {
     case kernel::WriteOp::create:
     case kernel::WriteOp::replace:
+    case kernel::WriteOp::create_only:
       ++(r.error == 0 ? flows_.created : flows_.create_failed);
       return r.phase == kernel::WritePhase::create ? "could not add new ct entry"
                                                    : "could not add new ct entry, even when deleting it first";

@@ -101,7 +101,15 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
       if (there && !*there) return;  // nothing more comes of a flow that our hand has ended
       if (there) make_whole(record);
     }
-    if (copies_ != nullptr) lives_here(record.flow.orig, replace);
+    if (copies_ != nullptr) {
+      const bool copy = !replace && copies_->contains(record.flow.orig);
+      lives_here(record.flow.orig, replace);
+      // The event tells what has changed, not all.
+      if (copy && read_again(record.flow.orig, scratch_).value_or(false)) {
+        record = scratch_;
+        make_whole(record);
+      }
+    }
     keep(record, replace, Announce::yes);
     return;
   }
@@ -116,6 +124,7 @@ void InternalCache::on_flow(EventType type, FlowRecord& record, Origin origin) {
     told_[record.flow.orig] |= 0;  // whichever it was, what the dump has read of it is older
   }
   if (told) return;
+  if (copies_ != nullptr && origin == Origin::flush) copies_->flushed(record.flow.orig);
   if (copies_ != nullptr && copies_->ended(record.flow.orig)) {
     if (id != table::kNoFlow) release(id);
     return;
@@ -176,6 +185,7 @@ void InternalCache::keep_own(FlowRecord& record, bool replace, Origin origin) {
     }
   }
   keep(record, replace, announce);
+  if (copies_ != nullptr && replace && origin == Origin::commit) copies_->taken_over(record.flow.orig);
 }
 
 bool InternalCache::insert(const FlowRecord& record, Announce announce) {
@@ -383,7 +393,9 @@ void InternalCache::load_flow(FlowRecord& record, Load load) {
   } else if (sweeps(load)) {
     announce = Announce::yes;
   }
-  if (!keep(record, false, announce) || !sweeps(load) || (live && !differed)) return;
+  const bool kept = keep(record, false, announce);
+  if (copies_ != nullptr && load == Load::start) copies_->found(record.flow);
+  if (!kept || !sweeps(load) || (live && !differed)) return;
   found(record.flow.orig, live ? Difference::differed : Difference::missing);
 }
 
@@ -395,10 +407,7 @@ void InternalCache::lives_here(const Tuple& orig, bool fresh) {
 // A copy is told to nobody. But whose the flows are that were there at the start nobody knows: they are told, for else
 // nobody might, and their ends are not, until an event shows that they live here.
 bool InternalCache::is_of_a_peer(const FlowRecord& record, Load load, table::FlowId id) {
-  if (load == Load::start) {
-    copies_->given(record.flow);
-    return false;
-  }
+  if (load == Load::start) return false;
   if (copies_->has_changed(record.flow)) lives_here(record.flow.orig, false);  // the event was lost
   if (!copies_->contains(record.flow.orig)) return false;
   if (id != table::kNoFlow) {
@@ -473,10 +482,11 @@ Injection::Wanted SyncCache::judge(wire::MsgType type, const Flow& f) {
   const bool ends = type == wire::MsgType::flow_delete;
   const auto id = find(f.orig);
   const bool live = id != table::kNoFlow && is_live(flows_.slot(id).state);
-  if (!live && id != table::kNoFlow && !ends && Copies::same(f, flows_.slot(id).flow)) return no;  // has not heard yet
-  if (!live) return !ends && copies_->is_another(f) ? anew : yes;
+  if (!live && id != table::kNoFlow && !ends && InjectedCopies::same(f, flows_.slot(id).flow))
+    return no;  // has not heard yet
+  if (!live) return !ends && injected_->is_another(f) ? anew : yes;
   auto& slot = flows_.slot(id);
-  const bool sure = !copies_->contains(f.orig);
+  const bool sure = !injected_->contains(f.orig);
   if (type == wire::MsgType::flow_update && further_on(slot.flow, f)) {
     // An older picture; or packets pass over there, and it was older before.
     if (sure) doubt(slot);
@@ -489,22 +499,22 @@ Injection::Wanted SyncCache::judge(wire::MsgType type, const Flow& f) {
   }
   if (!sure) return yes;
   // The flow was taken over from the peer, which does not know yet.
-  if (copies_->was_touched(f.orig) && slot.queue != table::Queue::none) return no;
+  if (injected_->was_touched(f.orig) && slot.queue != table::Queue::none) return no;
   // Of a connection that closes soon after it has moved, the end may be the first word. Else it is that of a copy.
   if (ends) return closed_before(f, slot.flow) ? yes : no;
-  return copies_->is_known(f) || Copies::same(f, slot.flow) ? no : yes;
+  return injected_->is_known(f) || InjectedCopies::same(f, slot.flow) ? no : yes;
 }
 
 // As of what was there at the start: told as new, its end not.
 void SyncCache::doubt(table::FlowSlot& slot) {
-  copies_->given(slot.flow);
+  injected_->given(slot.flow);
   slot.state = table::FlowState::new_;
 }
 
 // What is the peer's from now on is no longer told.
 void SyncCache::written(const kernel::WriteResult& result, const Flow& f) {
   outdate_dump(f.orig);
-  if (!copies_->written(result, f)) return;
+  if (!injected_->written(result, f)) return;
   if (const auto id = find(f.orig); id != table::kNoFlow) release(id);
 }
 

@@ -10,6 +10,7 @@
 #include "ctsync/replication/engine.h"
 #include "ctsync/table/told_sums.h"
 #include "generations.h"
+#include "injected_copies.h"
 #include "injection.h"
 #include "internal_store.h"
 #include "tuple_map.h"
@@ -145,16 +146,18 @@ class InternalCache : public InternalStore {
 // Changes are told to the peers.
 class SyncCache final : public InternalCache {
  public:
-  // `sums`: to be kept up; nullptr: nobody compares.
+  // `sums`: to be kept up; nullptr: nobody compares. `injected`: the copies, if they are such; else nullptr.
   SyncCache(table::FlowTable& flows, table::ExpectationTable* expectations, replication::Engine& engine,
-            table::ToldSums* sums, Copies* copies, const Clock& clock)
-      : InternalCache(flows, expectations, copies, clock), engine_(engine), sums_(sums) {}
+            table::ToldSums* sums, Copies* copies, InjectedCopies* injected, const Clock& clock)
+      : InternalCache(flows, expectations, copies, clock), engine_(engine), sums_(sums), injected_(injected) {}
 
-  // With `copies`: what a peer says is not to be written into the kernel if it is the end of a flow that lives here, or no
+  // With `injected`: what a peer says is not to be written into the kernel if it is the end of a flow that lives here, or no
   // news of it.
   Injection::Wanted judge(wire::MsgType type, const Flow& f);
   // What was written, without error.
   void written(const kernel::WriteResult& result, const Flow& f);
+  // A copy of a peer's flow was written into the kernel, or removed from it.
+  void copy_written(const Tuple& orig) { outdate_dump(orig); }
 
  private:
   void changing(table::FlowId id) override {
@@ -180,6 +183,7 @@ class SyncCache final : public InternalCache {
 
   replication::Engine& engine_;
   table::ToldSums* sums_;
+  InjectedCopies* const injected_;
 };
 
 // There are no peers; flows that end are handed to whoever logs them (spec replication.md 6).

@@ -394,7 +394,7 @@ void KernelSide::run_flush() {
   if (auto tell = written(kernel::Origin::flush)) {
     deleted = [tell = std::move(tell)](FlowRecord& r) { tell(kernel::EventType::destroy, r); };
   }
-  flush_ = c_.jobs.add(std::make_unique<FlushKernelJob>(c_.kernel, filter(), std::move(deleted),
+  flush_ = c_.jobs.add(std::make_unique<FlushKernelJob>(c_.kernel, filter(), c_.spared, std::move(deleted),
                                                         [this](const Error* error) { flush_done(error); }));
 }
 

@@ -30,6 +30,8 @@ class KernelSide {
     InternalStore& store;
     // Called when the store was emptied, though the kernel was not, and when it has been filled again (true).
     std::function<void(bool)> whole = [](bool) {};
+    // Of the kernel's flows, those that neither -F nor -t is about.
+    std::function<bool(const Tuple&)> spared = [](const Tuple&) { return false; };
   };
   explicit KernelSide(const Context& context);
   KernelSide(const KernelSide&) = delete;

@@ -6,9 +6,10 @@
 
 #include "bulk_job.h"
 #include "bypass.h"
-#include "copies.h"
+#include "injected_copies.h"
 #include "internal_cache.h"
 #include "kernel_side.h"
+#include "mirror.h"
 #include "peer_side.h"
 #include "role_switch.h"
 
@@ -32,9 +33,12 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
     make_peer_side();
   }
   kernel_side_ = std::make_unique<KernelSide>(
-      KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_, [this](bool whole) {
+      KernelSide::Context{kernel_, clock_, log_, jobs_, options_, *store_,
+                          [this](bool whole) {
                             if (peer_side_) peer_side_->engine().set_whole(whole);
-                          }});
+                          },
+                          [this](const Tuple& t) { return mirror_ != nullptr && mirror_->contains(t); }});
+  if (mirror_ != nullptr) mirror_->read_events = [this] { return !kernel_side_->read_events().more; };
   if (peer_side_) {
     roles_ = std::make_unique<RoleSwitch>(
         RoleSwitch::Context{kernel_, clock_, log_, jobs_, options_, internal_, *kernel_side_, *peer_side_});
@@ -60,24 +64,44 @@ void Node::make_peer_side() {
                         .external_expectations = expectations ? &external_expectations_ : nullptr,
                         .kernel_bulk = [this] { bulk_from_kernel(); }});
   auto* injection = peer_side_->injection();
-  Copies* copies = nullptr;
+  InjectedCopies* injected = nullptr;
   if (injection != nullptr) {
-    copies_ = std::make_unique<Copies>(kernel_, options_.seed, options_.table_limit);
-    copies = copies_.get();
-    injection->written = [copies](const kernel::WriteResult& r, const Flow& f) { copies->written(r, f); };
+    auto copies = std::make_unique<InjectedCopies>(kernel_, options_.seed, options_.table_limit);
+    injected = copies.get();
+    copies_ = std::move(copies);
+    injection->written = [injected](const kernel::WriteResult& r, const Flow& f) { injected->written(r, f); };
+  } else if (options_.mirror_timeout) {
+    make_mirror();
   }
   if (!cached) {
     store_ = std::make_unique<Bypass>(kernel_, options_.filter, *peer_side_->notrack(), peer_side_->packer(), log_,
-                                      expectations, copies);
+                                      expectations, copies_.get());
     return;
   }
   auto cache = std::make_unique<SyncCache>(internal_, expectations ? &internal_expectations_ : nullptr,
-                                           peer_side_->engine(), sums, copies, clock_);
+                                           peer_side_->engine(), sums, copies_.get(), injected, clock_);
   if (injection != nullptr) {
     injection->judge = [c = cache.get()](wire::MsgType type, const Flow& f) { return c->judge(type, f); };
     injection->written = [c = cache.get()](const kernel::WriteResult& r, const Flow& f) { c->written(r, f); };
   }
+  if (mirror_ != nullptr) mirror_->wrote = [c = cache.get()](const Tuple& t) { c->copy_written(t); };
   store_ = std::move(cache);
+}
+
+void Node::make_mirror() {
+  auto& cache = *peer_side_->cache();
+  auto mirror =
+      std::make_unique<Mirror>(Mirror::Context{.external = external_,
+                                               .shows = [&cache](const table::FlowSlot& s) { return cache.shows(s); },
+                                               .internal = internal_,
+                                               .kernel = kernel_,
+                                               .clock = clock_,
+                                               .log = log_,
+                                               .jobs = jobs_,
+                                               .timeout = *options_.mirror_timeout});
+  mirror_ = mirror.get();
+  copies_ = std::move(mirror);
+  cache.set_mirror(mirror_);
 }
 
 // The jobs work on what goes next.
@@ -101,6 +125,7 @@ std::optional<TimePoint> Node::next_deadline() const {
   auto first = kernel_side_->next_deadline();
   if (peer_side_) first = earlier(first, peer_side_->next_deadline());
   if (roles_) first = earlier(first, roles_->next_deadline());
+  if (mirror_ != nullptr) first = earlier(first, mirror_->next_deadline());
   if (bulk_ != nullptr) first = earlier(first, bulk_->wake_at());
   return first;
 }
@@ -108,6 +133,7 @@ std::optional<TimePoint> Node::next_deadline() const {
 void Node::on_timer() {
   kernel_side_->on_timer();
   if (peer_side_) peer_side_->on_timer();
+  if (mirror_ != nullptr) mirror_->on_timer();
   const auto now = clock_.now();
   if (bulk_ != nullptr && bulk_->wake_at() && *bulk_->wake_at() <= now) bulk_->wake();
 }
@@ -168,7 +194,7 @@ void Node::on_command(const Command& command, const Client& client) {
     case Verb::dump:
       return dump(command, client);
     case Verb::bulk_send:
-      if (peer_side_) peer_side_->bulk_send();
+      if (peer_side_) roles_->when_adopted([this] { peer_side_->bulk_send(); });
       break;
     case Verb::request_resync:
       if (peer_side_) peer_side_->request_resync();
@@ -217,7 +243,7 @@ void Node::flush_caches(const Command& command, const Client& client) {
   // empties the kernel's own table here, and with it kills live connections (spec replication.md 9, item 21).
   const auto answer = std::make_shared<Answer>(client);
   if (internal) kernel_side_->flush_store(scope, [answer] {});
-  if (external) peer_side_->flush_store(scope, [answer] {});
+  if (external) roles_->when_adopted([this, scope, answer] { peer_side_->flush_store(scope, [answer] {}); });
 }
 
 // `-F` and `-R` without a word mean expectations too, if these are synchronised.
@@ -267,6 +293,7 @@ text::Snapshot Node::snapshot() const {
   s.traffic = store_->traffic();
   kernel_side_->fill(s);
   if (peer_side_) peer_side_->fill(s);
+  if (mirror_ != nullptr) s.mirror = mirror_->numbers();
   return s;
 }
 

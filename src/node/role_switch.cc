@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "mirror.h"
+
 namespace ctsync::node {
 
 namespace {
@@ -50,28 +52,61 @@ bool RoleSwitch::start_commit(Scope scope, First first, OnDone on_done) {
   committing_ = true;
   c_.kernel_side.when_flushed([this, scope, first, on_done = std::move(on_done)] {
     c_.kernel_side.commit_begins();
-    auto& cache = *c_.peer_side.cache();
-    CommitJob::Context context{.internal = c_.internal,
-                               .external = cache,
-                               .writer = c_.kernel.writer(kernel::Origin::commit),
-                               .clock = c_.clock,
-                               .log = c_.log,
-                               .internal_is_whole = c_.kernel_side.is_whole(),
-                               .configured_timeout = c_.options.commit_timeout,
-                               .flow_written = c_.kernel_side.written(kernel::Origin::commit),
-                               .expectation_written = c_.kernel_side.expectation_written(kernel::Origin::commit)};
+    auto context = commit_context();
+    std::size_t flows = context.external.flows().live();
+    if (const Mirror* mirror = context.external.mirror()) {
+      context.only = &mirror->unwritten();
+      context.already = flows - std::min(flows, mirror->unwritten().size());
+      flows = mirror->unwritten().size();
+    }
     const bool unheard = first == First::users || !c_.peer_side.hears_anybody(kPeersSilent);
-    if (unheard && cache.flows().live() >= c_.options.large_commit) {
+    if (unheard && flows >= c_.options.large_commit) {
       context.many = c_.options.large_commit / 10 + 1;
       context.on_many = [this] { c_.kernel_side.commit_is_large(); };
     }
-    c_.jobs.add(std::make_unique<CommitJob>(context, scope, [this, on_done](const CommitJob::Outcome& outcome) {
+    c_.jobs.add(std::make_unique<CommitJob>(context, scope, [this, scope, on_done](const CommitJob::Outcome& outcome) {
       committing_ = false;
       c_.kernel_side.commit_ended();
+      if (outcome.whole && scope.flows) adopt(scope);
       on_done(outcome);
     }));
   });
   return true;
+}
+
+CommitJob::Context RoleSwitch::commit_context() {
+  return {.internal = c_.internal,
+          .external = *c_.peer_side.cache(),
+          .writer = c_.kernel.writer(kernel::Origin::commit),
+          .clock = c_.clock,
+          .log = c_.log,
+          .internal_is_whole = c_.kernel_side.is_whole(),
+          .configured_timeout = c_.options.commit_timeout,
+          .flow_written = c_.kernel_side.written(kernel::Origin::commit),
+          .expectation_written = c_.kernel_side.expectation_written(kernel::Origin::commit)};
+}
+
+// The kernel has them: users wait for nothing. But they would run out as copies do, and the internal cache has yet to know
+// them.
+void RoleSwitch::adopt(Scope scope) {
+  auto context = commit_context();
+  const Mirror* mirror = context.external.mirror();
+  if (mirror == nullptr || mirror->mirrored().empty() || adopting_) return;
+  context.only = &mirror->mirrored();
+  context.adopts = true;
+  scope.expectations = false;
+  adopting_ = true;
+  c_.jobs.add(std::make_unique<CommitJob>(context, scope, [this](const CommitJob::Outcome& outcome) {
+    adopting_ = false;
+    if (!outcome.whole) return;
+    if (outcome.failed != 0)
+      c_.log.warning("{} connections of the peers could not be made this node's", outcome.failed);
+    for (const auto& then : std::exchange(after_adoption_, {})) then();
+  }));
+}
+
+void RoleSwitch::when_adopted(std::function<void()> then) {
+  adopting_ ? after_adoption_.push_back(std::move(then)) : then();
 }
 
 void RoleSwitch::take_over(const Client& client) {
@@ -86,7 +121,7 @@ void RoleSwitch::take_over(const Client& client) {
     if (!o.whole) return say(finish->client, 1, "the take-over is cut short: the daemon stops");
     say(finish->client, 0, text);
     finish->finish();
-    after_take_over();
+    when_adopted([this] { after_take_over(); });
   };
   if (!start_commit({.flows = true, .expectations = c_.options.expectations}, First::users, done)) {
     say(client, 0, "a commit is under way already");

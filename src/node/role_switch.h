@@ -48,6 +48,9 @@ class RoleSwitch {
   // -c
   void commit(const Command& command, const Client& client);
   bool committing() const { return committing_; }
+  // At once, or as soon as what the kernel had already is this node's own (WarmStandby), which goes on after the answer to a
+  // commit.
+  void when_adopted(std::function<void()> then);
   // What -c, -f, -R and -B do one after the other. The answer comes after the commit.
   void take_over(const Client& client);
   // What -t and -n do.
@@ -73,11 +76,15 @@ class RoleSwitch {
 
   // False: there is one already.
   bool start_commit(Scope scope, First first, OnDone on_done);
+  CommitJob::Context commit_context();
+  void adopt(Scope scope);
   void after_take_over();
   bool is_handed_over(HandOver& h) const;
 
   Context c_;
   bool committing_ = false;
+  bool adopting_ = false;
+  std::vector<std::function<void()>> after_adoption_;
   std::vector<HandOver> hand_overs_;
 };
 

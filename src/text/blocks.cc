@@ -193,6 +193,13 @@ void append_comparison(std::string& out, const ComparisonNumbers& n) {
   add(out, "\tconnections that differed:\t{:>12}\n\n", n.differed);
 }
 
+void append_mirror(std::string& out, const MirrorNumbers& n) {
+  add(out, "warm standby:\n");
+  add(out, "\tconnections in the kernel:\t{:>12}\n", n.mirrored);
+  add(out, "\twaiting to be written:\t\t{:>12}\n", n.waiting);
+  add(out, "\tfailed writes:\t\t\t{:>12}\n\n", n.failed);
+}
+
 void append_internal(std::string& out, const StoreNumbers& n, bool extended) {
   if (const auto* bypass = std::get_if<BypassNumbers>(&n)) return append_internal_bypass(out, *bypass);
   const auto& cache = std::get<CacheNumbers>(n);
@@ -253,6 +260,7 @@ void append_of_sync_mode(std::string& out, Topic topic, const Snapshot& s) {
       for (const auto& p : s.peers) append_peer(out, p);
       if (s.peers.empty()) add(out, "no peer was heard\n\n");
       if (s.comparison) append_comparison(out, *s.comparison);
+      if (s.mirror) append_mirror(out, *s.mirror);
       return;
     case Topic::runtime:
     case Topic::processes:

@@ -216,11 +216,17 @@ class FakeKernel : public kernel::KernelTable {
       result.error = create(r);
     }
     void run(kernel::WriteResult& result, const FlowRecord& r) {
+      if (result.op == kernel::WriteOp::create_only) {
+        result.phase = kernel::WritePhase::create;
+        result.error = create(r);
+        return;
+      }
       if (result.op != kernel::WriteOp::destroy && further_on(r)) {
         result.phase = kernel::WritePhase::kept;
         return;
       }
       switch (result.op) {
+        case kernel::WriteOp::create_only:
         case kernel::WriteOp::create:
           return create_after(result, kernel::WritePhase::create, r);
         case kernel::WriteOp::destroy:

@@ -80,6 +80,8 @@ struct Config {
   std::uint32_t cache_timeout = 180;         // seconds
   bool disable_internal_cache = false;
   bool disable_external_cache = false;
+  bool warm_standby = false;
+  std::uint32_t mirror_timeout = 600;  // seconds
   bool startup_resync = false;
   std::vector<LinkConfig> links;           // in file order, all of one kind, at most kMaxLinks
   std::uint32_t error_queue_length = 128;  // bundles, of each TCP link

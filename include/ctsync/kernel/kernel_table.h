@@ -121,12 +121,14 @@ enum class WriteOp : std::uint8_t {
   // As create, for a caller who knows that the kernel has the entry with the same NAT and not further on: starts with an
   // update, after a look-up only if the kernel could refuse it (a flow that is not assured).
   replace,
+  // Creates; if there is such an entry it is left alone, whatever it is: EEXIST.
+  create_only,
   destroy,  // by original tuple and zone; exactly that entry if has::kId
 };
 
 // The request that ended it, well or not.
 enum class WritePhase : std::uint8_t {
-  create,          // the first request of a create
+  create,          // the first request of a create; all of a create_only
   update,          // in place; never with an error, that leads to one of the phases below
   kept,            // the kernel's entry is further on and unchanged; with an error: it could not be looked up
   destroy,         // WriteOp::destroy, or the destroy between two attempts

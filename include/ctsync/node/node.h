@@ -35,6 +35,7 @@ class BulkJob;
 class Copies;
 class InternalStore;
 class KernelSide;
+class Mirror;
 class PeerSide;
 class RoleSwitch;
 
@@ -84,6 +85,7 @@ class Node {
 
  private:
   void make_peer_side();
+  void make_mirror();
   void bulk_from_kernel();
   void bulk_done(const Error* error);
   void switch_role(Verb verb, const Client& client);
@@ -105,7 +107,8 @@ class Node {
   table::ExpectationTable external_expectations_;
   std::optional<table::ToldSums> sums_;  // over internal_, in FT-FW
   std::unique_ptr<PeerSide> peer_side_;  // not in statistics mode
-  std::unique_ptr<Copies> copies_;       // with DisableExternalCache
+  std::unique_ptr<Copies> copies_;       // with DisableExternalCache or WarmStandby
+  Mirror* mirror_ = nullptr;             // these, with WarmStandby
   std::unique_ptr<InternalStore> store_;
   std::unique_ptr<KernelSide> kernel_side_;
   std::unique_ptr<RoleSwitch> roles_;  // not in statistics mode

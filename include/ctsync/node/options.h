@@ -34,9 +34,10 @@ enum class AskAtStart : std::uint8_t {
 
 struct NodeOptions {
   Mode mode = Mode::ftfw;
-  bool internal_cache = true;  // NOTRACK may do without
-  bool external_cache = true;  // without: what peers tell goes straight into the kernel
-  bool expectations = false;   // ExpectationSync
+  bool internal_cache = true;                   // NOTRACK may do without
+  bool external_cache = true;                   // without: what peers tell goes straight into the kernel
+  std::optional<std::uint32_t> mirror_timeout;  // WarmStandby: MirrorTimeout, seconds; with both caches and events only
+  bool expectations = false;                    // ExpectationSync
   // Those of helpers whose name begins with one of these (without case); empty: of all helpers.
   std::vector<std::string> helpers;
   FlowFilter filter;

@@ -30,6 +30,7 @@ struct FlowSlot {
   FlowState state : 4 = FlowState::free;
   bool told : 1 = false;       // internal cache: see ToldSums
   bool committed : 1 = false;  // external cache: written to the kernel as it is
+  bool untouched : 1 = false;  // internal cache, WarmStandby: no packet is known to have passed here
   Queue queue = Queue::none;
   // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number; the live flows with
   // another number are then gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.

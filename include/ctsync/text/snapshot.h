@@ -140,6 +140,13 @@ struct ComparisonNumbers {
   std::uint64_t differed = 0;
 };
 
+// WarmStandby: connections of the peers in the kernel.
+struct MirrorNumbers {
+  std::uint64_t mirrored = 0;
+  std::uint64_t waiting = 0;  // to be written, refreshed or removed
+  std::uint64_t failed = 0;   // writes, so far
+};
+
 struct Snapshot {
   enum class Mode : std::uint8_t {
     idle,        // neither Sync nor Stats: the process alone
@@ -160,6 +167,7 @@ struct Snapshot {
   std::vector<QueueNumbers> queues;  // in the order of the output
   std::vector<PeerNumbers> peers;
   std::optional<ComparisonNumbers> comparison;  // nothing: there is none
+  std::optional<MirrorNumbers> mirror;          // as above
 };
 
 // Appends the blocks of a topic, each with the empty line that ends it; nothing where the mode has none.

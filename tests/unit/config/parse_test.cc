@@ -269,6 +269,19 @@ TEST(Config, TheStrongestModeCountsWithTheOptionsOfAll) {
   EXPECT_EQ(good("Sync { RefreshTime 5 }").refresh_time, 5U);
 }
 
+TEST(Config, WarmStandbyNeedsBothCachesAndEvents) {
+  EXPECT_FALSE(good("Sync { Mode FTFW { } }").warm_standby);
+  for (const char* mode : {"FTFW", "ALARM", "NOTRACK"}) {
+    const Config config = good(fmt::format("Sync {{ Mode {} {{ WarmStandby on MirrorTimeout 30 }} }}", mode));
+    EXPECT_TRUE(config.warm_standby) << mode;
+    EXPECT_EQ(config.mirror_timeout, 30U) << mode;
+  }
+  EXPECT_EQ(good("Sync { Mode FTFW { WarmStandby on MirrorTimeout 1 } }").mirror_timeout, 5U);
+  EXPECT_FALSE(good("Sync { Mode FTFW { WarmStandby on DisableExternalCache on } }").warm_standby);
+  EXPECT_FALSE(good("Sync { Mode NOTRACK { WarmStandby on DisableInternalCache on } }").warm_standby);
+  EXPECT_FALSE(good("General { PollSecs 5 } Sync { Mode FTFW { WarmStandby on } }").warm_standby);
+}
+
 TEST(Config, CommitTimeoutGivesWayToDisableExternalCache) {
   const Config config = good("Sync { Mode FTFW { CommitTimeout 10 DisableExternalCache on } }");
   EXPECT_EQ(config.commit_timeout, 0U);

@@ -404,6 +404,23 @@ TEST_F(Live, ExistingEntryOfTheSameFlowIsUpdatedInPlace) {
   EXPECT_EQ(WritePhase::update, write_one(table, WriteOp::replace, r).phase);
 }
 
+TEST_F(Live, WhatIsOnlyCreatedLeavesWhateverIsThereAlone) {
+  auto& table = open_table();
+  auto r = make_tcp(1);
+  r.flow.mark = 5;
+  r.flow.present |= has::kMark;
+  const auto first = write_one(table, WriteOp::create_only, r);
+  EXPECT_EQ(0, first.error);
+  EXPECT_EQ(WritePhase::create, first.phase);
+  r.flow.mark = 6;
+  const auto again = write_one(table, WriteOp::create_only, r);
+  EXPECT_EQ(EEXIST, again.error);
+  EXPECT_EQ(WritePhase::create, again.phase);
+  FlowRecord got;
+  ASSERT_TRUE(table.get(r.flow.orig, got).value());
+  EXPECT_EQ(5U, got.flow.mark);
+}
+
 // Live, further on: ESTABLISHED, assured, mark 7, 4000 s. The other node's picture is of the handshake.
 TEST_F(Live, OlderPictureLeavesALiveEntryAlone) {
   auto& table = open_table();

@@ -38,6 +38,7 @@ class FollowerTest : public testing::Test, protected replication::Events, privat
         engine_ = std::make_unique<replication::FtFw>(
             replication::EngineContext{&flows_, &expectations_, *this, stats_, &sums_}, o, clock_.now());
         auto cache = std::make_unique<SyncCache>(flows_, &expectations_, *engine_, &sums_,
+                                                 kind == Kind::injecting ? &copies_ : nullptr,
                                                  kind == Kind::injecting ? &copies_ : nullptr, clock_);
         cache_ = cache.get();
         store_ = std::move(cache);
@@ -92,7 +93,7 @@ class FollowerTest : public testing::Test, protected replication::Events, privat
   ManualClock clock_;
   RecordingLog log_;
   FakeKernel kernel_;
-  Copies copies_{kernel_, 7, 1000};
+  InjectedCopies copies_{kernel_, 7, 1000};
   FlowFilter filter_;
   HelperFilter helpers_{{}};
   table::FlowTable flows_;

@@ -244,13 +244,23 @@ class FlushJobTest : public FollowerTest {
   std::string flush(bool told = true) {
     std::optional<std::string> outcome;
     const auto on_deleted = [this](FlowRecord& r) { follower_->on_flow(EventType::destroy, r, Origin::flush); };
-    FlushKernelJob job(kernel_, filter_, told ? std::function<void(FlowRecord&)>(on_deleted) : nullptr,
+    FlushKernelJob job(kernel_, filter_, spared_, told ? std::function<void(FlowRecord&)>(on_deleted) : nullptr,
                        [&](const Error* error) { outcome = error != nullptr ? error->text : ""; });
     turns_ = run(job);
     return outcome.value_or("not told");
   }
   int turns_ = 0;
+  std::function<bool(const Tuple&)> spared_ = [](const Tuple&) { return false; };
 };
+
+TEST_F(FlushJobTest, LeavesAloneWhatIsSpared) {
+  kernel_.put(kernel_flow(1));
+  kernel_.put(kernel_flow(2));
+  spared_ = [](const Tuple& t) { return t == kernel_flow(2).flow.orig; };
+  EXPECT_EQ(flush(), "");
+  EXPECT_FALSE(kernel_.has_flow(kernel_flow(1)));
+  EXPECT_TRUE(kernel_.has_flow(kernel_flow(2)));
+}
 
 TEST_F(FlushJobTest, DeletesWhatPassesTheFilter) {
   auto udp = kernel_flow(9);
@@ -275,7 +285,7 @@ TEST_F(FlushJobTest, OnlyTheFlowThatWasInTheDump) {
   kernel_.dump_part = 1;
   kernel_.put(kernel_flow(1));
   kernel_.put(kernel_flow(2));
-  FlushKernelJob job(kernel_, filter_, {}, {});
+  FlushKernelJob job(kernel_, filter_, spared_, {}, {});
   job.step(TimePoint::min());
   auto next = kernel_flow(2);
   next.flow.id = 5;

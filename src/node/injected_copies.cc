@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "copies.h"
+#include "injected_copies.h"
 
 #include "ctsync/flow/progress.h"
 
@@ -8,19 +8,19 @@ namespace ctsync::node {
 using kernel::WriteOp;
 using kernel::WritePhase;
 
-Copies::Copy* Copies::find(const Tuple& orig) {
+InjectedCopies::Copy* InjectedCopies::find(const Tuple& orig) {
   const auto key = key_of(orig);
   auto& part = part_of(key);
   const auto it = part.find(key);
   return it == part.end() ? nullptr : &it->second;
 }
 
-bool Copies::contains(const Tuple& orig) {
+bool InjectedCopies::contains(const Tuple& orig) {
   const auto* c = find(orig);
   return c != nullptr && !c->touched;
 }
 
-bool Copies::written(const kernel::WriteResult& r, const Flow& f) {
+bool InjectedCopies::written(const kernel::WriteResult& r, const Flow& f) {
   if (r.op == WriteOp::destroy) {
     forget(f.orig);
     return true;
@@ -40,9 +40,9 @@ bool Copies::written(const kernel::WriteResult& r, const Flow& f) {
   return false;
 }
 
-void Copies::given(const Flow& f) { give(f.orig, picture_of(f), false); }
+void InjectedCopies::given(const Flow& f) { give(f.orig, picture_of(f), false); }
 
-void Copies::give(const Tuple& orig, const Picture& picture, bool kept) {
+void InjectedCopies::give(const Tuple& orig, const Picture& picture, bool kept) {
   const Copy copy{.look = look_, .picture = picture, .kept = kept, .touched = false};
   if (auto* c = find(orig)) {
     *c = copy;
@@ -53,23 +53,23 @@ void Copies::give(const Tuple& orig, const Picture& picture, bool kept) {
   }
 }
 
-void Copies::forget(const Tuple& orig) {
+void InjectedCopies::forget(const Tuple& orig) {
   const auto key = key_of(orig);
   size_ -= part_of(key).erase(key);
 }
 
-void Copies::touched(const Tuple& orig) {
+void InjectedCopies::touched(const Tuple& orig) {
   if (auto* c = find(orig)) c->touched = true;
 }
 
-bool Copies::was_touched(const Tuple& orig) {
+bool InjectedCopies::was_touched(const Tuple& orig) {
   const auto* c = find(orig);
   return c != nullptr && c->touched;
 }
 
 // If the peer gave it again since the last look at the events, the event may be of the one before, and the copy still
 // there.
-bool Copies::ended(const Tuple& orig) {
+bool InjectedCopies::ended(const Tuple& orig) {
   const auto* c = find(orig);
   if (c == nullptr) return false;
   const bool copy = !c->touched;
@@ -78,22 +78,22 @@ bool Copies::ended(const Tuple& orig) {
   return copy;
 }
 
-bool Copies::is_known(const Flow& f) {
+bool InjectedCopies::is_known(const Flow& f) {
   const auto* c = find(f.orig);
   return c != nullptr && c->picture == picture_of(f);
 }
 
-bool Copies::has_changed(const Flow& f) {
+bool InjectedCopies::has_changed(const Flow& f) {
   const auto* c = find(f.orig);
   return c != nullptr && !c->touched && !c->kept && !(c->picture == picture_of(f));
 }
 
-bool Copies::is_another(const Flow& f) {
+bool InjectedCopies::is_another(const Flow& f) {
   const auto* c = find(f.orig);
   return c != nullptr && !c->touched && f.knows(has::kStatus) && (c->picture.progress & ~progress_of(f)) != 0;
 }
 
-Copies::Picture Copies::picture_of(const Flow& f) {
+InjectedCopies::Picture InjectedCopies::picture_of(const Flow& f) {
   return {.mark = f.knows(has::kMark) ? f.mark : 0,
           .progress = progress_of(f),
           .state = established_untold(f)       ? kTcpEstablished

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "copies.h"
+#include "injected_copies.h"
 
 #include "fixture.h"
 
@@ -18,7 +18,7 @@ class CopiesTest : public testing::Test {
   bool ended(std::uint16_t n) { return copies_.ended(kernel_flow(n).flow.orig); }
 
   FakeKernel kernel_;
-  Copies copies_{kernel_, 7, 3};
+  InjectedCopies copies_{kernel_, 7, 3};
 };
 
 FlowRecord not_assured(FlowRecord r) {
