@@ -21,6 +21,8 @@ constexpr const char* kDefaultLogFile = "/var/log/conntrackd.log";
 constexpr const char* kDefaultStatsLogFile = "/var/log/conntrackd-stats.log";
 constexpr std::uint32_t kDefaultOverrunResync = 30;
 constexpr std::int64_t kMaxHashSize = std::numeric_limits<std::int32_t>::max();
+constexpr std::int64_t kMaxMinAge = 86400;
+constexpr std::int64_t kMaxCoalesce = 1000;
 
 std::optional<int> facility_of(std::string_view name) {
   if (name == "daemon") return LOG_DAEMON;
@@ -144,6 +146,22 @@ void Builder::lock_file(Position where, std::string_view path) {
 
 void Builder::unix_path(Position where, std::string_view path) {
   config.unix_path = checked_path(where, path, kMaxUnixPath, "Path");
+}
+
+void Builder::sync_min_age(const Number& seconds) {
+  if (seconds.value > kMaxMinAge) {
+    report_.error(seconds.where, fmt::format("`SyncMinAge' must be at most {} seconds", kMaxMinAge));
+    return;
+  }
+  config.sync_min_age = to_u32(seconds);
+}
+
+void Builder::sync_coalesce(const Number& milliseconds) {
+  if (milliseconds.value > kMaxCoalesce) {
+    report_.error(milliseconds.where, fmt::format("`SyncCoalesce' must be at most {} milliseconds", kMaxCoalesce));
+    return;
+  }
+  config.sync_coalesce = to_u32(milliseconds);
 }
 
 void Builder::begin_keepalived(Position where) {

@@ -77,6 +77,8 @@ class Builder {
   void warm_standby(Position where, bool on);
   void mirror_timeout(Position where, const Number& seconds);
   void expectation_helper(std::string_view name);
+  void sync_min_age(const Number& seconds);
+  void sync_coalesce(const Number& milliseconds);
   void begin_keepalived(Position where);
   void keepalived_fifo(Position where, std::string_view path);
 

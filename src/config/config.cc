@@ -29,11 +29,18 @@ class StartCheck {
     }
     for (const LinkConfig& link : config_.links) check_link(link);
     if (config_.keepalived) check_keepalived(*config_.keepalived);
+    if (config_.disable_internal_cache) check_keeping_back();
     if (config_.poll_secs && config_.disable_internal_cache) {
       whole(Severity::error,
             "nothing would be replicated with both `PollSecs' and `DisableInternalCache': what is new in the kernel's "
             "table is found by comparing it with the internal cache. Remove one of them");
     }
+  }
+
+  void check_keeping_back() {
+    if (config_.sync_min_age == 0 && config_.sync_coalesce == 0) return;
+    whole(Severity::error,
+          "`SyncMinAge' and `SyncCoalesce' need the internal cache: remove them, or `DisableInternalCache'");
   }
 
   void check_link(const LinkConfig& link) {
@@ -71,6 +78,8 @@ class StartCheck {
     if (config_.netlink_buffer_size_max != 0) unused.push_back("`NetlinkBufferSizeMaxGrowth'");
     if (config_.overrun_resync != defaults.overrun_resync) unused.push_back("`NetlinkOverrunResync'");
     if (config_.kernel_compare_secs != defaults.kernel_compare_secs) unused.push_back("`KernelCompareSecs'");
+    if (config_.sync_min_age != 0) unused.push_back("`SyncMinAge'");
+    if (config_.sync_coalesce != 0) unused.push_back("`SyncCoalesce'");
     if (unused.empty()) return;
     whole(Severity::warning,
           fmt::format("with `PollSecs' the kernel's table is read every {} s and its events are not used: flows that "

@@ -153,6 +153,9 @@ static ctsync::config::Grammar::symbol_type yylex(ctsync::config::TokenStream& t
   ERROR_QUEUE_LENGTH       "ErrorQueueLength"
   TCP_WINDOW_TRACKING      "TCPWindowTracking"
   EXPECTATION_SYNC         "ExpectationSync"
+  SYNC_MIN_AGE             "SyncMinAge"
+  SYNC_MIN_AGE_ESTABLISHED "SyncMinAgeEstablished"
+  SYNC_COALESCE            "SyncCoalesce"
   KEEPALIVED               "Keepalived"
   NOTIFY_FIFO              "NotifyFifo"
   INSTANCE                 "Instance"
@@ -406,6 +409,9 @@ option_statements: %empty | option_statements option_statement;
 option_statement:
     TCP_WINDOW_TRACKING boolean { builder.config.tcp_window_tracking = $2; }
   | EXPECTATION_SYNC boolean { builder.config.expectation_sync.enabled = $2; }
+  | SYNC_MIN_AGE number { builder.sync_min_age($2); }
+  | SYNC_MIN_AGE_ESTABLISHED boolean { builder.config.sync_min_age_established = $2; }
+  | SYNC_COALESCE number { builder.sync_coalesce($2); }
   | EXPECTATION_SYNC "{" { builder.config.expectation_sync.enabled = true; } expectation_helpers "}"
   | error { CTSYNC_RECOVER(recover); }
   ;

@@ -124,6 +124,11 @@ constexpr auto kKeywords = std::to_array<Keyword>({
 
     {"TCPWindowTracking", S::options, boolean, "off", "let the kernel track TCP windows of flows it is given", ""},
     {"ExpectationSync", S::options, boolean_or_list, "off", "synchronise expectations, of all or of some helpers", ""},
+    {"SyncMinAge", S::options, seconds, "0", "flows are announced when they are so old; not known to conntrackd", ""},
+    {"SyncMinAgeEstablished", S::options, boolean, "off",
+     "announce established flows at once, whatever their age; not known to conntrackd", ""},
+    {"SyncCoalesce", S::options, milliseconds, "0",
+     "changes of a flow within this time are announced together; not known to conntrackd", ""},
 
     {"NotifyFifo", S::keepalived, path, "", "what vrrp_notify_fifo names in keepalived's configuration", ""},
     {"Group", S::keepalived, identifier, "", "name of a vrrp_sync_group to follow", ""},
@@ -204,6 +209,8 @@ std::string_view to_string(Argument argument) {
       return "NUMBER";
     case seconds:
       return "SECONDS";
+    case milliseconds:
+      return "MILLISECONDS";
     case bytes:
       return "BYTES";
     case signed_number:

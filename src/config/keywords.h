@@ -39,6 +39,7 @@ enum class Argument {
   boolean,
   number,
   seconds,
+  milliseconds,
   bytes,
   signed_number,
   path,

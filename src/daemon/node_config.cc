@@ -92,6 +92,9 @@ node::NodeOptions node_options(const config::Config& config) {
   o.commit_timeout = config.commit_timeout;
   o.purge_timeout = std::chrono::seconds(config.purge_timeout);
   o.resync_at_start = ask_at_start(config);
+  o.min_age = std::chrono::seconds(config.sync_min_age);
+  o.established_at_once = config.sync_min_age_established;
+  o.coalesce = std::chrono::milliseconds(config.sync_coalesce);
   o.encode = {.send_timeout = config.commit_timeout == 0, .window_scale = config.tcp_window_tracking};
   return o;
 }

@@ -107,6 +107,7 @@ void CommitJob::write_flow(table::FlowId id) {
   bool replaces = c_.adopts;
   if (const auto own_id = c_.internal.find(peers.flow.orig); own_id != table::kNoFlow) {
     const auto& own = c_.internal.slot(own_id);
+    if (own.queue == table::Queue::young) c_.met_young(own_id);
     if (is_live(own.state) && is_as_committed(own, peers)) {
       ++committed_;
       return;

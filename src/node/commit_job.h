@@ -54,6 +54,8 @@ class CommitJob final : public Job, private kernel::WriteHandler {
     // events tell.
     std::function<void(kernel::EventType, FlowRecord&)> flow_written;
     std::function<void(kernel::EventType, Expectation&)> expectation_written;
+    // A flow of `internal`, too young to be told of, that a peer has told of.
+    std::function<void(table::FlowId)> met_young = [](table::FlowId) {};
   };
 
   struct Outcome {

@@ -184,6 +184,8 @@ void InternalCache::keep_own(FlowRecord& record, bool replace, Origin origin) {
       announce = Announce::yes;
     }
   }
+  // It lived here, too young to be told of, and a peer has told of it.
+  if (!unknown && flows_.slot(id).queue == table::Queue::young) announce = Announce::known;
   keep(record, replace, announce);
   if (copies_ != nullptr && replace && origin == Origin::commit) copies_->taken_over(record.flow.orig);
 }

@@ -200,7 +200,7 @@ void Node::on_command(const Command& command, const Client& client) {
       if (peer_side_) peer_side_->request_resync();
       break;
     case Verb::schedule_purge:
-      if (peer_side_) kernel_side_->schedule_purge();
+      if (roles_) roles_->schedule_purge();
       break;
     case Verb::take_over:
     case Verb::stand_by:

@@ -59,6 +59,9 @@ void PeerSide::make_engine() {
                                      .resend_queue_size = c_.options.resend_queue_size,
                                      .refresh_time = c_.options.refresh_time,
                                      .seed = c_.options.seed,
+                                     .min_age = c_.options.min_age,
+                                     .established_at_once = c_.options.established_at_once,
+                                     .coalesce = c_.options.coalesce,
                                      .self = c_.options.self};
   const replication::EngineContext context{c_.internal, c_.internal_expectations, *this, received_, c_.sums};
   const auto now = c_.clock.now();

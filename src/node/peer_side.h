@@ -55,6 +55,9 @@ class PeerSide final : private replication::Events {
 
   void request_resync(replication::Ask when = replication::Ask::now);
   void bulk_send() { engine_->start_bulk(c_.clock.now()); }
+  // A flow that was kept back is known to a peer.
+  void met_young(table::FlowId id) { engine_->flow_changed(id, replication::Announce::known, c_.clock.now()); }
+  void tell_all_now() { engine_->tell_all_now(c_.clock.now()); }
   void flush_store(Scope scope, std::function<void()> on_done);
   // The job that lists the resend queue to the client and finishes it; nothing but in FT-FW.
   std::unique_ptr<Job> list_resend_queue(const Client& client);

@@ -83,7 +83,8 @@ CommitJob::Context RoleSwitch::commit_context() {
           .internal_is_whole = c_.kernel_side.is_whole(),
           .configured_timeout = c_.options.commit_timeout,
           .flow_written = c_.kernel_side.written(kernel::Origin::commit),
-          .expectation_written = c_.kernel_side.expectation_written(kernel::Origin::commit)};
+          .expectation_written = c_.kernel_side.expectation_written(kernel::Origin::commit),
+          .met_young = [this](table::FlowId id) { c_.peer_side.met_young(id); }};
 }
 
 // The kernel has them: users wait for nothing. But they would run out as copies do, and the internal cache has yet to know
@@ -138,7 +139,7 @@ void RoleSwitch::after_take_over() {
 
 void RoleSwitch::stand_by(const Client& client) {
   c_.log.notice("standing by");
-  c_.kernel_side.schedule_purge();
+  schedule_purge();
   c_.peer_side.request_resync();
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(c_.options.purge_timeout).count();
   answer(
@@ -147,18 +148,26 @@ void RoleSwitch::stand_by(const Client& client) {
                   seconds));
 }
 
+void RoleSwitch::schedule_purge() {
+  c_.peer_side.tell_all_now();
+  c_.kernel_side.schedule_purge();
+}
+
 // --- Before the service moves by plan ---
 
 void RoleSwitch::hand_over(const Client& client) {
   c_.log.notice("handing over");
   if (!c_.peer_side.hears_anybody(replication::FtFw::kPeerGone))
     return answer(client, 1, "nobody is there to hand over to");
+  c_.peer_side.tell_all_now();
   hand_overs_.push_back({.client = client, .until = c_.clock.now() + kHandOverTime, .told = {}});
 }
 
 bool RoleSwitch::is_handed_over(HandOver& h) const {
   const auto& engine = c_.peer_side.engine();
-  if (!h.told && engine.transmit_length() == 0 && !engine.bulk_waits()) h.told = engine.next_sequence();
+  if (!h.told && engine.transmit_length() == 0 && engine.kept_back() == 0 && !engine.bulk_waits()) {
+    h.told = engine.next_sequence();
+  }
   if (!h.told) return false;
   const auto* ftfw = c_.peer_side.ftfw();
   return ftfw == nullptr || ftfw->is_acknowledged_before(*h.told);

@@ -53,6 +53,8 @@ class RoleSwitch {
   void when_adopted(std::function<void()> then);
   // What -c, -f, -R and -B do one after the other. The answer comes after the commit.
   void take_over(const Client& client);
+  // -t
+  void schedule_purge();
   // What -t and -n do.
   void stand_by(const Client& client);
   // Answers when the peers have all that this node has told until then.

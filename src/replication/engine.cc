@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "ctsync/flow/progress.h"
+
 namespace ctsync::replication {
 
 namespace {
@@ -19,7 +21,8 @@ std::uint32_t stamp_of(TimePoint t) {
       std::chrono::duration_cast<std::chrono::microseconds>(t.time_since_epoch()).count());
 }
 
-bool waits(table::Queue q) { return q == table::Queue::transmit || q == table::Queue::untold; }
+bool waits_to_be_sent(table::Queue q) { return q == table::Queue::transmit || q == table::Queue::untold; }
+bool is_kept(table::Queue q) { return q == table::Queue::young || q == table::Queue::deferred; }
 
 std::uint32_t age(std::uint32_t updated, TimePoint now) {
   const std::uint32_t t = seconds_of(now);
@@ -35,8 +38,13 @@ Engine::Engine(const EngineContext& context, const EngineOptions& options, TimeP
       peers_(apart),
       control_(nodes_, table::Queue::transmit),
       transmit_(nodes_, table::Queue::transmit),
+      young_(nodes_, table::Queue::young, options.min_age),
+      deferred_(nodes_, table::Queue::deferred, options.coalesce),
       next_seq_(options.first_sequence),
-      slice_start_(now - std::chrono::hours(1)) {}  // the first slice begins with the first drain
+      slice_start_(now - std::chrono::hours(1)),  // the first slice begins with the first drain
+      noted_at_(now) {
+  next_seqs_.fill(next_seq_);
+}
 
 // --- Changes ---
 
@@ -53,11 +61,13 @@ void Engine::expectation_leaving(table::ExpectId id) { leaving({Kind::expectatio
 
 void Engine::changed(NodeRef n, Announce announce, TimePoint now) {
   object_changed(n, now);
-  if (announce != Announce::no) {
-    tell(n);
-    queue_object(n);
-  }
-  if (announce == Announce::first) nodes_.queue(n) = table::Queue::untold;
+  if (announce == Announce::no || is_kept_back(n, announce, now)) return;
+  const auto before = nodes_.queue(n);
+  if (is_kept(before)) unlink(n);
+  tell(n);
+  queue_object(n);
+  const bool young = before == table::Queue::young && announce == Announce::yes;
+  if (young || announce == Announce::first) nodes_.queue(n) = table::Queue::untold;
 }
 
 // The peers know of it from here on.
@@ -67,11 +77,10 @@ void Engine::tell(NodeRef n) {
 
 void Engine::dead(NodeRef n, Announce announce) {
   object_gone(n);
-  if (nodes_.queue(n) == table::Queue::untold) {
-    unlink(n);
-  } else if (announce != Announce::no) {
-    queue_object(n);
-  }
+  const auto before = nodes_.queue(n);
+  const bool untold = before == table::Queue::untold || before == table::Queue::young;
+  if (untold || is_kept(before)) unlink(n);
+  if (!untold && announce != Announce::no) queue_object(n);
   if (nodes_.queue(n) == table::Queue::none) done_with(n);
 }
 
@@ -103,15 +112,101 @@ bool Engine::release_one_dead() {
   return false;
 }
 
+// --- Keeping back ---
+
+// Whether the peers are to be told of that change later, or not at all.
+bool Engine::is_kept_back(NodeRef n, Announce announce, TimePoint now) {
+  if (n.kind() != Kind::flow || announce == Announce::known || now < keeps_back_from_) return false;
+  const auto& slot = context_.flows->slot(n.index());
+  const bool fresh = announce == Announce::first && young_.delay() != Duration{};
+  if (fresh || slot.queue == table::Queue::young) {
+    if (options_.established_at_once && is_established(slot.flow)) return false;
+    if (fresh) young_.push_back(n, now);
+    return true;
+  }
+  if (slot.queue == table::Queue::deferred) return true;
+  if (deferred_.delay() == Duration{} || announce == Announce::first || waits_to_be_sent(slot.queue)) return false;
+  note_time(now);
+  if (!was_told_lately(slot)) return false;
+  unlink(n);  // what was told last need not be repeated
+  deferred_.push_back(n, now);
+  return true;
+}
+
+// Nothing is sent but by drain(), which calls this first.
+void Engine::note_time(TimePoint now) {
+  const Duration step = deferred_.delay() / next_seqs_.size();
+  const auto steps = (now - noted_at_) / step;
+  noted_at_ += steps * step;
+  const auto first_kept = next_seqs_.begin() + std::min<long>(steps, next_seqs_.size());
+  std::fill(std::copy(first_kept, next_seqs_.end(), next_seqs_.begin()), next_seqs_.end(), next_seq_);
+}
+
+// What has been kept back long enough waits to be sent from here on. The sums say what the peers have been told: as soon as
+// they are to be told, nothing is put off.
+void Engine::take_due(TimePoint now) {
+  if (deferred_.delay() != Duration{}) note_time(now);
+  more_due_ = false;
+  if (kept_back() == 0) return;
+  const bool all = now < keeps_back_from_;
+  const auto sums_at = tell_at();
+  const bool sums_due = sums_at && *sums_at <= now;
+  for (std::uint32_t left = kDueLimit; left != 0; --left) {
+    NodeRef n = young_.pop_due(now, all);
+    const bool young{n};
+    if (!young) n = deferred_.pop_due(now, all || sums_due);
+    if (!n) return;
+    tell(n);
+    transmit_.push_back(n);
+    if (young) nodes_.queue(n) = table::Queue::untold;
+  }
+  more_due_ = true;
+}
+
+// In the table; kNoFlow if there is none.
+table::FlowId Engine::master_of(NodeRef n) const {
+  if (n.kind() == Kind::expectation) return context_.flows->find(context_.expectations->slot(n.index()).expect.master);
+  const Flow& f = context_.flows->slot(n.index()).flow;
+  if (!f.knows(has::kMaster)) return table::kNoFlow;
+  Tuple master = context_.flows->extra(n.index())->master;
+  if (master.zone == 0) master.zone = f.orig.zone;
+  return context_.flows->find(master);
+}
+
+// A peer can do nothing with what depends on a flow that it does not know.
+void Engine::send_young_masters(wire::Packer& packer, NodeRef n, TimePoint now) {
+  std::array<table::FlowId, kMostMasters> masters;
+  std::size_t count = 0;
+  for (auto id = master_of(n); id != table::kNoFlow && count != masters.size(); id = master_of({Kind::flow, id})) {
+    if (context_.flows->slot(id).queue != table::Queue::young) break;
+    unlink({Kind::flow, id});
+    masters[count++] = id;
+  }
+  while (count != 0) {
+    const NodeRef master{Kind::flow, masters[--count]};
+    tell(master);
+    send_object(packer, master, now);
+  }
+}
+
 // --- Queues ---
 
 void Engine::unlink(NodeRef n) {
-  if (!waits(nodes_.queue(n))) return;
-  (n.kind() == Kind::control ? control_ : transmit_).remove(n);
+  switch (nodes_.queue(n)) {
+    case table::Queue::transmit:
+    case table::Queue::untold:
+      return (n.kind() == Kind::control ? control_ : transmit_).remove(n);
+    case table::Queue::young:
+      return young_.remove(n);
+    case table::Queue::deferred:
+      return deferred_.remove(n);
+    default:
+      return;
+  }
 }
 
 void Engine::queue_object(NodeRef n) {
-  if (waits(nodes_.queue(n))) return;
+  if (waits_to_be_sent(nodes_.queue(n)) || is_kept(nodes_.queue(n))) return;
   unlink(n);
   transmit_.push_back(n);
 }
@@ -208,11 +303,11 @@ NodeRef Engine::next_of_bulk(std::uint32_t& scanned) {
   // Dead objects in no queue are gone from the table, so a dead one found here waits for its acknowledgement, or to be
   // released.
   const auto goes = [this](NodeRef n, table::FlowState state, table::Queue queue) {
-    if (state == table::FlowState::free) return false;
+    if (state == table::FlowState::free || queue == table::Queue::young) return false;
     if (state == table::FlowState::dead && is_settled(n)) return false;
     if (is_live(state)) tell(n);
     ledger_.add(n);
-    return !waits(queue);
+    return !waits_to_be_sent(queue);
   };
   while (bulk_.flow < bulk_.flow_end) {
     if (scanned++ == kScanLimit) return {};
@@ -359,9 +454,10 @@ void Engine::send_object(wire::Packer& packer, NodeRef n, TimePoint now) {
   const std::uint32_t seq = take_seq();
   const std::uint8_t flags = next_flags();
   if (n.kind() == Kind::flow) {
-    const auto& slot = context_.flows->slot(n.index());
+    auto& slot = context_.flows->slot(n.index());
     packer.flow(type_of(slot.state, wire::MsgType::flow_new), flags, seq, slot.flow, context_.flows->extra(n.index()),
                 age(slot.updated, now));
+    slot.link.seq = seq;  // for was_told_lately()
   } else {
     const auto& slot = context_.expectations->slot(n.index());
     packer.expectation(type_of(slot.state, wire::MsgType::expect_new), flags, seq, slot.expect, age(slot.updated, now));
@@ -386,6 +482,7 @@ bool Engine::send_data(wire::Packer& packer, TimePoint now) {
     }
     if (!n) break;
     unlink(n);  // of the bulk, out of the resend queue
+    if (!young_.empty()) send_young_masters(packer, n, now);
     send_object(packer, n, now);
     --(room != 0 ? room : slice_left_);
     any = true;
@@ -397,6 +494,7 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   dead_scan_left_ = kDeadScanLimit;
   packer.set_one_way_zones(all_take(wire::Capabilities::kOneWayZones, now));
   work_on(now);
+  take_due(now);
   end_bulk_if_arrived();
   ask_if_due(now);
   bool any = send_controls(packer, now);
@@ -412,7 +510,7 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
   any |= send_controls(packer, now);
   any |= !packer.empty();
   // What is said then puts no acknowledgement off.
-  if (!congested && transmit_.empty() && !bulk_.active) {
+  if (!congested && transmit_.empty() && deferred_.empty() && !bulk_.active) {
     all_told(now);
     send_controls(packer, now);
   }
@@ -422,7 +520,7 @@ void Engine::drain(wire::Packer& packer, TimePoint now, bool congested) {
 
 std::optional<TimePoint> Engine::next_deadline() const {
   std::optional<TimePoint> t;
-  if (!control_.empty() || !transmit_.empty() || (bulk_.active && !bulk_.from_kernel)) {
+  if (!control_.empty() || !transmit_.empty() || more_due_ || (bulk_.active && !bulk_.from_kernel)) {
     t = congested_at_ ? *congested_at_ + kCongestedPause : slice_start_ + slice().interval;
   }
   if (bulk_held_until_ && control_.empty() && transmit_.empty()) t = bulk_held_until_;
@@ -432,6 +530,7 @@ std::optional<TimePoint> Engine::next_deadline() const {
     if (told && congested_at_) told = std::max(*told, *congested_at_ + kCongestedPause);
     t = earlier(t, told);
   }
+  t = earlier(earlier(t, young_.next_deadline()), deferred_.next_deadline());
   return earlier(t, resync_.deadline());
 }
 

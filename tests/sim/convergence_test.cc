@@ -137,6 +137,30 @@ node::NodeOptions options_for(Mode mode, Random& r) {
   return o;
 }
 
+// What nodes keep back of what they have to tell (SyncMinAge, SyncCoalesce).
+struct KeepBack {
+  Duration min_age{};
+  bool established_at_once = false;
+  Duration coalesce{};
+
+  void set(node::NodeOptions& o) const {
+    o.min_age = min_age;
+    o.established_at_once = established_at_once;
+    o.coalesce = coalesce;
+  }
+};
+
+// Something of both, of one, or of the other; by the seed alone, so that everything else is as it would be without.
+KeepBack keep_back(const Trial& run) {
+  Random r(~run.seed);
+  KeepBack k;
+  const auto which = r.below(3);
+  if (which != 0) k.min_age = seconds(1 + r.below(3));
+  k.established_at_once = r.chance(0.5);
+  if (which != 1) k.coalesce = milliseconds(1 + r.below(1000));
+  return k;
+}
+
 Faults random_faults(Random& r) {
   Faults f;
   f.loss = r.below(4) * 0.1;
@@ -486,9 +510,10 @@ TEST(FtFwSimulation, SilentDamage) {
 
 // Nobody asks for anything: whatever restarts, is cut off or falls out of a small resend queue, in the end every external
 // cache has what the others have, no more and no less.
-void heals_by_itself(Trial& run, std::size_t nodes) {
+void heals_by_itself(Trial& run, std::size_t nodes, const KeepBack& keep = {}) {
   Random r(run.seed);
   auto o = options_for(Mode::ftfw, r);
+  keep.set(o);
   if (r.chance(0.5)) o.resend_queue_size = 100 + r.below(300);
   World w(nodes, o, r.next(), run.tally);
   peace(w, seconds(4));
@@ -571,8 +596,9 @@ constexpr Command kWithCommits[] = {
 
 class Chaos {
  public:
-  Chaos(Trial& run, std::size_t nodes)
+  Chaos(Trial& run, std::size_t nodes, const KeepBack& keep = {})
       : r_(run.seed),
+        keep_(keep),
         flushes_(r_.chance(0.3)),
         small_tables_(nodes > 2 && r_.chance(0.25)),
         w_(
@@ -621,6 +647,7 @@ class Chaos {
     if (r_.chance(0.5)) o.resend_queue_size = 20 + r_.below(300);
     if (small_tables_) o.table_limit = kSmallTable + r_.below(100);
     if (r_.chance(0.3)) o.resync_at_start = AskAtStart::at_once;
+    keep_.set(o);
     return o;
   }
   // Half of them where numbers are about to wrap.
@@ -724,6 +751,7 @@ class Chaos {
   static constexpr std::uint32_t kSmallTable = 80;
 
   Random r_;
+  KeepBack keep_;
   bool flushes_;
   bool small_tables_;
   World w_;
@@ -736,57 +764,60 @@ TEST(FtFwSimulation, EverythingAtOnce) {
 
 // Without external cache what a peer tells goes into the kernel at once. Whatever happens on the way, no flow that is alive
 // at the peer is taken out of the kernel, wherever its packets pass, and in the end all are there.
-TEST(FtFwSimulation, InjectionEndsNoLiveFlow) {
-  for_each_seed([](Trial& run) {
-    Random r(run.seed);
-    auto options = options_for(Mode::ftfw, r);
-    options.external_cache = false;
-    if (r.chance(0.5)) options.resend_queue_size = 100 + r.below(300);
-    World w(2, options, r.next(), run.tally);
-    const auto expect_no_loss = [&w] {
-      EXPECT_EQ(w.wrongly_deleted(), "");
-      for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(w.node(i).kernel().lost_flows(), "") << "node " << i;
-    };
-    bool restarted = false;
-    peace(w, seconds(4));
-    for (int i = 0; i < 4; ++i) {
-      w.set_expiry(milliseconds(20 + r.below(200)));
-      trouble(w, seconds(2));
-      if (r.chance(0.2)) {
-        w.restart(r.below(2), AskAtStart::never);
-        restarted = true;
-      }
-      peace(w, seconds(2));
-      expect_no_loss();
-      w.set_expiry(milliseconds(20 + r.below(200)));
-      w.run_for(seconds(1));
-      for (std::size_t n = 0; n < 10; ++n) w.move_flow(n % 2, 1 - n % 2);
-      peace(w, seconds(3));
-      expect_no_loss();
+void injection_ends_no_live_flow(Trial& run, const KeepBack& keep = {}) {
+  Random r(run.seed);
+  auto options = options_for(Mode::ftfw, r);
+  options.external_cache = false;
+  keep.set(options);
+  if (r.chance(0.5)) options.resend_queue_size = 100 + r.below(300);
+  World w(2, options, r.next(), run.tally);
+  const auto expect_no_loss = [&w] {
+    EXPECT_EQ(w.wrongly_deleted(), "");
+    for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(w.node(i).kernel().lost_flows(), "") << "node " << i;
+  };
+  bool restarted = false;
+  peace(w, seconds(4));
+  for (int i = 0; i < 4; ++i) {
+    w.set_expiry(milliseconds(20 + r.below(200)));
+    trouble(w, seconds(2));
+    if (r.chance(0.2)) {
+      w.restart(r.below(2), AskAtStart::never);
+      restarted = true;
     }
-    trouble(w, seconds(4));
-    peace(w, kHealed);
+    peace(w, seconds(2));
     expect_no_loss();
-    for (std::size_t i = 0; i < 2; ++i) {
-      w.command(i, Verb::bulk_send);  // what ran out is made anew
+    w.set_expiry(milliseconds(20 + r.below(200)));
+    w.run_for(seconds(1));
+    for (std::size_t n = 0; n < 10; ++n) w.move_flow(n % 2, 1 - n % 2);
+    peace(w, seconds(3));
+    expect_no_loss();
+  }
+  trouble(w, seconds(4));
+  peace(w, kHealed);
+  expect_no_loss();
+  for (std::size_t i = 0; i < 2; ++i) {
+    w.command(i, Verb::bulk_send);  // what ran out is made anew
+  }
+  w.run_for(seconds(3));
+  for (std::size_t i = 0; i < 2; ++i) {
+    const auto there = w.node(1 - i).in_kernel();
+    for (const auto& [tuple, flow] : w.node(i).in_kernel()) {
+      if (!w.node(i).owns(tuple)) continue;
+      const auto copy = there.find(tuple);
+      ASSERT_NE(copy, there.end()) << name_of(tuple) << " of node " << i << " is missing in the other kernel";
+      // What is further on in a kernel is left alone, unless it is known for a copy: the node that a flow has left may have
+      // seen more of it than the one that it went to. After a restart nobody knows whose a flow is until a packet passes.
+      const bool further =
+          (copy->second.status & ~flow.status & kProgress) != 0 || copy->second.proto_state > flow.proto_state;
+      const bool kept = restarted || (further && !w.node(i).kernel().begins(tuple));
+      EXPECT_TRUE(kept || copy->second.mark == flow.mark)
+          << name_of(tuple) << " of node " << i << " is old in the other kernel";
     }
-    w.run_for(seconds(3));
-    for (std::size_t i = 0; i < 2; ++i) {
-      const auto there = w.node(1 - i).in_kernel();
-      for (const auto& [tuple, flow] : w.node(i).in_kernel()) {
-        if (!w.node(i).owns(tuple)) continue;
-        const auto copy = there.find(tuple);
-        ASSERT_NE(copy, there.end()) << name_of(tuple) << " of node " << i << " is missing in the other kernel";
-        // What is further on in a kernel is left alone, unless it is known for a copy: the node that a flow has left may have
-        // seen more of it than the one that it went to. After a restart nobody knows whose a flow is until a packet passes.
-        const bool further =
-            (copy->second.status & ~flow.status & kProgress) != 0 || copy->second.proto_state > flow.proto_state;
-        const bool kept = restarted || (further && !w.node(i).kernel().begins(tuple));
-        EXPECT_TRUE(kept || copy->second.mark == flow.mark)
-            << name_of(tuple) << " of node " << i << " is old in the other kernel";
-      }
-    }
-  });
+  }
+}
+
+TEST(FtFwSimulation, InjectionEndsNoLiveFlow) {
+  for_each_seed([](Trial& run) { injection_ends_no_live_flow(run); });
 }
 
 // --- WarmStandby ---
@@ -1004,18 +1035,22 @@ TEST(WithStockSimulation, OursAgreeInAMixedGroup) {
 }
 
 // NOTRACK repairs nothing by itself; a resync into an emptied cache does.
+void notrack_converges(Trial& run, const KeepBack& keep = {}) {
+  Random r(run.seed);
+  auto o = options_for(Mode::notrack, r);
+  keep.set(o);
+  World w(2, o, r.next(), run.tally);
+  trouble(w, seconds(5));
+  if (r.chance(0.5)) w.restart(r.below(2), AskAtStart::at_once);
+  trouble(w, seconds(2));
+  peace(w, seconds(2));
+  for (std::size_t i = 0; i < 2; ++i) ask_anew(w, i);
+  peace(w, seconds(3));
+  expect_agreement(w);
+}
+
 TEST(NotrackSimulation, ConvergesAfterResync) {
-  for_each_seed([](Trial& run) {
-    Random r(run.seed);
-    World w(2, options_for(Mode::notrack, r), r.next(), run.tally);
-    trouble(w, seconds(5));
-    if (r.chance(0.5)) w.restart(r.below(2), AskAtStart::at_once);
-    trouble(w, seconds(2));
-    peace(w, seconds(2));
-    for (std::size_t i = 0; i < 2; ++i) ask_anew(w, i);
-    peace(w, seconds(3));
-    expect_agreement(w);
-  });
+  for_each_seed([](Trial& run) { notrack_converges(run); });
 }
 
 // NOTRACK without caches: a node's kernel holds copies of its peer's flows, which no packet touches. That they run out
@@ -1047,16 +1082,77 @@ TEST(NotrackSimulation, CopiesThatRunOutEndNoLiveFlow) {
 }
 
 // ALARM heals itself: repetitions bring what was lost, expiry takes what nobody repeats.
+void alarm_converges(Trial& run, const KeepBack& keep = {}) {
+  Random r(run.seed);
+  auto o = options_for(Mode::alarm, r);
+  keep.set(o);
+  World w(2, o, r.next(), run.tally);
+  trouble(w, seconds(8));
+  if (r.chance(0.5)) w.restart(r.below(2), AskAtStart::never);
+  trouble(w, seconds(4));
+  heal(w, seconds(25));  // RefreshTime 5, CacheTimeout 20
+  expect_agreement(w);
+}
+
 TEST(AlarmSimulation, ConvergesAfterRefreshAndExpiry) {
-  for_each_seed([](Trial& run) {
+  for_each_seed([](Trial& run) { alarm_converges(run); });
+}
+
+// --- Not everything is told at once ---
+
+// The sums are of what was told, so that nothing is found to differ where nothing was lost; and what ends young is told to
+// nobody.
+TEST(KeepingBackSimulation, ComparingFindsNothingWhereNothingWasLost) {
+  std::uint64_t compared = 0;
+  std::size_t untold = 0;
+  for_each_seed([&](Trial& run) {
     Random r(run.seed);
-    World w(2, options_for(Mode::alarm, r), r.next(), run.tally);
-    trouble(w, seconds(8));
-    if (r.chance(0.5)) w.restart(r.below(2), AskAtStart::never);
-    trouble(w, seconds(4));
-    heal(w, seconds(25));  // RefreshTime 5, CacheTimeout 20
+    auto o = options_for(Mode::ftfw, r);
+    keep_back(run).set(o);
+    World w(2, o, r.next(), run.tally);
+    peace(w, seconds(4));
+    w.set_traffic(milliseconds(1 + r.below(50)));
+    for (int i = 0; i < 20; ++i) {
+      w.run_for(milliseconds(500));
+      for (std::size_t n = 0; n < 2; ++n) {
+        const auto announced = w.node(n).node().snapshot().peers.at(0).announced;
+        if (announced < w.node(n).internal().size()) ++untold;
+      }
+    }
+    peace(w, seconds(6));
+    for (std::size_t n = 0; n < 2; ++n) {
+      const auto peer = w.node(n).node().snapshot().peers.at(0);
+      EXPECT_EQ(fmt::format("{} differed, {} repairs", peer.differed, peer.repairs), "0 differed, 0 repairs");
+      compared += peer.compared;
+    }
     expect_agreement(w);
   });
+  EXPECT_GT(compared, 0U);
+  EXPECT_GT(untold, 0U);
+}
+
+TEST(KeepingBackSimulation, TwoNodesHealByThemselves) {
+  for_each_seed([](Trial& run) { heals_by_itself(run, 2, keep_back(run)); }, 2);
+}
+
+TEST(KeepingBackSimulation, ManyNodesHealByThemselves) {
+  for_each_seed([](Trial& run) { heals_by_itself(run, 3 + run.seed % 3, keep_back(run)); }, 20);
+}
+
+TEST(KeepingBackSimulation, EverythingAtOnce) {
+  for_each_seed([](Trial& run) { Chaos(run, 2 + run.seed % 4, keep_back(run)).run(); }, 10);
+}
+
+TEST(KeepingBackSimulation, InjectionEndsNoLiveFlow) {
+  for_each_seed([](Trial& run) { injection_ends_no_live_flow(run, keep_back(run)); }, 4);
+}
+
+TEST(KeepingBackSimulation, NotrackConvergesAfterResync) {
+  for_each_seed([](Trial& run) { notrack_converges(run, keep_back(run)); }, 4);
+}
+
+TEST(KeepingBackSimulation, AlarmConvergesAfterRefreshAndExpiry) {
+  for_each_seed([](Trial& run) { alarm_converges(run, keep_back(run)); }, 4);
 }
 
 }  // namespace

@@ -87,6 +87,9 @@ struct Config {
   std::uint32_t error_queue_length = 128;  // bundles, of each TCP link
   bool tcp_window_tracking = false;
   ExpectationSync expectation_sync;
+  std::uint32_t sync_min_age = 0;  // seconds, at most a day; 0: new flows are announced at once
+  bool sync_min_age_established = false;
+  std::uint32_t sync_coalesce = 0;  // milliseconds, at most a second; 0: each change is announced at once
   std::optional<KeepalivedConfig> keepalived;
 
   HelperConfig helper;

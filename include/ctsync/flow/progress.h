@@ -21,6 +21,12 @@ bool closed_before(const Flow& there, const Flow& ours);
 // closed flow is never further on than one that is not.
 bool further_on(const Flow& there, const Flow& ours);
 
+// Packets have passed in both directions, and more than a few: the kernel will not drop it for a new one.
+inline bool is_established(const Flow& f) {
+  const bool established = f.orig.l4 == kTcp && f.knows(has::kProtoState) && f.proto_state == kTcpEstablished;
+  return established || (progress_of(f) & status::kAssured) != 0;
+}
+
 // Whether a picture of the flow can be further on than this one; false without a status, of which nothing can be said.
 bool may_go_on(const Flow& f);
 

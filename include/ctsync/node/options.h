@@ -62,6 +62,10 @@ struct NodeOptions {
   std::uint32_t commit_timeout = 0;                    // seconds; 0 = estimated for each entry
   Duration purge_timeout = std::chrono::seconds(60);
   AskAtStart resync_at_start = AskAtStart::never;
+  // What peers are not told at once, see replication::EngineOptions. Not without internal cache.
+  Duration min_age{};                // SyncMinAge
+  bool established_at_once = false;  // SyncMinAgeEstablished
+  Duration coalesce{};               // SyncCoalesce
   wire::EncodeOptions encode;
   wire::Capabilities self{};  // what to show to peers of our kind; node 0: nothing (see replication::EngineOptions)
   std::size_t buffer_size = 1472;  // of a datagram, bytes; see Packer

@@ -13,13 +13,20 @@
 // Pacing: drain() sends at most what a send budget allows, the rest waits for the next call; next_deadline() says when.
 // Control messages are not held back. So a long backlog (bulk send, repetitions) overruns neither the peer's socket
 // buffer nor the resend queue, and does not stall the loop (spec replication.md 9, 22 and 41).
+//
+// Keeping back, if so wanted (EngineOptions): a new flow is told when it has lived for a while, and not at all if it ends
+// before; a flow that changes soon after it was told is told a moment later, with all that has changed by then. What is kept
+// back waits in queues of its own. The sums that peers compare are of what was told: a new flow that is kept back is not in
+// them, and before they are told, what was put off is.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 
 #include "ctsync/base/clock.h"
 #include "ctsync/replication/bulk_ledger.h"
+#include "ctsync/replication/delay_queue.h"
 #include "ctsync/replication/events.h"
 #include "ctsync/replication/peers.h"
 #include "ctsync/replication/resync_request.h"
@@ -46,6 +53,7 @@ enum class Announce : std::uint8_t {
   no,
   yes,    // somebody else caused the change (spec 4.4), so the peers are told
   first,  // as yes, of an object that has only now come to be: no peer can know of it
+  known,  // as yes, of an object that was kept back, though a peer may know it
 };
 
 struct EngineOptions {
@@ -54,6 +62,11 @@ struct EngineOptions {
   std::uint32_t resend_queue_size = 131072;  // FT-FW, elements
   std::uint32_t refresh_time = 60;           // ALARM, seconds; 0 counts as 1
   std::uint64_t seed = 1;                    // ALARM: of the refresh times
+  // SyncMinAge: so long a new flow is kept back, with `established_at_once` only while it is not established. SyncCoalesce:
+  // a change of a flow that was told less than so long ago is put off for so long. Whole milliseconds; zero: not at all.
+  Duration min_age{};
+  bool established_at_once = false;
+  Duration coalesce{};
   // FT-FW, NOTRACK: what to show of ourselves (see wire/extension.h). With node 0 the engine says no more than stock does:
   // no tails, no bulk without being asked; and it reads no tails.
   wire::Capabilities self{};
@@ -110,6 +123,8 @@ class Engine {
   // Send everything (-B): flows, then expectations, dead ones that wait for their acknowledgement too. A bulk that is
   // still under way is followed by another. ALARM does nothing.
   virtual void start_bulk(TimePoint now) = 0;
+  // The service is about to move: what is kept back is told now, and for kNothingKept nothing is kept back.
+  void tell_all_now(TimePoint now) { keeps_back_from_ = now + kNothingKept; }
   // Without internal cache: the bulk that Events::kernel_bulk_wanted() asked for has ended, whole or not. Until then it
   // is under way: who asks for another one gets it afterwards.
   void kernel_bulk_done() { bulk_.active = false; }
@@ -125,6 +140,8 @@ class Engine {
   std::uint32_t next_sequence() const { return next_seq_; }
   // A bulk is under way or waits to begin: objects that wait are not all that is to be sent.
   bool bulk_waits() const { return bulk_.active || bulk_wanted_; }
+  // Flows that are to be told later.
+  std::uint32_t kept_back() const { return young_.length() + deferred_.length(); }
 
   // --- For the statistics (spec cli.md 7.9 to 7.11) ---
   std::uint32_t transmit_length() const { return control_.length() + transmit_.length(); }
@@ -202,8 +219,10 @@ class Engine {
   EngineOptions options_;
   Nodes nodes_;
   Peers peers_;
-  SendQueue control_;   // ACK, NACK, RESYNC, ALIVE to send
-  SendQueue transmit_;  // objects to send
+  SendQueue control_;    // ACK, NACK, RESYNC, ALIVE to send
+  SendQueue transmit_;   // objects to send
+  DelayQueue young_;     // flows that are to be told when they are old enough
+  DelayQueue deferred_;  // flows that were told a moment ago and have changed since
   ResyncRequest resync_;
   std::uint32_t next_seq_;
 
@@ -214,6 +233,9 @@ class Engine {
   static constexpr Duration kCongestedPause = std::chrono::milliseconds(10);
   static constexpr std::uint32_t kScanLimit = 8192;      // slots looked at in one drain
   static constexpr std::uint32_t kDeadScanLimit = 2000;  // slots looked at for dead flows between two drains
+  static constexpr std::uint32_t kDueLimit = 2000;       // flows that come from young_ or deferred_ in one drain
+  static constexpr Duration kNothingKept = std::chrono::seconds(10);
+  static constexpr std::size_t kMostMasters = 8;  // of one object, each the master of the one before
 
   // A walk over the tables by id that can stop anywhere. It ends where the tables ended when it began: what came later
   // announces itself.
@@ -230,6 +252,14 @@ class Engine {
   };
 
   void changed(NodeRef n, Announce announce, TimePoint now);
+  bool is_kept_back(NodeRef n, Announce announce, TimePoint now);
+  bool was_told_lately(const table::FlowSlot& slot) const {
+    return next_seq_ - slot.link.seq <= next_seq_ - next_seqs_.front();
+  }
+  void note_time(TimePoint now);
+  void take_due(TimePoint now);
+  table::FlowId master_of(NodeRef n) const;
+  void send_young_masters(wire::Packer& packer, NodeRef n, TimePoint now);
   void tell(NodeRef n);
   void dead(NodeRef n, Announce announce);
   void leaving(NodeRef n);
@@ -270,6 +300,12 @@ class Engine {
   std::uint32_t slice_left_ = 0;
   table::FlowId dead_scan_ = 0;  // where release_one_dead() goes on
   std::uint32_t dead_scan_left_ = kDeadScanLimit;
+  TimePoint keeps_back_from_{};  // until then nothing is kept back
+  bool more_due_ = false;
+  // The numbers of the next message that were valid in the last `coalesce`, at equal distances up to noted_at_: so the number
+  // of a message tells whether it was sent within that time.
+  std::array<std::uint32_t, 8> next_seqs_;
+  TimePoint noted_at_;
 };
 
 }  // namespace ctsync::replication

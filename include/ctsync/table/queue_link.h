@@ -24,6 +24,8 @@ enum class Queue : std::uint8_t {
   transmit,
   untold,  // as transmit, and no peer knows of it yet
   resend,
+  young,     // a new flow, of which the peers are not told yet
+  deferred,  // a flow that has changed again soon after it was told
 };
 
 // Who told an entry of the external cache last. Such an entry is never queued, so this lies where the links of others are.

@@ -49,6 +49,7 @@ std::vector<std::string> samples(Argument argument) {
       return {"on", "off", "YES", "no"};
     case Argument::number:
     case Argument::seconds:
+    case Argument::milliseconds:
     case Argument::bytes:
       return {"1"};
     case Argument::signed_number:
@@ -152,6 +153,8 @@ TEST(Keywords, DefaultsOfTheTableAreThoseOfConfig) {
       {"RefreshTime", config.refresh_time},
       {"CacheTimeout", config.cache_timeout},
       {"ErrorQueueLength", config.error_queue_length},
+      {"SyncMinAge", config.sync_min_age},
+      {"SyncCoalesce", config.sync_coalesce},
       {"Priority", static_cast<std::uint32_t>(config.scheduler.priority)},
   };
   const std::map<std::string_view, bool> switches = {{"NetlinkEventsReliable", config.events_reliable},
@@ -162,6 +165,7 @@ TEST(Keywords, DefaultsOfTheTableAreThoseOfConfig) {
                                                      {"WarmStandby", config.warm_standby},
                                                      {"TCPWindowTracking", config.tcp_window_tracking},
                                                      {"ExpectationSync", config.expectation_sync.enabled},
+                                                     {"SyncMinAgeEstablished", config.sync_min_age_established},
                                                      {"Setup", config.helper.register_private_data},
                                                      {"Checksum", LinkConfig{}.checksum}};
   std::size_t compared = 0;

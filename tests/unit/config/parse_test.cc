@@ -299,6 +299,17 @@ TEST(Config, ExpectationSync) {
   EXPECT_EQ(sum.helpers, (std::vector<std::string>{"ftp", "sip", "abcdefghijklmnop", "q.931"}));
 }
 
+TEST(Config, WhatIsNotAnnouncedAtOnce) {
+  const auto of = [](const std::string& body) { return parse("Sync { Options { " + body + " } }"); };
+  const auto config = of("SyncMinAge 5 SyncMinAgeEstablished on SyncCoalesce 200").config;
+  EXPECT_EQ(config.sync_min_age, 5U);
+  EXPECT_TRUE(config.sync_min_age_established);
+  EXPECT_EQ(config.sync_coalesce, 200U);
+  EXPECT_TRUE(of("SyncMinAge 86400 SyncCoalesce 1000").ok());
+  EXPECT_EQ(text_of(of("SyncMinAge 86401")), "f:1:29: `SyncMinAge' must be at most 86400 seconds\n");
+  EXPECT_EQ(text_of(of("SyncCoalesce 1001")), "f:1:31: `SyncCoalesce' must be at most 1000 milliseconds\n");
+}
+
 TEST(Config, FilterListsOfAKindAreOneListAndTheLastActionCounts) {
   const FilterConfig filter = good(R"(General { Filter From Kernelspace {
       Protocol Accept { TCP SCTP } Protocol Ignore { UDP tcp }
@@ -499,6 +510,18 @@ TEST(StartCheck, PollingWithoutAnInternalCacheIsRefused) {
   EXPECT_TRUE(problems.starts_with("error f: nothing would be replicated with both `PollSecs' and ")) << problems;
 }
 
+TEST(StartCheck, WithoutAnInternalCacheNothingCanBeKeptBack) {
+  for (const char* option : {"SyncMinAge 5", "SyncCoalesce 200"}) {
+    const auto with = [&](const char* mode) {
+      return start_problems(fmt::format("Sync {{ Mode {} Options {{ {} }} {} }} ", mode, option, kLink));
+    };
+    EXPECT_EQ(with("NOTRACK { }"), "");
+    EXPECT_EQ(with("NOTRACK { DisableInternalCache on }"),
+              "error f: `SyncMinAge' and `SyncCoalesce' need the internal cache: remove them, or "
+              "`DisableInternalCache'\n");
+  }
+}
+
 TEST(StartCheck, OptionsOfTheEventsHaveNoEffectWithPolling) {
   const std::string sync = fmt::format("Sync {{ {} }} General {{ ", kLink);
   EXPECT_EQ(start_problems(sync + "PollSecs 5 }"), "");
@@ -509,6 +532,9 @@ TEST(StartCheck, OptionsOfTheEventsHaveNoEffectWithPolling) {
   for (const char* option : {"NetlinkBufferSizeMaxGrowth 1000000", "NetlinkOverrunResync off", "KernelCompareSecs 0"}) {
     EXPECT_TRUE(start_problems(fmt::format("Stats {{ }} General {{ PollSecs 7 {} }}", option)).starts_with("warning"));
   }
+  const auto polled =
+      fmt::format("Sync {{ {} Options {{ SyncMinAge 5 SyncCoalesce 9 }} }} General {{ PollSecs 5 }}", kLink);
+  EXPECT_TRUE(start_problems(polled).ends_with("no effect: `SyncMinAge', `SyncCoalesce'\n")) << start_problems(polled);
 }
 
 TEST(StartCheck, ALinkToItsOwnAddressIsWarnedAbout) {

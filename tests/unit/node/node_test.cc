@@ -1338,6 +1338,122 @@ TEST_F(FullCacheTest, OfThePeersFlowsIsTold) {
   EXPECT_EQ(log_lines("the external cache is full, what is new at the peers is not taken (see HashLimit)"), 1);
 }
 
+// --- What is not told at once ---
+
+class KeepingBackTest : public NodeTest {
+ protected:
+  KeepingBackTest() {
+    options_.mode = Mode::ftfw;
+    options_.min_age = seconds(5);
+  }
+  // Of which flows something was sent since this was asked last.
+  std::vector<std::uint16_t> told() { return std::exchange(sink_.sources, {}); }
+  using Flows = std::vector<std::uint16_t>;
+};
+
+TEST_F(KeepingBackTest, ShortFlowsAreToldToNobodyAndAreInTheInternalCache) {
+  kernel_.put(kernel_flow(1));
+  start();
+  for (std::uint16_t n = 2; n <= 3; ++n) kernel_.create(kernel_flow(n));
+  turns(4, seconds(1));
+  EXPECT_EQ(node_->internal_flows().live(), 3U);
+  kernel_.end(kernel_flow(2));
+  turns(4, seconds(1));
+  EXPECT_EQ(told(), Flows{3});
+  kernel_.end(kernel_flow(1));
+  kernel_.end(kernel_flow(3));
+  turn();
+  EXPECT_EQ(told(), (Flows{1, 3})) << "the first one was there at the start: a peer may know it from before";
+  EXPECT_EQ(node_->internal_flows().total(), 2U) << "their ends are not acknowledged";
+}
+
+TEST_F(KeepingBackTest, AHandOverIsAnsweredWhenAllIsTold) {
+  options_.coalesce = milliseconds(500);
+  start();
+  hear(wire::flag::kAlive | wire::flag::kHello, 100);
+  for (std::uint16_t n = 1; n <= 3000; ++n) kernel_.create(kernel_flow(n));
+  turns(5);
+  EXPECT_EQ(told(), Flows{});
+  std::uint32_t acked = sink_.last_seq;
+  const auto answer = ask({.verb = Verb::hand_over});
+  turn();
+  EXPECT_FALSE(answer->finished);
+  for (std::uint32_t i = 1; i < 1000 && !answer->finished; ++i) {
+    hear(wire::flag::kAck, 100 + i, 2, acked, sink_.last_seq);
+    acked = sink_.last_seq + 1;
+    turn(milliseconds(2));
+  }
+  EXPECT_EQ(told().size(), 3000U);
+  EXPECT_NE(answer->text.find("status 0"), std::string::npos) << answer->text;
+  kernel_.create(kernel_flow(4000));
+  turn();
+  EXPECT_EQ(told(), Flows{4000}) << "what begins until the service has moved";
+}
+
+TEST_F(KeepingBackTest, WhoStepsDownTellsAll) {
+  for (const auto verb : {Verb::stand_by, Verb::schedule_purge}) {
+    start();
+    kernel_.create(kernel_flow(1));
+    turn();
+    EXPECT_EQ(told(), Flows{});
+    ask({.verb = verb});
+    turn();
+    EXPECT_EQ(told(), Flows{1});
+    node_.reset();
+    kernel_.flows.clear();
+  }
+}
+
+// Its end would be told to nobody who has it from the peer.
+TEST_F(KeepingBackTest, WhatACommitMeetsIsToldAtOnce) {
+  kernel_.knows_its_flows = true;
+  auto begun = kernel_flow(1);
+  begun.flow.proto_state = 1;
+  begun.flow.status = status::kConfirmed;
+  for (const auto& flow : {begun, kernel_flow(1)}) {  // the second one the commit leaves as it is
+    start();
+    kernel_.create(flow);
+    turn();
+    EXPECT_EQ(told(), Flows{});
+    hear_flow(1);
+    ask({.verb = Verb::commit});
+    turns(5);
+    EXPECT_EQ(told(), Flows{1});
+    kernel_.end(kernel_flow(1));
+    turn();
+    EXPECT_EQ(told(), Flows{1});
+    node_.reset();
+  }
+}
+
+// A resync by hand, a mending, a bulk: the young ones stay young. What they find that no event has told is told at once.
+TEST_F(KeepingBackTest, ReadingTheKernelMakesNobodyOlder) {
+  options_.overrun_resync = milliseconds(100);
+  start();
+  kernel_.create(kernel_flow(1));
+  turn();
+  ask({.verb = Verb::resync_kernel});
+  ask({.verb = Verb::bulk_send});
+  turns(5);
+  EXPECT_EQ(told(), Flows{});
+  kernel_.put(kernel_flow(2));
+  kernel_.overrun = true;
+  turns(20, milliseconds(100));
+  EXPECT_EQ(told(), Flows{2});
+  turns(4, seconds(1));
+  EXPECT_EQ(told(), Flows{1});
+}
+
+TEST_F(KeepingBackTest, AFlushOfTheCacheForgetsThem) {
+  start();
+  kernel_.create(kernel_flow(1));
+  turn();
+  ask({.verb = Verb::flush_caches, .side = Side::internal});
+  turns(10, seconds(1));
+  EXPECT_EQ(told(), Flows{});
+  EXPECT_EQ(node_->internal_flows().total(), 0U);
+}
+
 // --- A node that goes ---
 
 TEST_F(NodeTest, CanBeTakenDownAtAnyMomentAndBuiltAgain) {
