@@ -135,10 +135,10 @@ bool Engine::is_kept_back(NodeRef n, Announce announce, TimePoint now) {
 
 // Nothing is sent but by drain(), which calls this first.
 void Engine::note_time(TimePoint now) {
-  const Duration step = deferred_.delay() / next_seqs_.size();
+  const Duration step = deferred_.delay() / kNoted;
   const auto steps = (now - noted_at_) / step;
   noted_at_ += steps * step;
-  const auto first_kept = next_seqs_.begin() + std::min<long>(steps, next_seqs_.size());
+  const auto first_kept = next_seqs_.begin() + std::min<Duration::rep>(steps, kNoted);
   std::fill(std::copy(first_kept, next_seqs_.end(), next_seqs_.begin()), next_seqs_.end(), next_seq_);
 }
 

@@ -291,6 +291,17 @@ def test_helper_list(filtering, words, passing):
     node.stop()
 
 
+def test_a_master_that_is_too_young_is_announced_with_its_expectation(our_pair):
+    our_pair.configure(options=SYNC + "\n\t\tSyncMinAge 600").start().greeted()
+    with ctnl.Table(our_pair.active) as table:
+        table.create(ctnl.udp_flow(1))
+    make(our_pair.active, "ftp")
+    lab.wait_for(lambda: shown(our_pair.backup, "-e") == {"ftp"}, 3, "the expectation on the backup")
+    assert [flow["orig"]["dport"] for flow in our_pair.backup.external()] == ["21"]
+    our_pair.backup.client("-c")
+    assert len(expectations(our_pair.backup)) == 1
+
+
 def normal_form(line):
     line = re.sub(r"(\d+\.){3}\d+|[0-9a-f]*:[0-9a-f:]+", "ADDRESS", line)
     return re.sub(r"\d+", "N", line)

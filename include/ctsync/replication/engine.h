@@ -304,7 +304,8 @@ class Engine {
   bool more_due_ = false;
   // The numbers of the next message that were valid in the last `coalesce`, at equal distances up to noted_at_: so the number
   // of a message tells whether it was sent within that time.
-  std::array<std::uint32_t, 8> next_seqs_;
+  static constexpr Duration::rep kNoted = 8;
+  std::array<std::uint32_t, kNoted> next_seqs_;
   TimePoint noted_at_;
 };
 

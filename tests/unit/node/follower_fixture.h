@@ -29,9 +29,8 @@ class FollowerTest : public testing::Test, protected replication::Events, privat
  protected:
   enum class Kind { sync, injecting, bypass, statistics };
 
-  explicit FollowerTest(std::uint32_t limit = 1000, Kind kind = Kind::sync)
+  explicit FollowerTest(std::uint32_t limit = 1000, Kind kind = Kind::sync, const replication::EngineOptions& o = {})
       : flows_(limit, 0, 7), expectations_(1000, 7) {
-    const replication::EngineOptions o;
     switch (kind) {
       case Kind::sync:
       case Kind::injecting: {

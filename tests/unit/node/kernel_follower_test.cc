@@ -364,6 +364,26 @@ TEST_F(FollowerTest, WhatACommitChangesOfAToldFlowIsTold) {
   EXPECT_EQ(sent(), Lines{}) << "nobody knows it";
 }
 
+class YoungFollowerTest : public FollowerTest {
+ protected:
+  YoungFollowerTest() : FollowerTest(1000, Kind::sync, {.min_age = std::chrono::seconds(5)}) {}
+};
+
+// A peer has told of it, too.
+TEST_F(YoungFollowerTest, WhatACommitChangesIsToldAtOnceAndSoIsItsEnd) {
+  event(EventType::new_, kernel_flow(1));
+  event(EventType::update, with_state(kernel_flow(1), 7));
+  EXPECT_EQ(sent(), Lines{});
+  event(EventType::update, with_state(kernel_flow(1), 3), Origin::commit);
+  EXPECT_EQ(sent(), Lines{"UPD 1"});
+  event(EventType::destroy, kernel_flow(1));
+  EXPECT_EQ(sent(), Lines{"DEL 1"});
+  event(EventType::new_, kernel_flow(2));
+  event(EventType::new_, without_id(kernel_flow(2)), Origin::commit);
+  event(EventType::destroy, with_id(kernel_flow(2), 77));
+  EXPECT_EQ(sent().back(), "DEL 2") << "that of what the commit has put in its place";
+}
+
 // --- Dumps ---
 
 // A part of a dump is older than what was committed since it was read. With the id of the flow that the commit replaced

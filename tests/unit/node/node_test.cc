@@ -139,10 +139,11 @@ class NodeTest : public testing::Test {
   }
 
   // A new flow.
-  void hear_flow(std::uint16_t n, std::uint8_t host = 2) {
+  void hear_flow(std::uint16_t n, std::uint8_t host = 2) { hear_flow(n, host, wire_flow(n)); }
+  void hear_flow(std::uint16_t n, std::uint8_t host, const FlowRecord& r) {
     std::array<std::uint8_t, 512> room;
     ByteWriter w(room);
-    wire::encode_flow(w, wire::MsgType::flow_new, 0, n, wire_flow(n).flow, nullptr, 0, {});
+    wire::encode_flow(w, wire::MsgType::flow_new, 0, n, r.flow, nullptr, 0, {});
     node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, host}}}, w.written());
   }
 
@@ -1407,15 +1408,17 @@ TEST_F(KeepingBackTest, WhoStepsDownTellsAll) {
 // Its end would be told to nobody who has it from the peer.
 TEST_F(KeepingBackTest, WhatACommitMeetsIsToldAtOnce) {
   kernel_.knows_its_flows = true;
-  auto begun = kernel_flow(1);
-  begun.flow.proto_state = 1;
-  begun.flow.status = status::kConfirmed;
-  for (const auto& flow : {begun, kernel_flow(1)}) {  // the second one the commit leaves as it is
+  const auto begun = [](FlowRecord r) {
+    r.flow.proto_state = 1;
+    r.flow.status = status::kConfirmed;
+    return r;
+  };
+  for (const bool further_on_here : {false, true}) {  // then the commit leaves it as it is
     start();
-    kernel_.create(flow);
+    kernel_.create(further_on_here ? kernel_flow(1) : begun(kernel_flow(1)));
     turn();
     EXPECT_EQ(told(), Flows{});
-    hear_flow(1);
+    hear_flow(1, 2, further_on_here ? begun(wire_flow(1)) : wire_flow(1));
     ask({.verb = Verb::commit});
     turns(5);
     EXPECT_EQ(told(), Flows{1});
