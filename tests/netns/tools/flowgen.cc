@@ -3,18 +3,21 @@
 // flowgen: creates or deletes many connection tracking entries in the kernel of the current network namespace, at full
 // speed or at a given rate. For tests and benchmarks.
 //
-//   flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] [--snat ADDRESS]
-//   flowgen change COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--flows N]
+//   flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] [--snat ADDRESS] [--times FILE]
+//   flowgen change COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--flows N] [--step N]
 //   flowgen send COUNT [--rate PER_SECOND] [--first N]
 //
 // `create`, `change` and `delete` use ctnetlink, in batches. `change` gives flows that are there other marks: COUNT changes
-// of --flows flows, one after the other, with 1 as the first mark of each, then 2 and so on. `send` sends a UDP packet a flow, to the address and port below,
-// which must be routed: so a flow comes to be as on a firewall, and no lock of ctnetlink delays it.
+// of --flows flows, one after the other, with 1 as the first mark of each, then 2 and so on; --step N goes in steps of N through
+// them. `send` sends a UDP packet a flow, to the address and port below, which must be routed: so a flow comes to be as on a
+// firewall, and no lock of ctnetlink delays it. `create` and `change` write to the file --times (8 bytes each, as many as COUNT)
+// when each was begun: nanoseconds since the epoch.
 //
 // Flow N goes from 10.(N >> 20).(N >> 12 & 255).(N >> 4 & 255) port 1024 + (N & 15) to 192.0.2.1 port 80. TCP flows are
 // ESTABLISHED and ASSURED. Ends early on SIGTERM. Prints one line "created|deleted|sent|changed N errors N seconds S", at a
 // rate also "pause S", the longest time between two flows; exit status 1 if there was any error.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_conntrack_common.h>
@@ -22,8 +25,10 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -53,10 +58,12 @@ struct Job {
   std::uint32_t count = 0;
   std::uint32_t first = 0;
   std::uint32_t flows = 0;  // of a change: how many there are, 0 = as many as changes
+  std::uint32_t step = 1;   // of a change: from a flow to the next
   std::uint32_t rate = 0;   // flows per second, 0 = as fast as the kernel takes them
   std::uint32_t timeout = 3600;
   std::uint8_t protocol = IPPROTO_TCP;
   in_addr_t snat = 0;  // network order, 0 = none
+  const char* times = nullptr;
 };
 
 struct Outcome {
@@ -123,7 +130,8 @@ void put_request(nlmsghdr* message, const Job& job, std::uint32_t number, bool l
   family->res_id = 0;
 
   const std::uint32_t flows = job.flows == 0 ? job.count : job.flows;
-  const Endpoint source = source_of(job.first + number % flows);
+  const auto flow = static_cast<std::uint32_t>(std::uint64_t{number} * job.step % flows);
+  const Endpoint source = source_of(job.first + flow);
   const Endpoint destination{htonl(0xc0000201U), htons(80)};
   put_tuple(message, CTA_TUPLE_ORIG, job.protocol, source, destination);
   if (job.action == Action::create) {
@@ -179,7 +187,20 @@ long send_packets(int socket, const Job& job, std::uint32_t from, std::uint32_t 
   return errors;
 }
 
+// The file of --times in memory; nullptr without one.
+std::uint64_t* open_times(const Job& job) {
+  if (job.times == nullptr) return nullptr;
+  const std::size_t size = job.count * sizeof(std::uint64_t);
+  const int file = ::open(job.times, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (file < 0 || ::ftruncate(file, static_cast<off_t>(size)) != 0) return nullptr;
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, 0);
+  ::close(file);
+  return data == MAP_FAILED ? nullptr : static_cast<std::uint64_t*>(data);
+}
+
 std::optional<Outcome> perform(mnl_socket* netlink, int udp, const Job& job) {
+  std::uint64_t* const times = open_times(job);
+  if (times == nullptr && job.times != nullptr) return std::nullopt;
   const auto start = Steady::now();
   // At a rate flows come one after the other, as on a real firewall: a batch holds what is due in 50 microseconds.
   const std::uint32_t step = job.rate == 0 ? kBatchFlows : std::clamp(job.rate / 20000, 1U, kBatchFlows);
@@ -188,6 +209,10 @@ std::optional<Outcome> perform(mnl_socket* netlink, int udp, const Job& job) {
   auto last = start;
   while (outcome.done < job.count && g_stop == 0) {
     const std::uint32_t end = std::min(outcome.done + step, job.count);
+    if (times != nullptr) {
+      const std::chrono::nanoseconds begun = std::chrono::system_clock::now().time_since_epoch();
+      std::fill(times + outcome.done, times + end, static_cast<std::uint64_t>(begun.count()));
+    }
     const long failed = job.action == Action::send ? send_packets(udp, job, outcome.done, end)
                                                    : put_batch(netlink, job, outcome.done, end);
     outcome.done = end;
@@ -235,6 +260,10 @@ std::optional<Job> parse(int count, char** words) {
       if (inet_pton(AF_INET, words[i], &job.snat) != 1) return std::nullopt;
       continue;
     }
+    if (word == "--times") {
+      job.times = words[i];
+      continue;
+    }
     const auto value = number_of(words[i]);
     if (!value) return std::nullopt;
     if (word == "--rate") {
@@ -243,6 +272,8 @@ std::optional<Job> parse(int count, char** words) {
       job.first = *value;
     } else if (word == "--flows") {
       job.flows = *value;
+    } else if (word == "--step") {
+      job.step = *value;
     } else if (word == "--timeout") {
       job.timeout = *value;
     } else {
@@ -259,8 +290,8 @@ int main(int argc, char** argv) {
   if (!job) {
     fmt::print(stderr,
                "usage: flowgen create|delete COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--timeout SECONDS] "
-               "[--snat ADDRESS]\n       flowgen change COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--flows N]\n  "
-               "     flowgen send COUNT [--rate PER_SECOND] [--first N]\n");
+               "[--snat ADDRESS]\n       flowgen change COUNT [tcp|udp] [--rate PER_SECOND] [--first N] [--flows N] "
+               "[--step N]\n       flowgen send COUNT [--rate PER_SECOND] [--first N]\n");
     return 2;
   }
   mnl_socket* socket = mnl_socket_open(NETLINK_NETFILTER);
