@@ -125,8 +125,10 @@ def write(figures, runs):
 
 def plots(runs):
     found = [one for run in runs.values() for one in results(run)]
-    drawn = {"ratios.svg": svg.bars("ours divided by stock; thin line: all rounds, upright: goal", [
-        (one.row.name, {"ours": one.ratio}, one.spread, None if one.row.absolute else one.row.goal) for one in found if one.ratio])}
+    drawn = {}
+    ratios = [(one.row.name, {"ours": one.ratio}, one.spread, None if one.row.absolute else one.row.goal) for one in found if one.ratio]
+    if ratios:
+        drawn["ratios.svg"] = svg.bars("ours divided by stock; thin line: all rounds, upright: goal", ratios)
     latency = [(one.row.name, one.medians, None, None) for one in found if one.row.unit == rows.US]
     if latency:
         drawn["latency.svg"] = svg.bars("latency, microseconds", latency)
@@ -136,27 +138,35 @@ def plots(runs):
     return drawn
 
 
+HEADER = """<!-- SPDX-License-Identifier: GPL-2.0-or-later -->
+<!-- Written by tests/bench/run --write; change that, not this. -->
+# Performance
+
+ctsyncd beside Debian's conntrackd and beside the limit of the machine: a bare program (`tests/bench/tools/bare.cc`, for the creations of
+a commit `tests/netns/tools/flowgen.cc`) that makes the same netlink and UDP calls and nothing else. All by turns on one machine, by
+`tests/bench/run --write`, which takes some twenty minutes, and `tests/bench/run --big --write`, which takes as long. Figures are medians
+of the rounds; smaller is better everywhere. The ratio is ours divided by stock, its spread the smallest and the largest of a round; a goal
+with a unit is one for ours alone. `doc/performance/figures.json` has each round.
+"""
+
+
 def document(runs):
     found = {one.row.name: one for run in runs.values() for one in results(run)}
-    parts = ["<!-- SPDX-License-Identifier: GPL-2.0-or-later -->\n<!-- Written by tests/bench/run --write; change that, not this. -->\n"
-             "# Performance\n\nctsyncd beside Debian's conntrackd and beside a bare program (`tests/bench/tools/bare.cc`, for the creations of a "
-             "commit `tests/netns/tools/flowgen.cc`) that makes the same netlink and UDP calls and nothing else: the limit of this machine. "
-             "All by turns on one machine, by `tests/bench/run --write` and `tests/bench/run --big --write`. Figures are medians of the "
-             "rounds; smaller is better everywhere. The ratio is ours divided by stock, its spread the smallest and the largest of a round; "
-             "a goal with a unit is one for ours alone. `doc/performance/figures.json` has each round.\n"]
+    drawn = plots(runs)
+    parts = [HEADER] if runs else [HEADER, "Neither has been run for this page yet.\n"]
     for name, run in runs.items():
         known = run["conditions"]
         parts.append(f"{'A million flows and the growth' if name == 'big' else 'All else'}: {known['date']}, Linux {known['kernel']} "
                      f"({known['machine']}), processors {known['processors']}; {known['ours']} beside {known['stock']}; "
                      + ("" if name == "big" else f"{known['flows']} flows, ") + f"{known['rounds']} rounds.\n")
-    if "ratios.svg" in plots(runs):
+    if "ratios.svg" in drawn:
         parts.append("![Ratios](performance/ratios.svg)\n")
     for group, members in rows.GROUPS.items():
         lines = [found[row.name].cells() for row in members if row.name in found]
         if lines:
             parts.append(f"## {group}\n\n{rows.NOTES[group]}\n")
             if group == "Latency":
-                parts += [wake_up(runs["default"]) + "\n", "![Latency](performance/latency.svg)\n"]
+                parts += [f"{wake_up(run)}\n" for run in runs.values() if wake_up(run)] + ["![Latency](performance/latency.svg)\n"]
             parts.append(markdown_table([HEAD, *lines]))
     grown = growth(runs.values())
     if grown:
@@ -164,7 +174,8 @@ def document(runs):
                      "(updates all over the table), all that `-i` prints, a commit into an empty kernel.\n")
     for what, unit, title in rows.GROWTH:
         if what in grown:
-            lines = [[size, *(number(values[who]) if who in values else "-" for who in CONTENDERS)] for size, values in by_size(grown[what])]
+            lines = [[size, *(number(values[who]) if who in values else "-" for who in CONTENDERS)]
+                     for size, values in by_size(grown[what])]
             parts += [f"### {title}\n\n![{title}](performance/growth-{what.strip('-')}.svg)\n",
                       markdown_table([[f"flows; {unit}", *CONTENDERS], *lines])]
     failures = [failure for run in runs.values() for failure in run["failures"]]
