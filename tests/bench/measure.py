@@ -176,8 +176,9 @@ def running_pair(who, flows, **configuration):
     """Two nodes in FT-FW mode, or the bare program in the place of each."""
     with lab.Pair(BINARIES.get(who, BARE), BINARIES.get(who, BARE)) as pair:
         if who == "limit":
-            pair.active.daemon = bare(pair.active, "relay", "10.77.9.2", configuration.get("pause", PAUSE))
-            pair.backup.daemon = bare(pair.backup, "receive")
+            pause = configuration.get("pause", PAUSE)
+            pair.active.daemon = bare(pair.active, "relay", "10.77.9.2", pause)
+            pair.backup.daemon = bare(pair.backup, "receive", pause)
         else:
             configuration.pop("pause", None)
             pair.configure(hash_limit=2 * flows + 400000, hash_size=max(32768, flows // 4), **configuration)
@@ -296,7 +297,7 @@ def ftfw(who, plan):
             assert ended(a)["items"] > plan.flows and ended(b)["items"] > 0, "the bare program has relayed nothing"
             # To receive is the same whatever a message says.
             return figures | {f"FT-FW full speed, receiver, {kind}": each for kind in ("new", "update", "destroy")} | {
-                "bulk, receiver": each, "-R": dump_seconds(pair.active)}
+                "-R": dump_seconds(pair.active)}
         for action, kind, counter in (("create", "new", "created"), ("change", "update", "updated")):
             figures[f"FT-FW full speed, receiver, {kind}"] = full_speed(pair, plan, action, counter)
         held = counters(pair.backup, "external")["active"]
@@ -586,13 +587,16 @@ class Road(testbed.Site):
     def on(self):
         if self.who == "limit":
             self.active.daemon = bare(self.active, "relay", "10.77.9.2", PAUSE)
-            self.backup.daemon = bare(self.backup, "receive")
+            self.backup.daemon = bare(self.backup, "receive", PAUSE)
         else:
             self.start().greeted()
 
     def off(self):
         for node in self.nodes():
-            node.kill()
+            if self.who == "limit":
+                ended(node.daemon)
+            else:
+                node.stop()  # conntrackd does not start where it was killed
 
     def connects(self, length):
         done = self.client.run(TRAFFIC, "connect", testbed.SERVER, self.PORT, length, timeout=length + 20)

@@ -16,7 +16,7 @@ import report  # noqa: E402
 import rows  # noqa: E402
 
 PARTS = "ingest,ftfw,cache_latency,start"
-WITHOUT_LIMIT = {"memory, internal", "memory, external", "bulk, sender", "-i", "-e"}
+WITHOUT_LIMIT = {"memory, internal", "memory, external", "bulk, sender", "bulk, receiver", "-i", "-e"}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@
 //
 //   bare events [PAUSE]            reads the kernel's events of flows
 //   bare relay ADDRESS [PAUSE]     also sends a message for each to port 3780 there, as many in a datagram as are at hand
-//   bare receive                   receives datagrams on port 3780
+//   bare receive [PAUSE]           receives datagrams on port 3780
 //   bare dump                      reads the kernel's table once
 //
 // PAUSE: microseconds of rest after each look, for what arrives at a high rate. Prints at the end (on SIGTERM)
@@ -159,12 +159,12 @@ std::uint64_t relay(in_addr address, std::chrono::microseconds pause) {
   });
 }
 
-std::uint64_t receive() {
+std::uint64_t receive(std::chrono::microseconds pause) {
   const int udp = udp_socket();
   const auto here = port_of({INADDR_ANY});
   ::bind(udp, reinterpret_cast<const sockaddr*>(&here), sizeof here);
   Batch batch;
-  return serve(udp, {}, [&] { return batch.receive(udp); });
+  return serve(udp, pause, [&] { return batch.receive(udp); });
 }
 
 std::uint64_t dump() {
@@ -195,7 +195,7 @@ std::optional<std::uint64_t> perform(std::string_view action, int count, char** 
   in_addr address{};
   if (action == "events") return read_events(pause(2));
   if (action == "relay" && count > 2 && ::inet_pton(AF_INET, words[2], &address) == 1) return relay(address, pause(3));
-  if (action == "receive") return receive();
+  if (action == "receive") return receive(pause(2));
   if (action == "dump") return dump();
   return std::nullopt;
 }
@@ -207,7 +207,7 @@ int main(int argc, char** argv) {
   const auto start = std::chrono::steady_clock::now();
   const auto items = perform(argc > 1 ? argv[1] : "", argc, argv);
   if (!items) {
-    fmt::print(stderr, "usage: bare events [PAUSE] | relay ADDRESS [PAUSE] | receive | dump\n");
+    fmt::print(stderr, "usage: bare events [PAUSE] | relay ADDRESS [PAUSE] | receive [PAUSE] | dump\n");
     return 2;
   }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
