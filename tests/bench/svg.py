@@ -58,7 +58,7 @@ def bars(title, rows):
     names = list(dict.fromkeys(name for _, values, _, _ in rows for name in values))
     each = [10 * max(1, len(values)) + 8 for _, values, _, _ in rows]
     left, width, height = 360, 900, 60 + sum(each) + 20
-    drawing, scale = Drawing(width, height, title), Scale(seen, left, width - 30)
+    drawing, scale = Drawing(width, height, title), Scale(seen, left, width - 50)
     drawing.legend(10, 40, names)
     for x, label in scale.ticks():
         drawing.line([(x, 50), (x, height - 20)])
@@ -81,14 +81,14 @@ def lines(title, unit, series):
     """series: {name: {size: value}}."""
     width, height, left, bottom = 520, 320, 70, 270
     drawing = Drawing(width, height, title)
-    across = Scale([size for values in series.values() for size in values], left, width - 30)
+    across = Scale([size for values in series.values() for size in values], left, width - 50)
     up = Scale([value for values in series.values() for value in values.values()], bottom, 60)
     drawing.legend(left, 42, series)
     for x, label in across.ticks():
         drawing.line([(x, 60), (x, bottom)])
         drawing.text(x, bottom + 16, f"{int(float(label)):,}".replace(",", " "), "middle")
     for y, label in up.ticks():
-        drawing.line([(left, y), (width - 30, y)])
+        drawing.line([(left, y), (width - 50, y)])
         drawing.text(left - 6, y + 4, label, "end")
     drawing.text(width / 2, height - 12, f"flows; {unit}", "middle")
     for name, values in series.items():

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// When each flow of flowgen was seen first: a file of 64-bit numbers, nanoseconds since the epoch, in host order, 0 = never. The
+// When each flow of flowgen was seen first: a file of 64-bit numbers in host order, nanoseconds of the monotonic clock, 0 = never. The
 // file is made by who reads it, in its full size. Entry N belongs to the N-th `create` or `change` of one run of flowgen.
 #ifndef CTSYNC_TESTS_BENCH_FLOW_TIMES_H
 #define CTSYNC_TESTS_BENCH_FLOW_TIMES_H
@@ -29,10 +29,14 @@ inline std::uint32_t big_endian(Bytes data, std::size_t at, std::size_t size) {
   return value;
 }
 
-inline std::uint64_t now() {
-  timespec time{};
-  ::clock_gettime(CLOCK_REALTIME, &time);
+inline std::uint64_t nanoseconds(const timespec& time) {
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+inline std::uint64_t now(clockid_t clock = CLOCK_MONOTONIC) {
+  timespec time{};
+  ::clock_gettime(clock, &time);
+  return nanoseconds(time);
 }
 
 inline std::uint32_t number_of(std::string_view word) {

@@ -48,8 +48,18 @@ int listen() {
   return address.sll_ifindex != 0 && ::bind(packets, name, sizeof address) == 0 ? packets : -1;
 }
 
+// By how much the clock of the kernel's stamps is ahead of the monotonic one; that one may be set while we look.
+std::uint64_t stamps_ahead() {
+  for (;;) {
+    const auto before = bench::now();
+    const auto stamp = bench::now(CLOCK_REALTIME);
+    const auto after = bench::now();
+    if (after - before < 2000) return stamp - before;
+  }
+}
+
 // Takes one packet; false if there is none.
-bool take(int packets, const bench::FlowTimes& times, Counts& counts) {
+bool take(int packets, std::uint64_t ahead, const bench::FlowTimes& times, Counts& counts) {
   static std::array<unsigned char, 65536> data;
   std::array<unsigned char, 128> control{};
   iovec part{data.data(), data.size()};
@@ -64,7 +74,7 @@ bool take(int packets, const bench::FlowTimes& times, Counts& counts) {
   if (stamp == nullptr || static_cast<std::size_t>(size) < kUdpPayload || data[9] != IPPROTO_UDP) return true;
   timespec time{};
   std::memcpy(&time, CMSG_DATA(stamp), sizeof time);
-  const auto when = static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(time.tv_nsec);
+  const auto when = bench::nanoseconds(time) - ahead;
   ++counts.datagrams;
   times.read(bench::Bytes{data}.subspan(kUdpPayload, static_cast<std::size_t>(size) - kUdpPayload),
              [&](std::size_t entry) {
@@ -93,7 +103,8 @@ int main(int argc, char** argv) {
   Counts counts;
   for (bool last = false; !last;) {
     last = g_stop != 0;
-    while (take(packets, times, counts)) {
+    const auto ahead = stamps_ahead();
+    while (take(packets, ahead, times, counts)) {
     }
     if (!last) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }

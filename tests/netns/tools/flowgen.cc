@@ -11,7 +11,7 @@
 // of --flows flows, one after the other, with 1 as the first mark of each, then 2 and so on; --step N goes in steps of N through
 // them. `send` sends a UDP packet a flow, to the address and port below, which must be routed: so a flow comes to be as on a
 // firewall, and no lock of ctnetlink delays it. `create` and `change` write to the file --times (8 bytes each, as many as COUNT)
-// when each was begun: nanoseconds since the epoch.
+// when each was begun: nanoseconds of the monotonic clock.
 //
 // Flow N goes from 10.(N >> 20).(N >> 12 & 255).(N >> 4 & 255) port 1024 + (N & 15) to 192.0.2.1 port 80. TCP flows are
 // ESTABLISHED and ASSURED. Ends early on SIGTERM. Prints one line "created|deleted|sent|changed N errors N seconds S", at a
@@ -210,7 +210,7 @@ std::optional<Outcome> perform(mnl_socket* netlink, int udp, const Job& job) {
   while (outcome.done < job.count && g_stop == 0) {
     const std::uint32_t end = std::min(outcome.done + step, job.count);
     if (times != nullptr) {
-      const std::chrono::nanoseconds begun = std::chrono::system_clock::now().time_since_epoch();
+      const std::chrono::nanoseconds begun = Steady::now().time_since_epoch();
       std::fill(times + outcome.done, times + end, static_cast<std::uint64_t>(begun.count()));
     }
     const long failed = job.action == Action::send ? send_packets(udp, job, outcome.done, end)
