@@ -12,12 +12,15 @@ synchronisation, to show that it is the synchronisation that saved the streams. 
 """
 import argparse
 import contextlib
+import dataclasses
+import fcntl
 import os
 import random
 import re
 import selectors
 import signal
 import socket
+import string
 import struct
 import subprocess
 import sys
@@ -29,9 +32,11 @@ import lab  # noqa: E402
 
 CLIENT, SERVER = "10.50.0.100", "10.60.0.100"
 INSIDE_VIP, OUTSIDE_VIP = "10.50.0.254", "10.60.0.254"
-ECHO_PORT, DNAT_PORT = 7000, 8080
+ECHO_PORT, DNAT_PORT, PROBE_PORT = 7000, 8080, 7001
 STREAMS, IDLE = 2, 100  # streams each way; connections that say nothing until the end
 RECORD = 2048
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+SCRIPT = os.path.join(lab.ROOT, "conf/primary-backup.sh")
 
 RULES = f"""
 table ip filter {{
@@ -48,6 +53,7 @@ table ip filter {{
         ct state invalid drop
         ct state established,related accept
         iifname "int" oifname "ext" tcp flags & (fin|syn|rst|ack) == syn ct state new accept
+        iifname "int" oifname "ext" udp dport {PROBE_PORT} ct state new accept
         iifname "ext" oifname "int" ip daddr {CLIENT} tcp dport {ECHO_PORT} tcp flags & (fin|syn|rst|ack) == syn ct state new accept
     }}
 }}
@@ -80,21 +86,21 @@ OWN_ADDRESSES = """
 KEEPALIVED = """global_defs {{
     router_id {name}
     script_user root
-}}
-vrrp_sync_group PAIR {{
+{globals}}}
+{blocks}vrrp_sync_group PAIR {{
     group {{
         INSIDE
         OUTSIDE
     }}
-{notify}}}
+{group}}}
 vrrp_instance INSIDE {{
     interface int
     state BACKUP
     nopreempt
     virtual_router_id 61
     priority {priority}
-    advert_int 1
-    virtual_ipaddress {{
+    advert_int {advert}
+{instance}    virtual_ipaddress {{
         10.50.0.254/24 dev int
     }}
 }}
@@ -104,8 +110,8 @@ vrrp_instance OUTSIDE {{
     nopreempt
     virtual_router_id 62
     priority {priority}
-    advert_int 1
-    virtual_ipaddress {{
+    advert_int {advert}
+{instance}    virtual_ipaddress {{
         10.60.0.254/24 dev ext
     }}
 }}
@@ -118,6 +124,21 @@ echo "$(date +%s.%N) $state begins" >> {dir}/states
 {action}
 echo "$(date +%s.%N) $state done" >> {dir}/states
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What the pair runs beside the daemon's link. Lines of configuration, in which $dir, $number and $peer
+    stand for what they are at the node."""
+    synchronise: bool = True
+    script: bool = True  # keepalived calls the script; else the daemon has to hear of it otherwise
+    sync: str = ""  # of the daemon's Sync
+    globals: str = ""  # of keepalived's global_defs
+    blocks: str = ""  # of its own, beside that
+    group: str = ""  # of the sync group
+    instance: str = ""  # of each instance
+    advert: str = "1"
+    priorities: tuple = (250, 240)
 
 
 class Clock:
@@ -133,16 +154,26 @@ class Clock:
         print(f"  {self.now() if at is None else at:5.1f} s  {message}", flush=True)
 
 
+def cut(net, *devices):
+    """Takes links down at once, without a process that would have to start first."""
+    with net.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        for device in devices:
+            request = fcntl.ioctl(control, SIOCGIFFLAGS, struct.pack("16sH14x", device.encode(), 0))
+            name, flags = struct.unpack("16sH14x", request)
+            fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", name, flags & ~IFF_UP))
+
+
 class Firewall(lab.Node):
     """A node of the pair: rules, addresses, daemon and keepalived."""
 
-    def __init__(self, number, binary, synchronise):
+    def __init__(self, number, binary, setting):
         super().__init__(f"fw{number}", binary)
         self.number = number
-        self.synchronise = synchronise
+        self.peer = 3 - number
+        self.setting = setting
         self.strict_forwarding()
         self.nft(RULES)
-        self.log_seen = 0
+        self.keepalived_log = open(f"{self.dir}/keepalived.log", "ab")
 
     def cable(self, switch):
         for device, bridge in (("int", "inside"), ("ext", "outside")):
@@ -151,56 +182,70 @@ class Firewall(lab.Node):
         self.power(True)
 
     def power(self, on):
-        """Links up with their addresses, or a power cut: links gone, processes dead, tables empty."""
+        """Links up with their addresses, or all that a power cut does."""
         if on:
             self.address("int", f"10.50.0.{self.number}/24")
             self.address("ext", f"10.60.0.{self.number}/24")
             self.address("sync0", f"10.77.9.{self.number}/24")
             return
-        for device in ("int", "ext", "sync0"):
-            self.run("ip", "link", "set", device, "down")
-        for child in self.children:
-            if child.poll() is None:
-                child.kill()
-        for pid in lab.pids_in(self.name):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self.die()
         for device in ("int", "ext", "sync0"):
             self.run("ip", "address", "flush", "dev", device)
         self.run("conntrack", "-F", check=False)
-        for name in ("ka.pid", "vrrp.pid"):  # /run does not outlive a power cut either
+        for name in ("ka.pid", "vrrp.pid", "bfd.pid"):  # /run does not outlive a power cut either
             if os.path.exists(f"{self.dir}/{name}"):
                 os.unlink(f"{self.dir}/{name}")
 
+    def die(self):
+        """All processes dead, links gone; returns when, by the monotonic clock. The processes first: none of them may see the
+        links go, and say so to the peer."""
+        pids = lab.pids_in(self.name)
+        when = time.monotonic()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        cut(self, "int", "ext", "sync0")
+        return when
+
+    def here(self, lines):
+        """Lines of the setting, for this node."""
+        return string.Template(lines).substitute(dir=self.dir, number=self.number, peer=self.peer)
+
     def boot(self):
         """The daemon first, then keepalived, as the units do."""
-        if self.synchronise:
-            peer = 3 - self.number
-            self.configure("\tMode FTFW {\n\t}\n" + lab.link_block("UDP", f"10.77.9.{self.number}", f"10.77.9.{peer}"),
-                           self.general(event_filter=OWN_ADDRESSES))
+        if self.setting.synchronise:
+            self.configure("\tMode FTFW {\n\t}\n" + lab.link_block("UDP", f"10.77.9.{self.number}", f"10.77.9.{self.peer}") +
+                           self.here(self.setting.sync), self.general(event_filter=OWN_ADDRESSES))
             # Stock conntrackd refuses to start over the lock that a power cut left behind (a reboot clears it).
             if self.stock and os.path.exists(self.lock_path):
                 os.unlink(self.lock_path)
             self.start_background()
         self.start_keepalived()
 
+    def notify_script(self):
+        """What keepalived calls with primary, backup or fault: here one that notes it and then calls ours."""
+        path = f"{self.dir}/notify"
+        with open(path, "w", encoding="ascii") as file:
+            file.write(NOTIFY.format(dir=self.dir, action=f"sh {SCRIPT} $state" if self.setting.synchronise else ":"))
+        os.chmod(path, 0o700)
+        return path
+
     def start_keepalived(self):
-        script = os.path.join(lab.ROOT, "conf/primary-backup.sh")
-        action = ":"
-        if self.synchronise:
-            action = (f"CONNTRACKD_BIN={self.binary} CONNTRACKD_CONFIG={self.config_path} CONNTRACKD_LOCK={self.lock_path} "
-                      f"sh {script} $state")
-        with open(f"{self.dir}/notify", "w", encoding="ascii") as file:
-            file.write(NOTIFY.format(dir=self.dir, action=action))
-        os.chmod(f"{self.dir}/notify", 0o700)
-        notify = "".join(f'    notify_{word} "{self.dir}/notify {state}"\n' for word, state in
-                         (("master", "primary"), ("backup", "backup"), ("fault", "fault")))
+        group = self.here(self.setting.group)
+        if self.setting.script:
+            path = self.notify_script()
+            group += "".join(f'    notify_{word} "{path} {state}"\n' for word, state in
+                             (("master", "primary"), ("backup", "backup"), ("fault", "fault")))
         with open(f"{self.dir}/keepalived.conf", "w", encoding="ascii") as file:
-            file.write(KEEPALIVED.format(name=self.role, priority=260 - 10 * self.number, notify=notify))
-        with open(f"{self.dir}/keepalived.log", "a", encoding="ascii") as log:
-            self.keepalived = self.popen("keepalived", "--dont-fork", "--log-console", "--log-detail", "--vrrp",
-                                         "--use-file", f"{self.dir}/keepalived.conf", "--pid", f"{self.dir}/ka.pid",
-                                         "--vrrp_pid", f"{self.dir}/vrrp.pid", stdout=log, stderr=log)
+            file.write(KEEPALIVED.format(name=self.role, priority=self.setting.priorities[self.number - 1], group=group,
+                                         advert=self.setting.advert, instance=self.here(self.setting.instance),
+                                         globals=self.here(self.setting.globals), blocks=self.here(self.setting.blocks)))
+        self.keepalived = self.popen("keepalived", "--dont-fork", "--log-console", "--no-syslog",
+                                     "--use-file", f"{self.dir}/keepalived.conf", "--pid", f"{self.dir}/ka.pid", "--vrrp_pid",
+                                     f"{self.dir}/vrrp.pid", "--bfd_pid", f"{self.dir}/bfd.pid",
+                                     stdout=self.keepalived_log, stderr=self.keepalived_log,
+                                     env={**os.environ, "CONNTRACKD_BIN": self.binary, "CONNTRACKD_CONFIG": self.config_path,
+                                          "CONNTRACKD_LOCK": self.lock_path})
 
     def stop_keepalived(self):
         self.keepalived.terminate()
@@ -230,7 +275,7 @@ class Firewall(lab.Node):
 
 
 class EchoServer(threading.Thread):
-    """Sends back everything, on every connection, until the process ends."""
+    """Sends back everything, on every connection, until it is closed."""
 
     def __init__(self, net, address, port):
         super().__init__(daemon=True)
@@ -238,13 +283,18 @@ class EchoServer(threading.Thread):
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind((address, port))
         self.listener.listen(512)
+        self.ending = False
         self.start()
+
+    def close(self):
+        self.ending = True
+        self.join(timeout=5)
 
     def run(self):
         ready = selectors.DefaultSelector()
         ready.register(self.listener, selectors.EVENT_READ)
-        while True:
-            for item, _ in ready.select():
+        while not self.ending:
+            for item, _ in ready.select(0.2):
                 if item.fileobj is self.listener:
                     ready.register(self.listener.accept()[0], selectors.EVENT_READ)
                     continue
@@ -256,6 +306,8 @@ class EchoServer(threading.Thread):
                 if not data:
                     ready.unregister(item.fileobj)
                     item.fileobj.close()
+        for item in ready.get_map().values():
+            item.fileobj.close()
 
 
 class Stream(threading.Thread):
@@ -320,11 +372,11 @@ class Stream(threading.Thread):
 class Laboratory:
     """Client, server, switch and the two firewalls."""
 
-    def __init__(self, binaries, synchronise=True):
+    def __init__(self, binaries, setting=Setting(), firewall=Firewall):
         self.clock = Clock()
         self.switch = lab.Net("switch")
         self.client, self.server = lab.Net("client"), lab.Net("server")
-        self.firewalls = [Firewall(number, binary, synchronise) for number, binary in enumerate(binaries, 1)]
+        self.firewalls = [firewall(number, binary, setting) for number, binary in enumerate(binaries, 1)]
         for bridge in ("inside", "outside"):
             self.switch.run("ip", "link", "add", bridge, "type", "bridge", "forward_delay", "0")
             self.switch.run("ip", "link", "set", bridge, "up")
@@ -338,13 +390,14 @@ class Laboratory:
         lab.veth(self.firewalls[0], "sync0", self.firewalls[1], "sync0")
         for firewall in self.firewalls:
             firewall.cable(self.switch)
-        EchoServer(self.server, SERVER, ECHO_PORT)
-        EchoServer(self.client, CLIENT, ECHO_PORT)
+        self.echoes = [EchoServer(self.server, SERVER, ECHO_PORT), EchoServer(self.client, CLIENT, ECHO_PORT)]
         self.streams, self.idle = [], []
 
     def close(self):
         for stream in self.streams:
-            stream.ending = True
+            stream.finish()
+        for echo in self.echoes:
+            echo.close()
         for net in (self.client, self.server, self.switch, *self.firewalls):
             net.close()
 
@@ -363,11 +416,11 @@ class Laboratory:
         second.wait_state("backup", started)
         self.clock.say("fw1 is master, fw2 is backup", first_up - self.clock.start)
 
-    def connect(self):
+    def connect(self, idle=IDLE):
         for number in range(STREAMS):
             self.streams.append(Stream(f"out-{number + 1}", self.client, (SERVER, ECHO_PORT), number))
             self.streams.append(Stream(f"in-{number + 1}", self.server, (OUTSIDE_VIP, DNAT_PORT), 100 + number))
-        for number in range(IDLE):
+        for number in range(idle):
             net, target = ((self.client, (SERVER, ECHO_PORT)), (self.server, (OUTSIDE_VIP, DNAT_PORT)))[number % 2]
             idle = net.socket()
             idle.settimeout(3)
@@ -400,7 +453,7 @@ class Laboratory:
     def taken_over(self, firewall, since, what):
         began = firewall.wait_state("primary", since)
         entries, milliseconds = firewall.last_commit()
-        committed = f"; {entries} flows committed in {milliseconds:.1f} ms" if firewall.synchronise else ""
+        committed = f"; {entries} flows committed in {milliseconds:.1f} ms" if firewall.setting.synchronise else ""
         self.clock.say(f"{firewall.role} is master, {began - since:.1f} s after {what}{committed}", began - self.clock.start)
         return began
 
@@ -475,7 +528,7 @@ def verdict(laboratory, clock, masters, failure):
 
 def control_run(binaries):
     """The same power cut without synchronisation. Returns whether the streams died, as they must."""
-    with Laboratory(binaries, synchronise=False) as laboratory:
+    with Laboratory(binaries, Setting(synchronise=False)) as laboratory:
         clock = laboratory.clock
         laboratory.boot()
         laboratory.connect()
