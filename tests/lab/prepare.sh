@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash
-# To be sourced by the laboratories, with $root set. Installs their packages; build TARGET... makes these for release.
+# To be sourced by the laboratories. Installs their packages; build TARGET... makes these for release.
 # CTSYNCD=PATH uses another daemon and builds nothing.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 if ((EUID != 0)); then
 	echo "$0 needs root: it makes network namespaces" >&2
