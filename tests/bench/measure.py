@@ -481,6 +481,48 @@ def big_takeover(who, plan):
     return takeover(who, dataclasses.replace(plan, flows=1000000), ", 1 000 000 flows")
 
 
+# WarmStandby, which only ours has
+
+WARM = "\tMode FTFW {\n\t\tWarmStandby on\n\t}\n"
+PEERS = 1001  # the request -s peers
+
+
+def warm(who, plan):
+    """What it costs the backup to keep the kernel as its cache, and -c when a part of the flows has just changed."""
+    if who != "ours":
+        return {}
+    with running_pair(who, plan.flows, mode_block=WARM) as pair:
+        each = at_rate(pair.active, plan, pair.backup.daemon)[0]
+    figures = {"warm standby, 20 000/s, backup": each * 20000 / 10000}
+    for name, part in (("0.1", 1000), ("1", 100)):
+        figures[f"warm standby, -c, {name} % changed"] = 1000 * warm_commit(who, plan.flows, plan.flows // part)
+    return figures
+
+
+def big_warm(who, plan):
+    figures = warm(who, dataclasses.replace(plan, flows=1000000))
+    return {f"{name}, 1 000 000 flows": value for name, value in figures.items() if "-c" in name}
+
+
+def warm_commit(who, flows, changed):
+    """Seconds of -c after that many changes that the backup has had no time to write yet; the active is dead."""
+    settle(flows)
+    with running_pair(who, flows, mode_block=WARM) as pair:
+        flowgen(pair.active, "create", flows, "--rate", 20000)
+        lab.wait_for(lambda: kernel_count(pair.backup) >= flows and waiting(pair.backup) == 0, 180, "the flows in its kernel", 0.2)
+        time.sleep(2)
+        flowgen(pair.active, "change", changed, "--flows", flows)
+        pair.active.kill()
+        assert waiting(pair.backup) > changed // 2, "too late: the changes are written already"
+        taken = seconds(pair.backup, "-c")
+        lab.wait_for(lambda: counters(pair.backup, "internal")["active"] >= flows, 60, "them to be the backup's", 0.2)
+    return taken
+
+
+def waiting(node):
+    return int(re.search(r"waiting to be written:\s+(\d+)", node.request(PEERS, timeout=60).decode())[1])
+
+
 def start(who, plan):
     """With a full kernel, until all of it is in the cache."""
     if who == "limit":
@@ -678,7 +720,7 @@ def named(*parts):
 
 
 # Measured in every round, and in the last one alone.
-PARTS = named(ingest, ftfw, idle_latency, busy_latency, cache_latency, takeover, start, alarm, repair, resent)
+PARTS = named(ingest, ftfw, idle_latency, busy_latency, cache_latency, takeover, warm, start, alarm, repair, resent)
 ONCE = named(forwarding)
-BIG_PARTS = named(big_takeover)
+BIG_PARTS = named(big_takeover, big_warm)
 BIG_ONCE = named(growth, long_latency)

@@ -56,7 +56,12 @@ GROUPS = {
         ("take-over", SECONDS, 0.20),
         ("commit, fresh, 1 000 000 flows", SECONDS, 1 / 5),
         ("commit, again, 1 000 000 flows", SECONDS, 1 / 15),
-        ("take-over, 1 000 000 flows", SECONDS, 0.15)),
+        ("take-over, 1 000 000 flows", SECONDS, 0.15),
+        ("warm standby, 20 000/s, backup", "% CPU", 12, ABSOLUTE),
+        ("warm standby, -c, 0.1 % changed", MS, 30, ABSOLUTE),
+        ("warm standby, -c, 1 % changed", MS, 80, ABSOLUTE),
+        ("warm standby, -c, 0.1 % changed, 1 000 000 flows", MS, 30, ABSOLUTE),
+        ("warm standby, -c, 1 % changed, 1 000 000 flows", MS, 80, ABSOLUTE)),
     "Requests": rows(
         ("start, full kernel", SECONDS, 0.39),
         ("-R", SECONDS, 0.43),
@@ -79,7 +84,8 @@ NOTES = {
                "processors that sleep in between, and with processors that something of the lowest priority keeps awake. What the "
                "limit takes longer asleep than awake is the machine's wake-up. The longest: of changes, in a long run of its own.",
     "Take-over": "A backup whose active has been killed: `-c` into an empty kernel, `-c` once more, and in a pair of its own all that "
-                 "`primary-backup.sh` does. The limit creates the entries, and then changes each, and nobody listens to events.",
+                 "`primary-backup.sh` does. The limit creates the entries, and then changes each, and nobody listens to events. With `WarmStandby`: what the "
+                 "backup works for flows that all stay, and `-c` when a part of them has just changed and the active is dead.",
     "Requests": "As the client sees them, output thrown away; the start until the cache holds the kernel's flows. The limit reads the "
                 "kernel's table.",
     "Faults and traffic": "The repair is that of one flow whose only datagram is lost, until the peer has it. Loss is in both directions. "

@@ -132,7 +132,8 @@ class Setting:
     stand for what they are at the node."""
     synchronise: bool = True
     script: bool = True  # keepalived calls the script; else the daemon has to hear of it otherwise
-    sync: str = ""  # of the daemon's Sync
+    mode: str = ""  # of the daemon's Mode
+    sync: str = ""  # of its Sync
     globals: str = ""  # of keepalived's global_defs
     blocks: str = ""  # of its own, beside that
     group: str = ""  # of the sync group
@@ -214,7 +215,7 @@ class Firewall(lab.Node):
     def boot(self):
         """The daemon first, then keepalived, as the units do."""
         if self.setting.synchronise:
-            self.configure("\tMode FTFW {\n\t}\n" + lab.link_block("UDP", f"10.77.9.{self.number}", f"10.77.9.{self.peer}") +
+            self.configure(f"\tMode FTFW {{\n{self.setting.mode}\t}}\n" + lab.link_block("UDP", f"10.77.9.{self.number}", f"10.77.9.{self.peer}") +
                            self.here(self.setting.sync), self.general(event_filter=OWN_ADDRESSES))
             # Stock conntrackd refuses to start over the lock that a power cut left behind (a reboot clears it).
             if self.stock and os.path.exists(self.lock_path):

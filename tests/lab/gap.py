@@ -48,6 +48,7 @@ FIGURES = ("detect", "react", "commit", "first", "gap")
 SCRIPT = Setting()
 PIPE = Setting(script=False, globals="    vrrp_notify_fifo $dir/fifo\n",
                sync="\tKeepalived {\n\t\tNotifyFifo $dir/fifo\n\t\tGroup PAIR\n\t}\n")
+WARM = dataclasses.replace(PIPE, mode="\t\tWarmStandby on\n")
 
 
 def faster(setting, advert):
@@ -75,7 +76,8 @@ class Variant:
 
 def variants(adverts):
     """{name: Variant}, in the order of the table."""
-    ways = {"conntrackd, script": (lab.STOCK, SCRIPT), "ctsyncd, script": (lab.OURS, SCRIPT), "ctsyncd, pipe": (lab.OURS, PIPE)}
+    ways = {"conntrackd, script": (lab.STOCK, SCRIPT), "ctsyncd, script": (lab.OURS, SCRIPT), "ctsyncd, pipe": (lab.OURS, PIPE),
+            "ctsyncd, warm": (lab.OURS, WARM)}
     found = {}
     for name, (binary, setting) in ways.items():
         found[f"1 s, {name}"] = Variant(binary, setting)
