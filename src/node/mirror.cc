@@ -19,7 +19,7 @@ namespace {
 constexpr Duration kRefreshTick = std::chrono::milliseconds(500);
 // Each copy is refreshed so many times before it would run out.
 constexpr int kRefreshes = 3;
-constexpr std::uint32_t kAtOnce = 16;  // between two looks at the clock
+constexpr std::uint32_t kBetweenLooks = 16;  // at the clock: flows
 
 }  // namespace
 
@@ -201,7 +201,7 @@ bool Mirror::step_ends(TimePoint budget_end) {
     } else {
       removing_.erase(record_.flow.orig);
     }
-    if (++n % kAtOnce == 0 && c_.clock.now() >= budget_end) return ended_.empty();
+    if (++n % kBetweenLooks == 0 && c_.clock.now() >= budget_end) return ended_.empty();
   }
   return true;
 }
@@ -215,7 +215,7 @@ bool Mirror::step_flows(TimePoint budget_end) {
       due_.erase(id);
       write(id);
     }
-    if (++n % kAtOnce == 0 && c_.clock.now() >= budget_end) return false;
+    if (++n % kBetweenLooks == 0 && c_.clock.now() >= budget_end) return false;
   }
   return true;
 }
@@ -224,7 +224,7 @@ bool Mirror::step_flows(TimePoint budget_end) {
 bool Mirror::step_orphans(TimePoint budget_end) {
   while (next_ < orphans_.size()) {
     write(orphans_[next_]);
-    if (++next_ % kAtOnce == 0 && c_.clock.now() >= budget_end) return false;
+    if (++next_ % kBetweenLooks == 0 && c_.clock.now() >= budget_end) return false;
   }
   return true;
 }
