@@ -18,6 +18,9 @@ Printed are, in milliseconds, the median and the 99th percentile (of up to 100 f
     first   from keepalived's master state until the first datagram has passed
     gap     the longest silence of the datagrams
 
+Both firewalls share a kernel, in which a commit takes about twice as long while any daemon of the machine listens to new
+connections: after `cable` the other firewall's does, so there and beside other tests ctsyncd is slower than on two machines.
+
 A stream is broken if it has failed or is not back within 15 s. A flap is a change of the master that no fault caused: on this
 machine such fast adverts do not hold. Each step has a time limit. Exit status 0, or 1 if ctsyncd broke a stream or a fail-over
 did not happen as it should.
@@ -163,16 +166,20 @@ class Laboratory(failover.Laboratory):
                          if at > since and where is firewall and f"Entering {state} STATE" in line), None)
         return self.wait(when, 15, f"{firewall.role} to enter the {state} state")
 
+    def changes(self):
+        """[(when, firewall, line)] of all states that an instance has entered."""
+        return [(at, where, line) for at, where, line in self.lines if "(INSIDE) Entering" in line]
+
     def active(self):
         """The firewall that is master, if only one is."""
-        states = {where: line.split()[-2] for _, where, line in self.lines if "(INSIDE) Entering" in line and "STATE" in line}
+        states = {where: line.split("Entering ")[1].split()[0] for _, where, line in self.changes()}
         masters = [firewall for firewall in self.firewalls if states.get(firewall) == "MASTER"]
         assert len(masters) == 1, f"{len(masters)} firewalls are master"
         return masters[0]
 
     def flaps(self):
         """How often the master has changed since the last question, beyond the once that was wanted."""
-        masters = sum("(INSIDE) Entering MASTER STATE" in line for _, _, line in self.lines)
+        masters = sum("MASTER" in line for _, _, line in self.changes())
         flaps = masters - self.masters_seen - 1
         self.masters_seen = masters
         return flaps
@@ -312,7 +319,9 @@ def session(rows, variant, flows, rounds):
                     row.add(figures, broken, laboratory.flaps())
         except (AssertionError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
             row.failed += 1
-            print(f"{row.label}: {error}", flush=True)
+            print(f"{row.label}: {error}")
+            for at, firewall, line in laboratory.changes()[-8:]:
+                print(f"  {at - time.monotonic():6.1f} s {firewall.role}{line.partition(': ')[2]:>36}", flush=True)
 
 
 def main():
