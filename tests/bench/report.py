@@ -28,6 +28,13 @@ class Result:
         found = self.medians.get("ours") if self.row.absolute else self.ratio
         return None if self.row.goal is None or found is None else found <= self.row.goal
 
+    @property
+    def out_of_reach(self):
+        """The bare program does not get there either."""
+        if self.row.goal is None or "limit" not in self.medians or (not self.row.absolute and not self.medians.get("stock")):
+            return False
+        return self.medians["limit"] / (1 if self.row.absolute else self.medians["stock"]) > self.row.goal
+
     def goal(self):
         if self.row.goal is None:
             return "-"
@@ -168,6 +175,9 @@ def document(runs):
             if group == "Latency":
                 parts += [f"{wake_up(run)}\n" for run in runs.values() if wake_up(run)] + ["![Latency](performance/latency.svg)\n"]
             parts.append(markdown_table([HEAD, *lines]))
+            beyond = [row.name for row in members if row.name in found and found[row.name].out_of_reach]
+            if beyond:
+                parts.append(f"The bare program misses the goal as well: {'; '.join(beyond)}.\n")
     grown = growth(runs.values())
     if grown:
         parts.append("## Growth\n\nThe same with tables of other sizes: memory and an update's processor time of a node in statistics mode "

@@ -76,7 +76,7 @@ GROUPS = {
 ROWS = [row for group in GROUPS.values() for row in group]
 NOTES = {
     "Events": "A burst of new TCP connections into a node in statistics mode, and 20 000 a second. The limit reads the events and rests "
-              "as long between two looks as ours. Memory is what the process has grown by.",
+              "as long between two looks as ours. Memory is what the process has grown by: 128 bytes are the flow's slot, the rest is the index.",
     "Replication": "One pair, receiver and sender on this machine. The figures at full speed are for each flow that reaches the "
                    "receiver; what conntrackd loses costs it nothing. ALARM: for one round of repetitions, 15 s.",
     "Latency": "From the request that creates the flow to its datagram's arrival at the peer's interface, as the kernel stamps it, or to "
@@ -86,7 +86,8 @@ NOTES = {
     "Take-over": "A backup whose active has been killed: `-c` into an empty kernel, `-c` once more, and in a pair of its own all that "
                  "`primary-backup.sh` does. The limit creates the entries, and then changes each, and nobody listens to events. With `WarmStandby`: what the "
                  "backup works for flows that all stay, and `-c` when a part of them has just changed and the active is dead.",
-    "Requests": "As the client sees them, output thrown away; the start until the cache holds the kernel's flows. The limit reads the "
+    "Requests": "As the client sees them, output thrown away. In ours these are jobs that get half a millisecond in a turn of the loop, so "
+                "that the replication does not stand still (`tests/bench/holes`): they last longer than they would at a stretch; the start until the cache holds the kernel's flows. The limit reads the "
                 "kernel's table.",
     "Faults and traffic": "The repair is that of one flow whose only datagram is lost, until the peer has it. Loss is in both directions. "
                           "Forwarding: short TCP connections one after the other, and a UDP ping-pong while 1000 connections a second "
