@@ -45,6 +45,8 @@ Step first_step(WriteOp op, const Flow& flow) {
       return Step::destroy;
     case WriteOp::update:
       return may_go_on(flow) ? Step::look_first : Step::update;
+    case WriteOp::adopt:
+      return Step::look_first;
     default:
       return may_be_refused(flow) ? Step::look_first : Step::update;
   }
@@ -77,6 +79,7 @@ Step next_step(Step step, const Answers& a, WriteResult& result) {
   };
   switch (step) {
     case Step::look_first:
+      if (result.op == WriteOp::adopt && a.verdict == Verdict::replace) return end(WritePhase::kept, 0);
       return looked_up(Step::create_instead, Step::update);
     case Step::create:
       if (a.write == EEXIST && result.op != WriteOp::create_only) return Step::look_up;
@@ -362,6 +365,9 @@ void Injector::Batch::store_entry(const Sent& r, std::span<const std::uint8_t> b
   auto& e = entries_[r.entry];
   if (decode_flow(body, {}, there_) != DecodeStatus::ok) return;
   e.answers.verdict = judge(there_, e.record);
+  if (e.result.op == WriteOp::adopt && there_.flow.knows(has::kTimeout) && e.record.flow.knows(has::kTimeout)) {
+    e.record.flow.timeout = std::max(e.record.flow.timeout, there_.flow.timeout);
+  }
   if (e.answers.verdict == Verdict::merge) e.record.flow.status = merged_status(there_.flow, e.record.flow);
 }
 

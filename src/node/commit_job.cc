@@ -22,11 +22,11 @@ constexpr int kOrphanRounds = 8;
 
 // What a write has done to the kernel's entry; nothing if it failed and left all as it was.
 std::optional<kernel::EventType> CommitJob::change_of(const kernel::WriteResult& r) const {
-  if (c_.adopts && r.error == 0) return kernel::EventType::new_;  // nobody has heard of it
   if (r.phase == kernel::WritePhase::kept) return std::nullopt;
   const bool again = r.phase == kernel::WritePhase::create_again;
   if (r.error != 0) return again ? std::optional(kernel::EventType::destroy) : std::nullopt;
-  return r.phase == kernel::WritePhase::update ? kernel::EventType::update : kernel::EventType::new_;
+  // What is adopted nobody has heard of yet.
+  return r.phase == kernel::WritePhase::update && !c_.adopts ? kernel::EventType::update : kernel::EventType::new_;
 }
 
 std::uint32_t commit_timeout(std::uint32_t configured, std::uint32_t timeout, std::uint32_t age) {
@@ -62,6 +62,7 @@ CommitJob::~CommitJob() {
 }
 
 Job::State CommitJob::step(TimePoint budget_end) {
+  if (c_.adopts && !c_.read_events()) return State::more;
   const bool finished = phase_ == Phase::expectations ? step_expectations(budget_end)
                         : phase_ == Phase::orphans    ? step_orphans(budget_end)
                                                       : step_flows(budget_end);
@@ -73,10 +74,12 @@ Job::State CommitJob::step(TimePoint budget_end) {
 bool CommitJob::step_flows(TimePoint budget_end) {
   const bool related = phase_ == Phase::related_flows;
   const auto& flows = c_.external.flows();
+  std::uint32_t looked_at = 0;
   for (next_ = wanted_from(next_); next_ < flows.end_id(); next_ = wanted_from(next_)) {
     const auto& slot = flows.slot(next_);
     if (c_.external.shows(slot) && has_complete_master(slot.flow) == related) write_flow(next_);
-    if (++next_ % 32 == 0 && c_.clock.now() >= budget_end) return false;
+    ++next_;
+    if (++looked_at % 32 == 0 && c_.clock.now() >= budget_end) return false;
   }
   c_.writer.finish(*this);
   return true;
@@ -104,7 +107,7 @@ void CommitJob::write_flow(table::FlowId id) {
   const auto& flows = c_.external.flows();
   const auto& peers = flows.slot(id);
   // Whether the kernel has the flow, not further on, as far as the internal cache knows. It costs the kernel less then.
-  bool replaces = c_.adopts;
+  bool replaces = false;
   if (const auto own_id = c_.internal.find(peers.flow.orig); own_id != table::kNoFlow) {
     const auto& own = c_.internal.slot(own_id);
     if (own.queue == table::Queue::young) c_.met_young(own_id);
@@ -112,7 +115,7 @@ void CommitJob::write_flow(table::FlowId id) {
       ++committed_;
       return;
     }
-    replaces |= is_live(own.state) && same_nat(own.flow, peers.flow) && !further_on(own.flow, peers.flow);
+    replaces = is_live(own.state) && same_nat(own.flow, peers.flow) && !further_on(own.flow, peers.flow);
   }
   flows.copy_to(id, record_);
   Flow& f = record_.flow;
@@ -121,8 +124,9 @@ void CommitJob::write_flow(table::FlowId id) {
     f.present |= has::kTimeout;
   }
   if (++written_flows_ == c_.many) c_.on_many();
-  c_.external.set_committed(id, true);
-  c_.writer.write(replaces ? kernel::WriteOp::replace : kernel::WriteOp::create, record_, id, *this);
+  if (c_.external.set_committed(id, true)) c_.writer.write(kernel::WriteOp::destroy, record_, id, *this);
+  const auto op = c_.adopts ? kernel::WriteOp::adopt : replaces ? kernel::WriteOp::replace : kernel::WriteOp::create;
+  c_.writer.write(op, record_, id, *this);
 }
 
 // The kernel has the flow as it was committed or further on, for as long as it would get now. (A packet that has passed
@@ -133,6 +137,7 @@ bool CommitJob::is_as_committed(const table::FlowSlot& own, const table::FlowSlo
 }
 
 void CommitJob::on_written(const kernel::WriteResult& result, const FlowRecord& record) {
+  if (result.op == kernel::WriteOp::destroy) return;
   if (const auto type = change_of(result); type && c_.flow_written) {
     make_kernel_flow(written_, record);
     c_.flow_written(*type, written_);

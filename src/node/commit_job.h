@@ -47,6 +47,7 @@ class CommitJob final : public Job, private kernel::WriteHandler {
     std::uint64_t already = 0;  // that many others count as committed
     // What is written are copies, which become this node's own: a matter of their timeouts.
     bool adopts = false;
+    std::function<bool()> read_events = [] { return true; };  // then: whether all were read
     // Called once, when so many flows are written that the commit is a large one.
     std::size_t many = SIZE_MAX;
     std::function<void()> on_many = [] {};

@@ -99,9 +99,9 @@ void ExternalCache::merge(table::FlowId id, const FlowRecord& record) {
   mirror_->changed(id);
 }
 
-void ExternalCache::set_committed(table::FlowId id, bool committed) {
+bool ExternalCache::set_committed(table::FlowId id, bool committed) {
   flows_.slot(id).committed = committed;
-  if (mirror_ != nullptr) mirror_->committed(id, committed);
+  return mirror_ != nullptr && mirror_->committed(id, committed);
 }
 
 void ExternalCache::take(MsgType type, const Expectation& e, const table::Origin& from) {

@@ -63,7 +63,8 @@ class ExternalCache final : public ExternalStore {
   bool shows(const table::FlowSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
   bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
   // Whether the kernel has been given the flow as it is here.
-  void set_committed(table::FlowId id, bool committed);
+  // True: the kernel still has a copy of an earlier flow with this tuple, which is to be removed first.
+  bool set_committed(table::FlowId id, bool committed);
   // WarmStandby. It must outlive the cache, or never be called again.
   void set_mirror(Mirror* mirror) { mirror_ = mirror; }
   Mirror* mirror() const { return mirror_; }

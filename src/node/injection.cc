@@ -67,6 +67,7 @@ const char* Injection::count(const kernel::WriteResult& r) {
     case kernel::WriteOp::create:
     case kernel::WriteOp::replace:
     case kernel::WriteOp::create_only:
+    case kernel::WriteOp::adopt:
       ++(r.error == 0 ? flows_.created : flows_.create_failed);
       return r.phase == kernel::WritePhase::create ? "could not add new ct entry"
                                                    : "could not add new ct entry, even when deleting it first";

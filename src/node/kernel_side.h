@@ -82,6 +82,9 @@ class KernelSide {
   // Whether the internal store has heard of everything that happened to what it holds.
   bool is_whole() const { return own_events_hidden_ && !unmended_ && !flushed_ && !resync_at_ && mending_ == nullptr; }
 
+  // Whether the store has every flow of the kernel, as far as the events that were read tell.
+  bool knows_its_flows() const { return !unmended_ && !flushed_ && mending_ == nullptr && deaf_ == Deaf::no; }
+
   const FlowFilter& filter() const { return c_.options.filter; }
   KernelFollower& follower() { return follower_; }
   void fill(text::Snapshot& s) const;

@@ -16,6 +16,8 @@ using table::kNoFlow;
 
 namespace {
 
+// While the kernel's table is full.
+constexpr Duration kLongPause = std::chrono::seconds(5);
 constexpr Duration kRefreshTick = std::chrono::milliseconds(500);
 // Each copy is refreshed so many times before it would run out.
 constexpr int kRefreshes = 3;
@@ -58,10 +60,14 @@ void Mirror::leaving(FlowId id) {
   write_soon();
 }
 
-void Mirror::committed(FlowId id, bool well) {
+bool Mirror::committed(FlowId id, bool well) {
   mirrored_.erase(id);
   due_.erase(id);
+  const Tuple& orig = c_.external.slot(id).flow.orig;
+  const bool in_the_way = removing_.find(orig) != nullptr;
+  removing_.erase(orig);
   well ? unwritten_.erase(id) : unwritten_.insert(id);
+  return in_the_way;
 }
 
 // --- What becomes of the kernel's entries ---
@@ -79,7 +85,8 @@ void Mirror::touched(const Tuple& orig) {
 }
 
 // A copy that ran out, or was deleted, is written again with the next round: at once, what deletes it might do so without
-// end. What was there at the start, or came by a commit, is a copy still if a peer says that it has the flow.
+// end. What was there at the start, or came by a commit, may be a copy still if a peer says that it has the flow. Its end here
+// is told nevertheless: two nodes would keep each other's copies for ever.
 bool Mirror::ended(const Tuple& orig) {
   const auto id = c_.external.find(orig);
   if (id == kNoFlow) return false;
@@ -95,7 +102,7 @@ bool Mirror::ended(const Tuple& orig) {
   const auto own = some_untouched_ ? c_.internal.find(orig) : kNoFlow;
   if (own == kNoFlow || !c_.internal.slot(own).untouched) return false;
   changed(id);
-  return true;
+  return false;
 }
 
 void Mirror::flushed(const Tuple& orig) {
@@ -162,6 +169,10 @@ void Mirror::refresh_some() {
 
 bool Mirror::work(TimePoint budget_end) {
   if (!read_events()) return false;
+  if (!knows_what_lives_here()) {
+    write_at_ = c_.clock.now() + kPause;
+    return true;
+  }
   const bool through = step(budget_end);
   writer_.finish(*this);
   if (!through) return false;
@@ -181,7 +192,8 @@ bool Mirror::work(TimePoint budget_end) {
   }
   phase_ = Phase::done;
   orphans_.clear();
-  if (!due_.empty() || !ended_.empty()) write_at_ = c_.clock.now() + kPause;
+  const bool full = std::exchange(full_, false);
+  if (!due_.empty() || !ended_.empty()) write_at_ = c_.clock.now() + (full ? kLongPause : kPause);
   return true;
 }
 
@@ -196,10 +208,11 @@ bool Mirror::step_ends(TimePoint budget_end) {
     record_.flow = {};
     record_.flow.orig = ended_.front();
     ended_.pop_front();
-    if (!lives_here(record_.flow.orig)) {
-      writer_.write(kernel::WriteOp::destroy, record_, 0, *this);
-    } else {
+    if (removing_.find(record_.flow.orig) == nullptr) continue;  // a packet has passed
+    if (lives_here(record_.flow.orig)) {
       removing_.erase(record_.flow.orig);
+    } else {
+      writer_.write(kernel::WriteOp::destroy, record_, 0, *this);
     }
     if (++n % kBetweenLooks == 0 && c_.clock.now() >= budget_end) return ended_.empty();
   }
@@ -210,8 +223,11 @@ bool Mirror::step_flows(TimePoint budget_end) {
   const bool related = phase_ == Phase::related_flows;
   std::uint32_t n = 0;
   for (next_ = due_.next(next_, kNoFlow); next_ != kNoFlow; next_ = due_.next(next_, kNoFlow)) {
+    if (full_) return true;
     const auto id = next_++;
-    if (has_complete_master(c_.external.slot(id).flow) == related) {
+    const Flow& f = c_.external.slot(id).flow;
+    // (What is in the way of it is removed first, the next time.)
+    if (has_complete_master(f) == related && removing_.find(f.orig) == nullptr) {
       due_.erase(id);
       write(id);
     }
@@ -259,6 +275,7 @@ void Mirror::failed(FlowId id, const kernel::WriteResult& r, const FlowRecord& r
     orphans_.push_back(id);
     return;
   }
+  if (r.error == ENOMEM) full_ = true;
   later_.insert(id);
   if (r.op == kernel::WriteOp::create_only && r.error == EEXIST) return;  // it lives here, though nobody has told yet
   ++failures_;

@@ -47,6 +47,8 @@ class Mirror final : public Copies, private kernel::WriteHandler {
 
   // Reads what the kernel has to tell; whether that was all of it. What lives here must be known when something is removed.
   std::function<bool()> read_events = [] { return true; };
+  // Whether the internal cache would know. While it lacks what lost events told, nothing is written.
+  std::function<bool()> knows_what_lives_here = [] { return true; };
   // Called when a copy was written or removed: what a dump under way says of it is old.
   std::function<void(const Tuple&)> wrote = [](const Tuple&) {};
 
@@ -55,8 +57,9 @@ class Mirror final : public Copies, private kernel::WriteHandler {
   void changed(table::FlowId id);
   // It has ended, or is another one from now on.
   void leaving(table::FlowId id);
-  // It was given to the kernel as this node's own, as it is in the cache; or that has failed.
-  void committed(table::FlowId id, bool well);
+  // It is given to the kernel as this node's own, as it is in the cache; or that has failed. True: a copy of an earlier flow
+  // with its tuple is to be removed first.
+  bool committed(table::FlowId id, bool well);
 
   // --- Copies ---
   bool contains(const Tuple& orig) override;
@@ -113,6 +116,7 @@ class Mirror final : public Copies, private kernel::WriteHandler {
   table::FlowId next_ = 0;
   std::vector<table::FlowId> orphans_;  // the kernel did not find their master
   std::uint64_t failures_ = 0;
+  bool full_ = false;  // the kernel's table
   RateLimit limit_{std::chrono::seconds(10)};
   FlowRecord record_;
   FlowRecord scratch_;

@@ -38,7 +38,10 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
                             if (peer_side_) peer_side_->engine().set_whole(whole);
                           },
                           [this](const Tuple& t) { return mirror_ != nullptr && mirror_->contains(t); }});
-  if (mirror_ != nullptr) mirror_->read_events = [this] { return !kernel_side_->read_events().more; };
+  if (mirror_ != nullptr) {
+    mirror_->read_events = [this] { return !kernel_side_->read_events().more; };
+    mirror_->knows_what_lives_here = [this] { return kernel_side_->knows_its_flows(); };
+  }
   if (peer_side_) {
     roles_ = std::make_unique<RoleSwitch>(
         RoleSwitch::Context{kernel_, clock_, log_, jobs_, options_, internal_, *kernel_side_, *peer_side_});
@@ -258,7 +261,10 @@ void Node::flush_kernel(const Command& command, const Client& client) {
     if (auto ok = kernel_side_->flush_kernel_expectations(); !ok) log_.error("{}", ok.error().text);
   }
   if (!command.flows()) return client.finish();
-  kernel_side_->flush_kernel(KernelSide::Purpose::command, [answer = std::make_shared<Answer>(client)] {});
+  const auto flush = [this, answer = std::make_shared<Answer>(client)] {
+    kernel_side_->flush_kernel(KernelSide::Purpose::command, [answer] {});
+  };
+  roles_ ? roles_->when_adopted(flush) : flush();
 }
 
 void Node::resync_kernel(const Command& command, const Client& client) {

@@ -67,7 +67,7 @@ class PeerSide final : private replication::Events {
   const replication::FtFw* ftfw() const { return ftfw_; }
   wire::Packer& packer() { return packer_; }
   ExternalStore& store() { return *store_; }
-  ExternalCache* cache() { return cache_; }  // the store, if it is one
+  ExternalCache* cache() const { return cache_; }  // the store, if it is one
   Injection* injection() { return injection_; }
 
   void fill(text::Snapshot& s) const;

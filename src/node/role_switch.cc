@@ -69,6 +69,7 @@ bool RoleSwitch::start_commit(Scope scope, First first, OnDone on_done) {
       c_.kernel_side.commit_ended();
       if (outcome.whole && scope.flows) adopt(scope);
       on_done(outcome);
+      if (outcome.whole) run_waiters();
     }));
   });
   return true;
@@ -92,22 +93,39 @@ CommitJob::Context RoleSwitch::commit_context() {
 void RoleSwitch::adopt(Scope scope) {
   auto context = commit_context();
   const Mirror* mirror = context.external.mirror();
-  if (mirror == nullptr || mirror->mirrored().empty() || adopting_) return;
+  if (mirror == nullptr || mirror->mirrored().empty()) return;
+  if (adopting_) {
+    adopt_again_ = true;
+    return;
+  }
   context.only = &mirror->mirrored();
   context.adopts = true;
+  context.read_events = [this] { return !c_.kernel_side.read_events().more; };
   scope.expectations = false;
   adopting_ = true;
-  c_.jobs.add(std::make_unique<CommitJob>(context, scope, [this](const CommitJob::Outcome& outcome) {
+  c_.jobs.add(std::make_unique<CommitJob>(context, scope, [this, scope](const CommitJob::Outcome& outcome) {
     adopting_ = false;
     if (!outcome.whole) return;
-    if (outcome.failed != 0)
+    if (outcome.failed != 0) {
       c_.log.warning("{} connections of the peers could not be made this node's", outcome.failed);
-    for (const auto& then : std::exchange(after_adoption_, {})) then();
+    }
+    if (std::exchange(adopt_again_, false)) adopt(scope);
+    run_waiters();
   }));
 }
 
+bool RoleSwitch::takes_over() const {
+  const auto* cache = c_.peer_side.cache();
+  return cache != nullptr && cache->mirror() != nullptr && (committing_ || adopting_);
+}
+
 void RoleSwitch::when_adopted(std::function<void()> then) {
-  adopting_ ? after_adoption_.push_back(std::move(then)) : then();
+  takes_over() ? after_adoption_.push_back(std::move(then)) : then();
+}
+
+void RoleSwitch::run_waiters() {
+  if (takes_over()) return;
+  for (const auto& then : std::exchange(after_adoption_, {})) then();
 }
 
 void RoleSwitch::take_over(const Client& client) {

@@ -80,12 +80,15 @@ class RoleSwitch {
   bool start_commit(Scope scope, First first, OnDone on_done);
   CommitJob::Context commit_context();
   void adopt(Scope scope);
+  bool takes_over() const;
+  void run_waiters();
   void after_take_over();
   bool is_handed_over(HandOver& h) const;
 
   Context c_;
   bool committing_ = false;
   bool adopting_ = false;
+  bool adopt_again_ = false;
   std::vector<std::function<void()>> after_adoption_;
   std::vector<HandOver> hand_overs_;
 };

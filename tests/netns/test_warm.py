@@ -180,7 +180,7 @@ def test_a_restart_of_the_standby(our_pair):
         pair.backup.kill()
         pair.backup.start()
         lab.wait_for(lambda: pair.backup.external_count() == 20, 10, "the flows at the backup again")
-        # What was in the kernel passes for the backup's until it runs out; of that nobody is told.
+        # What was in the kernel passes for the backup's until it runs out.
         lab.wait_for(lambda: pair.backup.stats()["internal"]["active"] == 0, 15, "the old copies to run out")
         wait_mirrored(pair, there, 20)
         time.sleep(3)

@@ -195,6 +195,11 @@ class FakeKernel : public kernel::KernelTable {
       const auto it = kernel_.flows.find(r.flow.orig);
       return it != kernel_.flows.end() && (it->second.flow.status & ~r.flow.status & kProgress) != 0;
     }
+    FlowRecord with_longer_time(FlowRecord r) const {
+      const auto it = kernel_.flows.find(r.flow.orig);
+      if (it != kernel_.flows.end()) r.flow.timeout = std::max(r.flow.timeout, it->second.flow.timeout);
+      return r;
+    }
     void create_after(kernel::WriteResult& result, kernel::WritePhase phase, const FlowRecord& r) {
       result.phase = phase;
       result.error = create(r);
@@ -233,10 +238,11 @@ class FakeKernel : public kernel::KernelTable {
           result.phase = kernel::WritePhase::destroy;
           result.error = destroy(r.flow);
           return;
+        case kernel::WriteOp::adopt:
         case kernel::WriteOp::update:
         case kernel::WriteOp::replace: {
           result.phase = kernel::WritePhase::update;
-          result.error = update(r);
+          result.error = result.op == kernel::WriteOp::adopt ? update(with_longer_time(r)) : update(r);
           if (result.error == 0) return;
           if (result.error == ENOENT) return create_after(result, kernel::WritePhase::create_instead, r);
           return replace(result, r);

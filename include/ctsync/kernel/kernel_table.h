@@ -123,6 +123,9 @@ enum class WriteOp : std::uint8_t {
   replace,
   // Creates; if there is such an entry it is left alone, whatever it is: EEXIST.
   create_only,
+  // As update, of an entry that packets may have changed, though nobody has told yet: it is looked up in any case. Another
+  // flow is left alone, too, and none gets less time than it has.
+  adopt,
   destroy,  // by original tuple and zone; exactly that entry if has::kId
 };
 

@@ -421,6 +421,34 @@ TEST_F(Live, WhatIsOnlyCreatedLeavesWhateverIsThereAlone) {
   EXPECT_EQ(5U, got.flow.mark);
 }
 
+TEST_F(Live, AdoptionLooksFirstAndShortensNothing) {
+  auto& table = open_table();
+  for (const std::uint8_t state : {std::uint8_t{3}, std::uint8_t{4}, std::uint8_t{7}, std::uint8_t{8}}) {
+    auto there = make_tcp(state);
+    there.flow.proto_state = state;
+    there.flow.timeout = state == 3 ? 5000 : 10;
+    write_and_get(table, there);
+    auto told = make_tcp(state);
+    told.flow.timeout = 1000;
+    EXPECT_EQ(0, write_one(table, WriteOp::adopt, told).error);
+    FlowRecord now;
+    ASSERT_TRUE(table.get(there.flow.orig, now).value());
+    EXPECT_EQ(now.flow.proto_state, state);
+    EXPECT_NEAR(now.flow.timeout, there.flow.timeout, 1);
+  }
+  auto fresh = make_tcp(9);
+  fresh.flow.timeout = 1000;
+  EXPECT_EQ(WritePhase::create_instead, write_one(table, WriteOp::adopt, fresh).phase);
+  auto shorter = make_tcp(10);
+  shorter.flow.timeout = 600;
+  write_and_get(table, shorter);
+  shorter.flow.timeout = 3000;
+  EXPECT_EQ(WritePhase::update, write_one(table, WriteOp::adopt, shorter).phase);
+  FlowRecord now;
+  ASSERT_TRUE(table.get(shorter.flow.orig, now).value());
+  EXPECT_NEAR(now.flow.timeout, 3000U, 1);
+}
+
 // Live, further on: ESTABLISHED, assured, mark 7, 4000 s. The other node's picture is of the handshake.
 TEST_F(Live, OlderPictureLeavesALiveEntryAlone) {
   auto& table = open_table();

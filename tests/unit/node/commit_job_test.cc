@@ -369,5 +369,26 @@ TEST_F(CommitTest, WorksInSlicesAndTheCacheMayChange) {
   EXPECT_EQ(done_, 0);
 }
 
+// Every second flow: none of the others must be counted.
+TEST_F(CommitTest, WritesNoMoreInATurnWhereOnlySomeAreMeant) {
+  for (std::uint16_t n = 1; n <= 2000; ++n) peer_has(wire_flow(n));
+  for (std::uint32_t parity = 0; parity < 2; ++parity) {
+    IdSet only;
+    for (auto id = parity; id < external_.end_id(); id += 2) only.insert(id);
+    kernel_.flows.clear();
+    auto c = context();
+    c.only = &only;
+    CommitJob job(c, {}, [](const CommitJob::Outcome&) {});
+    clock_.tick = std::chrono::microseconds(1);
+    std::size_t before = 0;
+    do {
+      EXPECT_LE(kernel_.flows.size() - before, 64U);
+      before = kernel_.flows.size();
+    } while (job.step(clock_.now() + Duration(1)) != Job::State::done);
+    EXPECT_EQ(kernel_.flows.size(), 1000U);
+    clock_.tick = {};
+  }
+}
+
 }  // namespace
 }  // namespace ctsync::node::test

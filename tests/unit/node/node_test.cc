@@ -1478,6 +1478,186 @@ TEST_F(NodeTest, CanBeTakenDownAtAnyMomentAndBuiltAgain) {
   }
 }
 
+// --- WarmStandby ---
+
+class WarmStandbyTest : public NodeTest {
+ protected:
+  WarmStandbyTest() {
+    options_.mirror_timeout = 600;
+    kernel_.knows_its_flows = true;
+  }
+  void say(const FlowRecord& r, wire::MsgType type = wire::MsgType::flow_new) {
+    std::array<std::uint8_t, 512> room;
+    ByteWriter w(room);
+    wire::encode_flow(w, type, 0, ++seq_, r.flow, &r.extra, 0, {});
+    node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, 2}}}, w.written());
+  }
+  // Until the answer; what is a copy still is adopted in the turns after that.
+  Channel commit() {
+    const auto c = ask({.verb = Verb::commit, .what = What::flows});
+    for (int i = 0; i < 100 && !c->finished; ++i) turn();
+    EXPECT_TRUE(c->finished);
+    return c;
+  }
+  Flow& in_kernel(std::uint16_t n) { return kernel_.flows.at(wire_flow(n).flow.orig).flow; }
+
+  std::uint32_t seq_ = 10000;
+};
+
+TEST_F(WarmStandbyTest, AdoptionLeavesAConnectionThatGoesOnAsItIs) {
+  start();
+  for (std::uint16_t n = 1; n <= 2; ++n) say(wire_flow(n));
+  turns(300);
+  ASSERT_EQ(kernel_.flows.size(), 2U);
+  EXPECT_EQ(in_kernel(1).timeout, 600U);
+  clock_.advance(seconds(432001));  // what was left at the peer is over
+  commit();
+  // Packets: one makes no event, of the other the event waits.
+  in_kernel(1).timeout = 432000;
+  in_kernel(2).proto_state = 8;
+  in_kernel(2).timeout = 10;
+  kernel_.events.emplace_back(kernel::EventType::update, kernel_.flows.at(wire_flow(2).flow.orig));
+  for (int i = 0; i < 10; ++i) jobs_.step();
+  EXPECT_EQ(in_kernel(1).timeout, 432000U);
+  EXPECT_EQ(in_kernel(2).proto_state, 8);
+  EXPECT_EQ(in_kernel(2).timeout, 10U);
+  EXPECT_EQ(node_->internal_flows().live(), 2U);
+}
+
+TEST_F(WarmStandbyTest, AFlushWaitsForTheCommitThatFollowsToo) {
+  for (int k = 0; k < 6; ++k) {
+    kernel_.flows.clear();
+    start();
+    for (std::uint16_t n = 1; n <= 5; ++n) say(wire_flow(n));
+    turns(300);
+    commit();
+    const auto flush = ask({.verb = Verb::flush_caches, .what = What::flows, .side = Side::external});
+    turns(k);
+    say(related(wire_flow(6), wire_flow(1)));
+    const auto again = ask({.verb = Verb::commit, .what = What::flows});
+    turns(50);
+    EXPECT_TRUE(again->finished && flush->finished) << k;
+    EXPECT_TRUE(kernel_.has_flow(wire_flow(6))) << k;
+    node_.reset();
+  }
+}
+
+TEST_F(WarmStandbyTest, WhatCommandsFollowACommitComesAfterIt) {
+  start();
+  for (std::uint16_t n = 1; n <= 5; ++n) say(wire_flow(n));
+  turns(300);
+  commit();
+  const auto flush = ask({.verb = Verb::flush_caches, .what = What::flows, .side = Side::external});
+  const auto kernel = ask({.verb = Verb::flush_kernel, .what = What::flows});
+  turns(1000);
+  EXPECT_TRUE(flush->finished && kernel->finished);
+  EXPECT_EQ(kernel_.flows.size(), 0U) << "they were this node's by then";
+}
+
+TEST_F(WarmStandbyTest, ATupleThatIsUsedAgainIsThereSoon) {
+  start();
+  for (std::uint16_t n = 1; n <= 4000; ++n) say(wire_flow(n));
+  turns(400);
+  ASSERT_EQ(kernel_.flows.size(), 4000U);
+  say(wire_flow(4001));
+  for (int i = 0; i < 202; ++i) turn();
+  say(wire_flow(3000));  // while the job writes
+  turns(600);
+  EXPECT_TRUE(kernel_.has_flow(wire_flow(3000)));
+}
+
+TEST_F(WarmStandbyTest, NothingIsWrittenWhileEventsAreMissed) {
+  options_.overrun_resync = seconds(30);
+  start();
+  say(wire_flow(1));
+  turns(300);
+  ASSERT_EQ(kernel_.flows.size(), 1U);
+  auto live = kernel_flow(1);  // with the tuple of the copy, and its events are lost
+  live.flow.id = 4711;
+  kernel_.put(live);
+  kernel_.overrun = true;
+  turn();
+  say(wire_flow(1), wire::MsgType::flow_delete);
+  say(wire_flow(2));
+  turns(400);
+  EXPECT_TRUE(kernel_.has_flow(live));
+  EXPECT_FALSE(kernel_.has_flow(wire_flow(2)));
+  turns(3100, milliseconds(10));
+  turns(400);
+  EXPECT_TRUE(kernel_.has_flow(wire_flow(2)));
+}
+
+TEST_F(WarmStandbyTest, APacketSavesACopyFromItsEndAlsoIfTheCacheIsFull) {
+  options_.table_limit = 5;
+  for (std::uint16_t n = 11; n <= 15; ++n) kernel_.put(kernel_flow(n));
+  start();
+  say(wire_flow(1));
+  turns(300);
+  ASSERT_EQ(kernel_.flows.size(), 6U);
+  say(wire_flow(1), wire::MsgType::flow_delete);
+  turn();
+  kernel_.events.emplace_back(kernel::EventType::update, kernel_flow(1));
+  turns(400);
+  EXPECT_TRUE(kernel_.has_flow(kernel_flow(1)));
+}
+
+// Both daemons were started anew over kernels that have the same flow, and each takes the other's word for it.
+TEST(WarmStandbyPairTest, TwoNodesDoNotKeepAFlowAliveForEachOther) {
+  for (const auto mode : {Mode::notrack, Mode::ftfw, Mode::alarm}) {
+    ManualClock clock;
+    RecordingLog log;
+    std::array<EventKernel, 2> kernels;
+    struct Wire final : wire::DatagramSink {
+      void send(std::span<const std::span<const std::uint8_t>> all) override {
+        for (const auto& d : all) datagrams.emplace_back(d.begin(), d.end());
+      }
+      bool congested() const override { return false; }
+      std::vector<std::vector<std::uint8_t>> datagrams;
+    };
+    std::array<Wire, 2> sinks;
+    Jobs first(clock);
+    Jobs second(clock);
+    const std::array<Jobs*, 2> jobs{&first, &second};
+    std::array<std::unique_ptr<Node>, 2> nodes;
+    for (unsigned i = 0; i < 2; ++i) {
+      kernels[i].knows_its_flows = true;
+      kernels[i].put(kernel_flow(1));
+      NodeOptions o;
+      o.table_limit = 1000;
+      o.mode = mode;
+      o.mirror_timeout = 5;
+      o.seed = i + 1;
+      nodes[i] = std::make_unique<Node>(kernels[i], sinks[i], clock, log, *jobs[i], o);
+      ASSERT_TRUE(nodes[i]->start());
+      nodes[i]->started();
+    }
+    const auto turns = [&](int n) {
+      for (; n > 0; --n) {
+        clock.advance(milliseconds(20));
+        for (unsigned i = 0; i < 2; ++i) {
+          const auto host = static_cast<std::uint8_t>(2 - i);
+          for (const auto& d : std::exchange(sinks[1 - i].datagrams, {})) {
+            nodes[i]->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, host}}}, d);
+          }
+          while (!kernels[i].events.empty()) nodes[i]->on_kernel_event();
+          if (const auto at = nodes[i]->next_deadline(); at && *at <= clock.now()) nodes[i]->on_timer();
+          jobs[i]->step();
+          nodes[i]->end_turn();
+        }
+      }
+    };
+    turns(100);
+    for (const auto& n : nodes) n->on_command({.verb = Verb::bulk_send}, Client(std::make_shared<FakeChannel>()));
+    turns(200);
+    if (mode != Mode::alarm) {
+      for (const auto& n : nodes) EXPECT_EQ(n->external_flows().live(), 1U);
+    }
+    for (auto& k : kernels) k.end(kernel_flow(1));  // it is over: both entries run out
+    turns(30000);
+    for (const auto& k : kernels) EXPECT_EQ(k.flows.size(), 0U);
+  }
+}
+
 // --- Modes that lack something ---
 
 TEST_F(NodeTest, StatisticsModeAnswersWhatItHasNothingFor) {
