@@ -25,8 +25,9 @@ std::optional<kernel::EventType> CommitJob::change_of(const kernel::WriteResult&
   if (r.phase == kernel::WritePhase::kept) return std::nullopt;
   const bool again = r.phase == kernel::WritePhase::create_again;
   if (r.error != 0) return again ? std::optional(kernel::EventType::destroy) : std::nullopt;
-  // What is adopted nobody has heard of yet.
-  return r.phase == kernel::WritePhase::update && !c_.adopts ? kernel::EventType::update : kernel::EventType::new_;
+  // What was a copy nobody has heard of yet.
+  return r.phase == kernel::WritePhase::update && r.op != kernel::WriteOp::adopt ? kernel::EventType::update
+                                                                                 : kernel::EventType::new_;
 }
 
 std::uint32_t commit_timeout(std::uint32_t configured, std::uint32_t timeout, std::uint32_t age) {
@@ -124,8 +125,9 @@ void CommitJob::write_flow(table::FlowId id) {
     f.present |= has::kTimeout;
   }
   if (++written_flows_ == c_.many) c_.on_many();
+  const bool copy = c_.only != nullptr && c_.external.is_copy(id);
   if (c_.external.set_committed(id, true)) c_.writer.write(kernel::WriteOp::destroy, record_, id, *this);
-  const auto op = c_.adopts ? kernel::WriteOp::adopt : replaces ? kernel::WriteOp::replace : kernel::WriteOp::create;
+  const auto op = copy ? kernel::WriteOp::adopt : replaces ? kernel::WriteOp::replace : kernel::WriteOp::create;
   c_.writer.write(op, record_, id, *this);
 }
 

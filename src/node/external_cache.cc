@@ -99,6 +99,8 @@ void ExternalCache::merge(table::FlowId id, const FlowRecord& record) {
   mirror_->changed(id);
 }
 
+bool ExternalCache::is_copy(table::FlowId id) const { return mirror_ != nullptr && mirror_->mirrored().contains(id); }
+
 bool ExternalCache::set_committed(table::FlowId id, bool committed) {
   flows_.slot(id).committed = committed;
   return mirror_ != nullptr && mirror_->committed(id, committed);

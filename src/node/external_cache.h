@@ -62,8 +62,9 @@ class ExternalCache final : public ExternalStore {
   const table::ExpectationTable* expectations() const { return expectations_; }
   bool shows(const table::FlowSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
   bool shows(const table::ExpectSlot& s) const { return is_live(s.state) && !generations_.is_flushed(s); }
-  // Whether the kernel has been given the flow as it is here.
-  // True: the kernel still has a copy of an earlier flow with this tuple, which is to be removed first.
+  // WarmStandby: whether the kernel has a copy of it.
+  bool is_copy(table::FlowId id) const;
+  // Whether the kernel has been given the flow as it is here. True: the kernel still has a copy of an earlier flow with this tuple, which is to be removed first.
   bool set_committed(table::FlowId id, bool committed);
   // WarmStandby. It must outlive the cache, or never be called again.
   void set_mirror(Mirror* mirror) { mirror_ = mirror; }
