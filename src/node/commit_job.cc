@@ -18,10 +18,8 @@ constexpr std::uint32_t kLeastTimeout = 60;  // seconds, for entries whose time 
 // write one alone. Real chains are two or three deep, and each round is good for one step at the least.
 constexpr int kOrphanRounds = 8;
 
-}  // namespace
-
 // What a write has done to the kernel's entry; nothing if it failed and left all as it was.
-std::optional<kernel::EventType> CommitJob::change_of(const kernel::WriteResult& r) const {
+std::optional<kernel::EventType> change_of(const kernel::WriteResult& r) {
   if (r.phase == kernel::WritePhase::kept) return std::nullopt;
   const bool again = r.phase == kernel::WritePhase::create_again;
   if (r.error != 0) return again ? std::optional(kernel::EventType::destroy) : std::nullopt;
@@ -29,6 +27,8 @@ std::optional<kernel::EventType> CommitJob::change_of(const kernel::WriteResult&
   return r.phase == kernel::WritePhase::update && r.op != kernel::WriteOp::adopt ? kernel::EventType::update
                                                                                  : kernel::EventType::new_;
 }
+
+}  // namespace
 
 std::uint32_t commit_timeout(std::uint32_t configured, std::uint32_t timeout, std::uint32_t age) {
   if (configured != 0) return configured;
@@ -125,7 +125,7 @@ void CommitJob::write_flow(table::FlowId id) {
     f.present |= has::kTimeout;
   }
   if (++written_flows_ == c_.many) c_.on_many();
-  const bool copy = c_.only != nullptr && c_.external.is_copy(id);
+  const bool copy = c_.external.is_copy(id);
   if (c_.external.set_committed(id, true)) c_.writer.write(kernel::WriteOp::destroy, record_, id, *this);
   const auto op = copy ? kernel::WriteOp::adopt : replaces ? kernel::WriteOp::replace : kernel::WriteOp::create;
   c_.writer.write(op, record_, id, *this);

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <vector>
 
 #include "ctsync/base/jobs.h"
@@ -79,7 +78,6 @@ class CommitJob final : public Job, private kernel::WriteHandler {
   enum class Phase : std::uint8_t { plain_flows, related_flows, orphans, expectations, done };
 
   void on_written(const kernel::WriteResult& result, const FlowRecord& record) override;
-  std::optional<kernel::EventType> change_of(const kernel::WriteResult& result) const;
   table::FlowId wanted_from(table::FlowId id) const;
   bool step_flows(TimePoint budget_end);
   bool step_orphans(TimePoint budget_end);

@@ -177,20 +177,10 @@ bool Mirror::work(TimePoint budget_end) {
   writer_.finish(*this);
   if (!through) return false;
   next_ = 0;
-  switch (phase_) {
-    case Phase::ends:
-      phase_ = Phase::plain_flows;
-      return false;
-    case Phase::plain_flows:
-      phase_ = Phase::related_flows;
-      return false;
-    case Phase::related_flows:
-      phase_ = Phase::orphans;
-      return false;
-    default:
-      break;
+  if (phase_ != Phase::orphans) {
+    phase_ = static_cast<Phase>(static_cast<int>(phase_) + 1);
+    return false;
   }
-  phase_ = Phase::done;
   orphans_.clear();
   const bool full = std::exchange(full_, false);
   if (!due_.empty() || !ended_.empty()) write_at_ = c_.clock.now() + (full ? kLongPause : kPause);

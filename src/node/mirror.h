@@ -83,7 +83,7 @@ class Mirror final : public Copies, private kernel::WriteHandler {
  private:
   class WriteJob;
 
-  enum class Phase : std::uint8_t { ends, plain_flows, related_flows, orphans, done };
+  enum class Phase : std::uint8_t { ends, plain_flows, related_flows, orphans };
 
   void write_soon();
   void refresh_some();
@@ -112,7 +112,7 @@ class Mirror final : public Copies, private kernel::WriteHandler {
 
   // Of the writing under way.
   bool writing_ = false;
-  Phase phase_ = Phase::done;
+  Phase phase_ = Phase::ends;
   table::FlowId next_ = 0;
   std::vector<table::FlowId> orphans_;  // the kernel did not find their master
   std::uint64_t failures_ = 0;
