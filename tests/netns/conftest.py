@@ -47,6 +47,15 @@ def our_pair():
 
 
 @pytest.fixture
+def lazy(tmp_path):
+    """A daemon that ignores -c, and knows no --takeover."""
+    program = tmp_path / "lazy"
+    program.write_text(f'#!/bin/sh\n[ "$3" = -c ] && exit 0\n[ "$3" = --takeover ] && exit 3\nexec {lab.OURS} "$@"\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.fixture
 def node():
     """One node of ours, with an unconnected dedicated link."""
     with lab.Node("n", lab.OURS) as single:

@@ -19,6 +19,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -48,6 +49,19 @@ def run(args, timeout=30, check=True, **kwargs):
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, args))}: status {done.returncode}\n{done.stdout}{done.stderr}")
     return done
+
+
+def laboratory(script, *options, **environment):
+    """(exit status, output) of a run of a script of tests/lab; nothing of it may stay behind."""
+    child = subprocess.Popen([sys.executable, os.path.join(ROOT, "tests/lab", script), *options], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment})
+    try:
+        output, _ = child.communicate(timeout=90)
+    finally:
+        child.terminate()
+        child.wait(timeout=20)
+    assert f"cts{child.pid}x" not in run(["ip", "netns", "list"]).stdout
+    return child.returncode, output
 
 
 def wait_for(condition, timeout=5.0, what="condition", interval=0.02):

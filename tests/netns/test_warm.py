@@ -43,6 +43,12 @@ def wait_mirrored(pair, there, count):
                  lambda: f"{count} flows in the backup's kernel, {len(there.flows())} are\n{pair.backup.log()}")
 
 
+def create_mirrored(pair, table, there, count, **more):
+    for number in range(count):
+        table.create(tcp_flow(number, **more))
+    wait_mirrored(pair, there, count)
+
+
 @pytest.mark.parametrize("mode", ["FTFW", "ALARM", "NOTRACK"])
 def test_what_the_active_has_is_in_the_backups_kernel(our_pair, mode):
     pair = start(our_pair, mode=mode)
@@ -71,9 +77,7 @@ def test_what_the_active_has_is_in_the_backups_kernel(our_pair, mode):
 def test_a_take_over_makes_them_this_nodes(our_pair):
     pair = start(our_pair)
     with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as there:
-        for number in range(FLOWS):
-            table.create(tcp_flow(number, mark=3))
-        wait_mirrored(pair, there, FLOWS)
+        create_mirrored(pair, table, there, FLOWS, mark=3)
         pair.active.kill()
         pair.backup.client("-c")
         assert f"Committed {FLOWS} new entries" in pair.backup.log()
@@ -96,9 +100,7 @@ def test_a_take_over_makes_them_this_nodes(our_pair):
 def test_takeover_in_one_request(our_pair):
     pair = start(our_pair)
     with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as there:
-        for number in range(FLOWS):
-            table.create(tcp_flow(number))
-        wait_mirrored(pair, there, FLOWS)
+        create_mirrored(pair, table, there, FLOWS)
         done = pair.backup.client("--takeover")
         assert f"{FLOWS} connections" in done.stdout
         lab.wait_for(lambda: pair.active.external_count() == FLOWS, 5, "them at the former active")
@@ -109,9 +111,7 @@ def test_takeover_in_one_request(our_pair):
 def test_copies_run_out_unheard_and_are_made_anew(our_pair):
     pair = start(our_pair, timeout=6)
     with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as there, ctnl.Destroyed(pair.backup) as destroyed:
-        for number in range(20):
-            table.create(tcp_flow(number))
-        wait_mirrored(pair, there, 20)
+        create_mirrored(pair, table, there, 20)
         time.sleep(9)
         assert destroyed.flows() == [], "they are refreshed before they run out"
         assert all(1 <= f["timeout"] <= 6 for f in there.flows())
@@ -153,9 +153,7 @@ def test_what_lives_here_is_left_alone(our_pair):
 def test_flushes_spare_copies(our_pair):
     pair = start(our_pair, purge=1)
     with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as there:
-        for number in range(20):
-            table.create(tcp_flow(number))
-        wait_mirrored(pair, there, 20)
+        create_mirrored(pair, table, there, 20)
         there.create(tcp_flow(100))
         pair.backup.client("-F")
         wait_mirrored(pair, there, 20)
@@ -174,9 +172,7 @@ def test_flushes_spare_copies(our_pair):
 def test_a_restart_of_the_standby(our_pair):
     pair = start(our_pair, timeout=5)
     with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as there:
-        for number in range(20):
-            table.create(tcp_flow(number))
-        wait_mirrored(pair, there, 20)
+        create_mirrored(pair, table, there, 20)
         pair.backup.kill()
         pair.backup.start()
         lab.wait_for(lambda: pair.backup.external_count() == 20, 10, "the flows at the backup again")
@@ -192,9 +188,7 @@ def test_beside_conntrackd():
     with lab.Pair(lab.STOCK, lab.OURS) as pair:
         start(pair, stock_active=True)
         with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as there:
-            for number in range(FLOWS):
-                table.create(tcp_flow(number))
-            wait_mirrored(pair, there, FLOWS)
+            create_mirrored(pair, table, there, FLOWS)
             for number in range(100):
                 table.delete(tcp_flow(number))
             wait_mirrored(pair, there, FLOWS - 100)

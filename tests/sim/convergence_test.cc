@@ -206,6 +206,11 @@ void expect_order(World& w) {
   }
 }
 
+// Nothing that lives has been taken out of a kernel.
+void expect_no_flow_lost(World& w) {
+  for (std::size_t i = 0; i < w.size(); ++i) EXPECT_EQ(w.node(i).kernel().lost_flows(), "") << "node " << i;
+}
+
 void expect_agreement(World& w) {
   EXPECT_EQ(disagreement(w), "");
   expect_order(w);
@@ -712,11 +717,8 @@ class Chaos {
   }
 
   void expect_invariants() {
-    for (std::size_t i = 0; i < w_.size(); ++i) {
-      w_.node(i).expect_bounds();
-      if (flushes_) continue;
-      EXPECT_EQ(w_.node(i).kernel().lost_flows(), "") << "node " << i;
-    }
+    for (std::size_t i = 0; i < w_.size(); ++i) w_.node(i).expect_bounds();
+    if (!flushes_) expect_no_flow_lost(w_);
   }
 
   // The faults end. Copies that no packet touches run out, and where operators have emptied caches they see to it that
@@ -773,7 +775,7 @@ void injection_ends_no_live_flow(Trial& run, const KeepBack& keep = {}) {
   World w(2, options, r.next(), run.tally);
   const auto expect_no_loss = [&w] {
     EXPECT_EQ(w.wrongly_deleted(), "");
-    for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(w.node(i).kernel().lost_flows(), "") << "node " << i;
+    expect_no_flow_lost(w);
   };
   bool restarted = false;
   peace(w, seconds(4));
@@ -869,7 +871,7 @@ TEST(FtFwSimulation, WarmStandbyHasInTheKernelWhatThePeersHave) {
     World w(nodes, options, r.next(), run.tally);
     const auto expect_no_loss = [&w, refuses] {
       EXPECT_EQ(refuses ? "" : w.wrongly_deleted(), "");
-      for (std::size_t i = 0; i < w.size(); ++i) EXPECT_EQ(w.node(i).kernel().lost_flows(), "") << "node " << i;
+      expect_no_flow_lost(w);
     };
     for (std::size_t i = 0; i < nodes && refuses; ++i) w.node(i).kernel().refused = 0.1 + r.below(2) * 0.1;
     peace(w, seconds(4));
@@ -900,9 +902,7 @@ TEST(FtFwSimulation, WarmStandbyTakesOver) {
     const bool purges = r.chance(0.5);
     World w(2, options, r.next(), run.tally);
     const auto expect_no_loss = [&w, purges] {
-      for (std::size_t i = 0; i < w.size() && !purges; ++i) {
-        EXPECT_EQ(w.node(i).kernel().lost_flows(), "") << "node " << i;
-      }
+      if (!purges) expect_no_flow_lost(w);
     };
     peace(w, seconds(4));
     for (int i = 0; i < 3; ++i) {
@@ -1075,7 +1075,7 @@ TEST(NotrackSimulation, CopiesThatRunOutEndNoLiveFlow) {
       w.run_for(seconds(1));
       for (std::size_t n = 0; n < 10; ++n) w.move_flow(n % 2, 1 - n % 2);
       peace(w, seconds(1));
-      for (std::size_t n = 0; n < 2; ++n) EXPECT_EQ(w.node(n).kernel().lost_flows(), "") << "node " << n;
+      expect_no_flow_lost(w);
     }
     for (std::size_t i = 0; i < 2; ++i) EXPECT_TRUE(w.node(i).clients().empty()) << "node " << i;
   });
