@@ -150,7 +150,7 @@ bool InternalCache::keep(FlowRecord& record, bool replace, Announce announce) {
       flow_ended(scratch_);
     }
     release(id);
-    return insert(record, announce);
+    return insert(record, announce, true);
   }
   const auto now = clock_.now();
   changing(id);
@@ -190,7 +190,8 @@ void InternalCache::keep_own(FlowRecord& record, bool replace, Origin origin) {
   if (copies_ != nullptr && replace && origin == Origin::commit) copies_->taken_over(record.flow.orig);
 }
 
-bool InternalCache::insert(const FlowRecord& record, Announce announce) {
+// `succeeds`: there was an earlier flow with this tuple.
+bool InternalCache::insert(const FlowRecord& record, Announce announce, bool succeeds) {
   const auto now = clock_.now();
   if (flows_.total() >= flows_.limit()) make_room();
   const auto id = flows_.insert(record, now);
@@ -199,7 +200,9 @@ bool InternalCache::insert(const FlowRecord& record, Announce announce) {
     return false;
   }
   // A copy that packets touched: the peers know it, and an update says that it lives here now.
-  if (copies_ != nullptr && copies_->was_touched(record.flow.orig)) flows_.slot(id).state = table::FlowState::alive;
+  const bool touched = copies_ != nullptr && copies_->was_touched(record.flow.orig);
+  if (touched) flows_.slot(id).state = table::FlowState::alive;
+  flows_.slot(id).succeeds = succeeds && !touched;
   generations_.stamp(flows_.slot(id));
   flow_changed(id, announce, now);
   return true;

@@ -102,7 +102,7 @@ class InternalCache : public InternalStore {
   bool keep(FlowRecord& record, bool replace, Announce announce);
   void keep_own(FlowRecord& record, bool replace, kernel::Origin origin);
   void make_whole(FlowRecord& record);
-  bool insert(const FlowRecord& record, Announce announce);
+  bool insert(const FlowRecord& record, Announce announce, bool succeeds = false);
   void bury(table::FlowId id, Announce announce);
   void lives_here(const Tuple& orig, bool fresh);
   bool is_of_a_peer(const FlowRecord& record, Load load, table::FlowId id);

@@ -21,6 +21,12 @@ std::uint32_t stamp_of(TimePoint t) {
       std::chrono::duration_cast<std::chrono::microseconds>(t.time_since_epoch()).count());
 }
 
+// Into an earlier flow, whose end the peer need not have heard, conntrackd merges an update: NAT and labels of the earlier
+// one would stay.
+wire::MsgType type_of(const table::FlowSlot& slot) {
+  return slot.succeeds && is_live(slot.state) ? wire::MsgType::flow_new : type_of(slot.state, wire::MsgType::flow_new);
+}
+
 bool waits_to_be_sent(table::Queue q) { return q == table::Queue::transmit || q == table::Queue::untold; }
 bool is_kept(table::Queue q) { return q == table::Queue::young || q == table::Queue::deferred; }
 
@@ -221,6 +227,8 @@ void Engine::done_with(NodeRef n) {
     } else {
       context_.expectations->release(n.index());
     }
+  } else if (n.kind() == Kind::flow) {
+    context_.flows->slot(n.index()).succeeds = false;
   }
 }
 
@@ -455,8 +463,7 @@ void Engine::send_object(wire::Packer& packer, NodeRef n, TimePoint now) {
   const std::uint8_t flags = next_flags();
   if (n.kind() == Kind::flow) {
     auto& slot = context_.flows->slot(n.index());
-    packer.flow(type_of(slot.state, wire::MsgType::flow_new), flags, seq, slot.flow, context_.flows->extra(n.index()),
-                age(slot.updated, now));
+    packer.flow(type_of(slot), flags, seq, slot.flow, context_.flows->extra(n.index()), age(slot.updated, now));
     slot.link.seq = seq;  // for was_told_lately()
   } else {
     const auto& slot = context_.expectations->slot(n.index());

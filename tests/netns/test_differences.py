@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What doc/differences.md says and no other file proves: better than conntrackd, or the same on purpose."""
+import contextlib
 import os
 import socket
 import struct
@@ -126,6 +127,32 @@ def test_cleared_labels(names):
             lab.wait_for(lambda: pair.backup.stats()["external"]["updated"] == 2, 3, "the bulk")
             pair.backup.client("-c")
             assert labels() == set()
+
+
+@pytest.mark.parametrize("unheard", ["its end waits to be told", "its end is lost"], ids=["queued", "lost"])
+def test_nothing_of_an_earlier_flow_stays_at_conntrackd(unheard):
+    """Which merges an update into what it has: to ours, a port that is used again is told as a new flow until that has arrived."""
+    with lab.Pair(lab.OURS, lab.STOCK) as pair:
+        for node in pair.nodes():
+            node.nft(LABELS)
+        pair.configure().start().greeted()
+        with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as copy:
+            table.create({**udp(1), "labels": {3}, "snat": ("10.3.0.1", 5000)})
+            lab.wait_for(lambda: pair.backup.external_count() == 1, 3, "the earlier flow")
+            with contextlib.ExitStack() as stack:
+                if unheard == "its end is lost":
+                    pair.backup.nft(f"table inet deaf {{\nchain c {{\ntype filter hook input priority 0\n"
+                                    f"udp dport {lab.SYNC_PORT} drop\n}}\n}}\n")
+                    stack.callback(pair.backup.run, "nft", "delete", "table", "inet", "deaf")
+                else:
+                    stack.enter_context(pair.active.stopped())
+                for change in (table.delete, table.create, table.update):
+                    change({**udp(1), "mark": 8})
+                    time.sleep(0.05)
+            lab.wait_for(lambda: "mark=8" in pair.backup.out("-e"), 4, "the later flow")
+            pair.backup.client("-c")
+            flow, = (flow for flow in copy.flows() if flow["orig"]["src"] == "10.1.0.1")
+            assert (flow["labels"], flow["reply"]["dst"]) == (set(), "10.1.0.1")
 
 
 def test_flush_of_caches_leaves_the_kernel_alone(node):

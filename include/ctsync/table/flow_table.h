@@ -31,6 +31,7 @@ struct FlowSlot {
   bool told : 1 = false;       // internal cache: see ToldSums
   bool committed : 1 = false;  // external cache: written to the kernel as it is
   bool untouched : 1 = false;  // internal cache, WarmStandby: no packet is known to have passed here
+  bool succeeds : 1 = false;   // internal cache: peers may hold an earlier flow with this tuple, see Engine
   Queue queue = Queue::none;
   // For mark and sweep: a resync stamps each flow it sees in a kernel dump with its own number; the live flows with
   // another number are then gone from the kernel. Belongs to the owner of the table; 0 in a fresh flow.

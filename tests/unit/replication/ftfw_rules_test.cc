@@ -92,6 +92,24 @@ TEST_F(FtFwRules, ANewEventTakesTheObjectOutOfTheResendQueue) {
   EXPECT_EQ(n.turn("NACK 103 14..15"), (Lines{"NEW 16", "UPD 17"}));
 }
 
+TEST_F(FtFwRules, AFlowThatSucceedsAnotherIsNewUntilThatHasArrived) {
+  const auto id = n.event(1);
+  n.flows.slot(id).succeeds = true;
+  n.event(1);  // has changed
+  EXPECT_EQ(n.drain(), Lines{"NEW 13"});
+  n.event(1);
+  EXPECT_EQ(n.drain(), Lines{"NEW 14"});
+  n.hear("NACK 102 13..14");
+  EXPECT_EQ(n.drain(), Lines{"NEW 15"});
+  n.hear("ACK 103 13..15");
+  n.drain();
+  n.event(1);
+  EXPECT_EQ(n.drain(), Lines{"UPD 16"});
+  n.flows.slot(id).succeeds = true;
+  n.destroy(1);
+  EXPECT_EQ(n.drain(), Lines{"DEL 17"});
+}
+
 TEST_F(FtFwRules, AnObjectWaitsOnceAndIsSentAsItIsNow) {
   n.event(1);
   n.event(1);
