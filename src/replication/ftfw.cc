@@ -422,6 +422,7 @@ void FtFw::acknowledge(Peer& p) {
   // A node of our kind is told even when nothing new has come: what is missing.
   answer(p, wire::flag::kAck, unacknowledged(p), p.last);
   p.ack_pending = false;
+  p.named = p.last;
   p.ack_at.reset();
   p.acknowledged_at = now_;
 }

@@ -38,11 +38,14 @@ std::optional<std::uint32_t> fit(const Peer& p, std::uint32_t seq) {
 
 void Peer::add_missing(const wire::NumberRange& r) {
   if (missing.count == wire::Missing::kMost) {
-    // The two with the fewest numbers between them.
+    // The first two that have been named: unless that ACK was lost, what is between them is not sent again. Else the two
+    // with the fewest numbers between them.
     std::uint8_t best = 1;
-    const auto between = [this](std::uint8_t i) { return missing.ranges[i].from - missing.ranges[i - 1U].to; };
+    const auto cost = [this](std::uint8_t i) {
+      return is_after(missing.ranges[i].to, named) ? missing.ranges[i].from - missing.ranges[i - 1U].to : 0;
+    };
     for (std::uint8_t i = 2; i < missing.count; ++i) {
-      if (between(i) < between(best)) best = i;
+      if (cost(i) < cost(best)) best = i;
     }
     missing.ranges[best - 1U].to = missing.ranges[best].to;
     std::copy(missing.ranges.begin() + best + 1, missing.ranges.end(), missing.ranges.begin() + best);

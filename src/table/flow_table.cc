@@ -51,7 +51,7 @@ FlowId FlowTable::insert(const FlowRecord& r, TimePoint now) {
   s.created = s.updated = seconds_of(now);
   s.link = {};
   s.state = FlowState::new_;
-  s.told = false;
+  s.told = s.committed = s.untouched = s.succeeds = false;
   s.queue = Queue::none;
   s.generation = 0;
   ++live_;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """FT-FW brings a peer up to date that missed something, without being asked (doc/differences.md 22 to 25, 28)."""
+import contextlib
 import struct
 import time
 
@@ -149,6 +150,20 @@ def test_a_lost_last_message_is_repeated_at_once(pair_of):
             assert "packets 1 " in pair.backup.run("nft", "list", "table", "ip", "once").stdout
     print("repeated after", [f"{t * 1000:.0f} ms" for t in took])
     assert sorted(took)[len(took) // 2] < 0.15, took
+
+
+def test_under_loss_little_more_is_sent_again_than_was_lost(pair_of):
+    """Of ten datagrams one is lost, both ways: one in nine is the least that has to be sent again."""
+    pair = pair_of(lab.OURS, lab.OURS)
+    for node in pair.nodes():
+        node.nft(f"table ip lossy {{\nchain c {{\ntype filter hook input priority 0\n"
+                 f"udp dport {lab.SYNC_PORT} numgen random mod 10 < 1 drop\n}}\n}}\n")
+    count = 30000
+    with contextlib.closing(wire.Ears(pair)) as ears:
+        pair.active.run(lab.FLOWGEN, "create", count, "--rate", 10000)
+        lab.wait_for(lambda: pair.backup.external_count() == count, 20, "the flows at the backup", 0.2)
+        heard = ears.heard()
+    assert count * 1.05 < len(heard) < count * 1.2
 
 
 def test_nothing_can_be_known_of_a_stock_peer(pair_of):

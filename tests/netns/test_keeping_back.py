@@ -2,8 +2,6 @@
 """What is not announced at once (`SyncMinAge`, `SyncMinAgeEstablished`, `SyncCoalesce`; doc/differences.md 85): what goes over the
 link, and what a peer of either kind has in the end."""
 import contextlib
-import socket
-import struct
 import time
 
 import pytest
@@ -29,25 +27,6 @@ def tcp(number, state):
     return udp(number) | {"proto": 6, "tcp": {"state": state}}
 
 
-class Ears:
-    """All messages about flows that the active node of a pair sends, as (kind, source port)."""
-
-    def __init__(self, pair):
-        self.socket = pair.backup.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-        self.socket.bind(("sync0", 0x0800))
-
-    def heard(self):
-        """Since the last call."""
-        found = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                packet = self.socket.recv(65536, socket.MSG_DONTWAIT)
-                if packet[9] == socket.IPPROTO_UDP and packet[12:16] == socket.inet_aton("10.77.9.1"):
-                    found += [(kind, struct.unpack(">HH", attributes[3])[0])
-                              for kind, _, _, attributes in wire.parse(packet[28:]) if kind <= wire.DELETE]
-        return found
-
-
 @pytest.fixture(params=[lab.OURS, lab.STOCK], ids=["ours", "stock"])
 def keeping(request):
     """Starts a pair whose active node has these options, with a peer of each kind."""
@@ -59,8 +38,8 @@ def keeping(request):
                 text = file.read()
             pair.active.write_config(text.replace("Sync {\n", f"Sync {{\n\tOptions {{\n\t\t{options}\n\t}}\n", 1))
             pair.start().greeted()
-            pair.ears = Ears(pair)
-            stack.callback(pair.ears.socket.close)
+            pair.ears = wire.Ears(pair)
+            stack.callback(pair.ears.close)
             pair.table = stack.enter_context(ctnl.Table(pair.active))
             return pair
         yield start

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Replication messages as bytes, built and read independently of the daemon's own code: for hostile input on the link and
 for looking at what a node really sends. Layout: spec of the wire format (doc/wire-format)."""
+import contextlib
 import socket
 import struct
 import time
@@ -48,6 +49,31 @@ def parse(datagram):
             body = body[(size + 3) & ~3:]
         found.append((first & 15, flags, sequence, attributes))
     return found
+
+
+class Ears:
+    """All messages about flows that the active node of a pair sends, as (kind, source port)."""
+
+    def __init__(self, pair):
+        self.socket = pair.backup.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 25)
+        self.socket.bind(("sync0", 0x0800))
+
+    def heard(self):
+        """Since the last call."""
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                packet = self.socket.recv(65536, socket.MSG_DONTWAIT)
+                if packet[9] == socket.IPPROTO_UDP and packet[12:16] == socket.inet_aton("10.77.9.1"):
+                    found += [(kind, struct.unpack(">HH", attributes[3])[0])
+                              for kind, _, _, attributes in parse(packet[28:]) if kind <= DELETE]
+        dropped = struct.unpack("=II", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
+        assert not dropped, f"{dropped} packets were not heard"
+        return found
+
+    def close(self):
+        self.socket.close()
 
 
 class Peer:

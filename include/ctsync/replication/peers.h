@@ -104,6 +104,7 @@ struct Peer {
   // Those of its numbers up to `last` that did not come, and that it is not known to have heard of: ascending. With a node
   // of our kind they are named in each ACK.
   wire::Missing missing;
+  std::uint32_t named = 0;            // of those, what is up to this number has been named
   std::optional<TimePoint> ack_at;    // of a node of our kind: when the next ACK is due
   TimePoint acknowledged_at{};        // by the last one
   bool said_hello = false;            // its last message had HELLO

@@ -239,6 +239,30 @@ TEST_F(PeersTest, StrangersDoNotPushOutAPeerThatIsAlive) {
   EXPECT_EQ(peers[peer].accepted, 3U);
 }
 
+TEST(MissingNumbers, WhatWasNamedMakesRoom) {
+  Peer p;
+  const auto add = [&p](std::uint32_t from, std::uint32_t to) {
+    p.last = to + 10;
+    p.add_missing({.from = from, .to = to});
+  };
+  const auto range = [&p](std::size_t i) { return std::pair(p.missing.ranges[i].from, p.missing.ranges[i].to); };
+  for (std::uint32_t i = 0; i < wire::Missing::kMost; ++i) add(1000 + 100 * i, 1010 + 100 * i);
+  add(2600, 2605);  // none has been named: two near each other become one
+  EXPECT_EQ(p.missing.count, wire::Missing::kMost);
+  EXPECT_EQ(range(0), std::pair(1000U, 1110U));
+  p.named = 1510;
+  add(2650, 2655);
+  EXPECT_EQ(range(0), std::pair(1000U, 1210U));
+  add(2700, 2705);
+  add(2750, 2755);
+  add(2800, 2805);
+  EXPECT_EQ(range(0), std::pair(1000U, 1510U));
+  EXPECT_EQ(range(1), std::pair(1600U, 1610U));
+  add(2850, 2855);
+  EXPECT_EQ(range(0), std::pair(1000U, 1510U));
+  EXPECT_EQ(range(p.missing.count - 1U), std::pair(2850U, 2855U));
+}
+
 TEST(Sequence, AfterIsTestedFirst) {
   EXPECT_EQ(relation(5, 5), Relation::expected);
   EXPECT_EQ(relation(0, 0xffffffffU), Relation::after);
