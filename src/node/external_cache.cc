@@ -50,21 +50,17 @@ void ExternalCache::take(MsgType type, const FlowRecord& record, const table::Or
 }
 
 void ExternalCache::take_flow(MsgType type, const FlowRecord& record, const table::Origin& from) {
-  auto id = flows_.find(record.flow.orig);
+  const auto id = flows_.find(record.flow.orig);
   if (keeps_sums_ && id != table::kNoFlow) {
     const auto owner = table::origin_of(flows_.slot(id).link).owner;
     if (owner != from.owner) on_moved_(owner, bucket_of(record.flow.orig));
   }
-  const bool stays = type == MsgType::flow_update && id != table::kNoFlow && !generations_.is_flushed(flows_.slot(id));
-  if (id != table::kNoFlow && !stays) {
-    release(id);
-    id = table::kNoFlow;
-  }
-  if (type != MsgType::flow_delete) put(record, id, from);
+  if (type != MsgType::flow_delete) return put(type, record, id, from);
+  if (id != table::kNoFlow) release(id);
 }
 
-// `id`: what there is of it already, if anything.
-void ExternalCache::put(const FlowRecord& record, table::FlowId id, const table::Origin& from) {
+// `id`: what there is under its tuple already, if anything.
+void ExternalCache::put(MsgType type, const FlowRecord& record, table::FlowId id, const table::Origin& from) {
   const auto now = clock_.now();
   if (id == table::kNoFlow) {
     id = flows_.insert(record, now);
@@ -72,7 +68,11 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id, const table:
     if (mirror_ != nullptr) mirror_->changed(id);
   } else {
     discount(id);
-    merge(id, record);
+    if (type == MsgType::flow_update && !generations_.is_flushed(flows_.slot(id))) {
+      merge(id, record, now);
+    } else if (!renew(id, record, now)) {
+      return full();
+    }
   }
   auto& slot = flows_.slot(id);
   generations_.stamp(slot);
@@ -82,8 +82,18 @@ void ExternalCache::put(const FlowRecord& record, table::FlowId id, const table:
   if (flow_expiry_) flow_expiry_->touched(id, now);
 }
 
-void ExternalCache::merge(table::FlowId id, const FlowRecord& record) {
-  const auto now = clock_.now();
+// The earlier flow has ended. False: there is no memory, and it is gone.
+bool ExternalCache::renew(table::FlowId id, const FlowRecord& record, TimePoint now) {
+  if (mirror_ != nullptr) mirror_->leaving(id);
+  if (!flows_.renew(id, record, now)) {
+    if (flow_expiry_) flow_expiry_->removed(id);
+    return false;
+  }
+  if (mirror_ != nullptr) mirror_->changed(id);
+  return true;
+}
+
+void ExternalCache::merge(table::FlowId id, const FlowRecord& record, TimePoint now) {
   const bool mirrored = mirror_ != nullptr && mirror_->mirrored().contains(id);
   const Flow before = mirrored ? flows_.slot(id).flow : Flow{};
   const FlowPrint print_before = mirrored ? print(id) : FlowPrint{};

@@ -78,8 +78,9 @@ class ExternalCache final : public ExternalStore {
   FlowPrint print(table::FlowId id) const;
   void count(table::FlowId id);
   void discount(table::FlowId id);
-  void put(const FlowRecord& record, table::FlowId id, const table::Origin& from);
-  void merge(table::FlowId id, const FlowRecord& record);
+  void put(wire::MsgType type, const FlowRecord& record, table::FlowId id, const table::Origin& from);
+  bool renew(table::FlowId id, const FlowRecord& record, TimePoint now);
+  void merge(table::FlowId id, const FlowRecord& record, TimePoint now);
   void forget(table::FlowId id);
   void release(table::FlowId id);
   void release_expectation(table::ExpectId id);

@@ -45,18 +45,39 @@ FlowId FlowTable::insert(const FlowRecord& r, TimePoint now) {
     slots_.release(id);
     return no_memory();
   }
+  fill(s, r, extra, now);
+  if (extra != 0) copy_extra(extras_.at(s.extra - 1), r.extra, extra);
+  ++live_;
+  ++stats_.created;
+  return id;
+}
+
+void FlowTable::fill(FlowSlot& s, const FlowRecord& r, decltype(Flow::present) extra, TimePoint now) {
   s.flow = r.flow;
   s.flow.present = (r.flow.present & ~has::kExtra) | extra;
-  if (extra != 0) copy_extra(extras_.at(s.extra - 1), r.extra, extra);
   s.created = s.updated = seconds_of(now);
   s.link = {};
   s.state = FlowState::new_;
   s.told = s.committed = s.untouched = s.succeeds = false;
   s.queue = Queue::none;
   s.generation = 0;
-  ++live_;
+}
+
+bool FlowTable::renew(FlowId id, const FlowRecord& r, TimePoint now) {
+  auto& s = slots_.at(id);
+  const auto extra = extra_bits(r, 0);
+  if (extra == 0) {
+    drop_extra(s);
+  } else if (s.extra == 0 && !attach_extra(s)) {
+    release(id);
+    no_memory();
+    return false;
+  }
+  fill(s, r, extra, now);
+  if (extra != 0) copy_extra(extras_.at(s.extra - 1), r.extra, extra);
+  ++stats_.destroyed;
   ++stats_.created;
-  return id;
+  return true;
 }
 
 void FlowTable::update(FlowId id, const FlowRecord& r, TimePoint now) {

@@ -62,6 +62,9 @@ class FlowTable {
   void update(FlowId id, const FlowRecord& r, TimePoint now);
   // As update(), but what `r` does not know is forgotten.
   void replace(FlowId id, const FlowRecord& r, TimePoint now);
+  // As release() and insert(), of a live flow and another one with its tuple, but that the id stays. False: there was no
+  // memory, and the flow is gone.
+  bool renew(FlowId id, const FlowRecord& r, TimePoint now);
   // Marks a live flow dead; counted as destroyed. The owner releases it when no queue refers to it any more.
   void mark_dead(FlowId id);
   // Removes the flow; counts it as destroyed if it was live. It must be in no queue (the engine unlinks it first).
@@ -88,6 +91,8 @@ class FlowTable {
   const TupleHash& hash() const { return hash_; }
 
  private:
+  // All but what belongs to `extra`, the attributes of the side record that `r` has.
+  static void fill(FlowSlot& s, const FlowRecord& r, decltype(Flow::present) extra, TimePoint now);
   bool attach_extra(FlowSlot& s);
   void drop_extra(FlowSlot& s);
   FlowId no_memory();

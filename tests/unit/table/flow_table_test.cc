@@ -161,6 +161,30 @@ TEST(FlowTable, AReplacedFlowStillKnowsThatItsLabelsWereCleared) {
   EXPECT_FALSE(table.slot(id).flow.knows(has::kLabels)) << "there were none";
 }
 
+TEST(FlowTable, ARenewedFlowIsAnotherOneUnderTheSameId) {
+  FlowTable table(1, 0, 1);
+  const auto id = table.insert(labelled(tuple(1), 4), at(0));
+  table.update(id, labelled(tuple(1), 5), at(1));
+  auto& slot = table.slot(id);
+  slot.link = {7, 8, 9};
+  slot.generation = 5;
+  slot.told = slot.committed = slot.untouched = slot.succeeds = true;
+  EXPECT_TRUE(table.renew(id, record(tuple(1)), at(2)));
+  EXPECT_EQ(table.find(tuple(1)), id);
+  EXPECT_EQ(slot.state, FlowState::new_);
+  EXPECT_EQ(slot.created, seconds_of(at(2)));
+  EXPECT_EQ(slot.link.seq, 0U);
+  EXPECT_EQ(slot.generation, 0);
+  EXPECT_FALSE(slot.told || slot.committed || slot.untouched || slot.succeeds);
+  EXPECT_EQ(table.extra(id), nullptr);
+  EXPECT_FALSE(slot.flow.knows(has::kLabels));
+  EXPECT_TRUE(table.renew(id, labelled(tuple(1), 6), at(3)));
+  EXPECT_EQ(table.extra(id)->labels[0], 6U);
+  EXPECT_EQ(table.stats().created, 3U);
+  EXPECT_EQ(table.stats().destroyed, 2U);
+  EXPECT_EQ(table.live(), 1U);
+}
+
 TEST(FlowTable, DeadFlowsAreFoundAndCountUntilReleased) {
   FlowTable table(2, 0, 1);
   const auto id = table.insert(record(tuple(1)), at(0));
@@ -297,6 +321,14 @@ void random_model(std::uint64_t seed, std::uint32_t keys, std::uint32_t limit, i
       e.present |= r.flow.present;
       if (r.flow.knows(has::kMark)) e.mark = r.flow.mark;
       if (r.flow.knows(has::kLabels)) e.label = r.extra.labels[0];
+    } else if (random() % 4 == 0 && !entry->second.dead) {
+      auto& e = entry->second;
+      ASSERT_TRUE(table.renew(id, r, at(i)));
+      ++expected.created;
+      ++expected.destroyed;
+      e.present = r.flow.present;
+      e.mark = r.flow.mark;
+      e.label = r.flow.knows(has::kLabels) ? r.extra.labels[0] : 0;
     } else if (random() % 3 == 0 && !entry->second.dead) {
       table.mark_dead(id);
       entry->second.dead = true;
