@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint64_t kEventMemory = 1500;   // bytes of the socket buffer that an event takes, metadata included
 constexpr std::uint64_t kBurstRate = 500'000;  // events a second that must not overrun the buffer during a pause
-constexpr Duration kLongestPause = std::chrono::microseconds(500);
+constexpr Duration kLongestPause = std::chrono::microseconds(450);
 constexpr Duration kReadAgain = std::chrono::seconds(1);
 
 // Statistics mode has no peers.

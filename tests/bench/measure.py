@@ -26,7 +26,7 @@ TOOLS = os.path.join(lab.ROOT, "build/release/tests/bench/tools")
 BARE, WIRETAP, TRAFFIC = (os.path.join(TOOLS, name) for name in ("bare", "wiretap", "traffic"))
 ARRIVALS = os.path.join(TOOLS, "libarrivals.so")
 BINARIES = {"ours": lab.OURS, "stock": lab.STOCK}
-PAUSE = 500  # microseconds: what our daemon rests at most between two looks, and so the bare program where rates are high
+PAUSE = 450  # microseconds: what our daemon rests at most between two looks, and so the bare program where rates are high
 STATISTICS = 21  # the request -s
 LOSS = 10  # per cent
 
