@@ -637,8 +637,13 @@ class Road(testbed.Site):
         rules = "table ip f { chain forward { type filter hook forward priority 0; ct state invalid drop; }; }"
         super().__init__(binary, binary, rules=rules)
         self.server.popen(TRAFFIC, "serve", self.PORT)
+        lab.wait_for(self.listens, 5, "the server to listen")
         self.client.sysctl("net.ipv4.ip_local_port_range", "20000 60999")
         self.who = who
+
+    def listens(self):
+        with self.server.enter():
+            return f":{self.PORT:04X} 00000000:0000 0A" in read("/proc/self/net/tcp")
 
     def on(self):
         if self.who == "limit":

@@ -57,7 +57,7 @@ def number(value):
 
 def result(row, measured):
     """measured: {contender: {round: value}}."""
-    medians = {who: statistics.median(values.values()) for who, values in measured.items()}
+    medians = {who: statistics.median(measured[who].values()) for who in CONTENDERS if who in measured}
     # Shares of something else, which may be none or below, have no ratio.
     comparable = medians.get("stock", 0) > 0 and not (row.absolute and row.unit.startswith("%"))
     ratios = [value / measured["stock"][key] for key, value in measured.get("ours", {}).items()
@@ -175,6 +175,8 @@ def document(runs):
             if group == "Latency":
                 parts += [f"{wake_up(run)}\n" for run in runs.values() if wake_up(run)] + ["![Latency](performance/latency.svg)\n"]
             parts.append(markdown_table([HEAD, *lines]))
+            if any(row.name in found and found[row.name].met is False for row in members):
+                parts.append(f"{rows.REASONS[group]}\n")
             beyond = [row.name for row in members if row.name in found and found[row.name].out_of_reach]
             if beyond:
                 parts.append(f"The bare program misses the goal as well: {'; '.join(beyond)}.\n")
