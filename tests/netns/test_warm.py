@@ -97,6 +97,27 @@ def test_a_take_over_makes_them_this_nodes(our_pair):
         assert len(there.flows()) == FLOWS - 1
 
 
+def test_a_second_commit_while_copies_are_adopted(our_pair):
+    """As when an operator is in doubt, and a script besides."""
+    pair = start(our_pair)
+    count = 20000
+    with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as there:
+        pair.active.run(lab.FLOWGEN, "create", count, "--rate", 20000)
+        for number in range(100):
+            table.create(tcp_flow(number, mark=3))
+        lab.wait_for(lambda: numbers(pair.backup) == (count + 100, 0, 0), 15, lambda: f"the copies, {numbers(pair.backup)}")
+        pair.active.kill()
+        for option in ("-c", "-c", "-c", "--takeover"):
+            pair.backup.client(option)
+        lab.wait_for(lambda: pair.backup.stats()["internal"]["active"] >= count + 100, 10,
+                     lambda: f"them in the internal cache, which has {pair.backup.stats()['internal']['active']}")
+        flows = [flow for flow in there.flows() if flow["orig"]["src"].startswith("10.3.")]
+        assert len(flows) == 100 and all(flow["timeout"] > 400000 and flow["mark"] == 3 for flow in flows)
+        assert "can't be committed" not in pair.backup.log()
+        there.delete(tcp_flow(5))
+        lab.wait_for(lambda: "sport=2005 " not in pair.backup.out("-i"), 5, "an end to be heard")
+
+
 def test_takeover_in_one_request(our_pair):
     pair = start(our_pair)
     with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as there:
