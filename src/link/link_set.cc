@@ -98,8 +98,7 @@ Result<> LinkSet::open(LinkHandlers handlers) {
   for (auto& slot : slots_) {
     auto opened = open_slot(slot);
     if (opened) continue;
-    const bool only_one_left = missing.size() + 1 == slots_.size();
-    if (only_one_left || !may_come(slot.options, slot.interface, opened.error())) {
+    if (!may_come(slot.options, slot.interface, opened.error())) {
       close();
       if (opened.error().code == EADDRINUSE) opened.error().text += ": " + port_is_taken(slot.options);
       return opened;

@@ -209,6 +209,28 @@ def test_service_notification(node, option):
         assert set(heard) <= {"READY=1", "WATCHDOG=1", "STOPPING=1", *heard[:first]}
 
 
+@pytest.mark.parametrize("transport", ["UDP", "Multicast", "TCP"])
+@pytest.mark.parametrize("what", ["interface", "address"])
+def test_a_link_that_comes_late_is_waited_for(node, transport, what):
+    """The only one, as a bond or a VLAN at boot; the daemon that starts into the background tells of it."""
+    node.run("ip", "address", "flush", "dev", "sync0", "scope", "global")
+    if what == "interface":
+        node.run("ip", "link", "set", "sync0", "down")
+        node.run("ip", "link", "set", "sync0", "name", "other0")
+    node.configure("\tMode FTFW {\n\t}\n" + lab.link_block(transport, "10.77.9.1", "10.77.9.2"))
+    started = node.start_background()
+    if what == "interface" or transport != "Multicast":  # by its interface alone it hears a group without an address
+        assert "waiting for it" in started.stderr
+    if what == "interface":
+        assert "sync0 status=DOWN role=ACTIVE" in node.out("-s", "link")
+        node.run("ip", "link", "set", "other0", "name", "sync0")
+        node.run("ip", "link", "set", "sync0", "up")
+    node.address("sync0", "10.77.9.1/24")
+    lab.wait_for(lambda: "link on device `sync0' is open now" in node.log(), 5, "the link to be opened")
+    assert "sync0 status=RUNNING role=ACTIVE" in node.out("-s", "link")
+    assert len(re.findall("waiting for it", node.log())) == 1
+
+
 # Failures of the start
 
 OPTIONS = pytest.mark.parametrize("option", [[], ["-d"]], ids=["console", "background"])
@@ -249,22 +271,6 @@ def test_unreadable_config(node, option):
 def test_syntax_error_names_the_line(node, option):
     node.write_config("General {\n\tHashSize 8192\n\tNoSuchWord 1\n}\n")
     refused(node, option, r"c\.conf", r"\b3\b")
-
-
-@OPTIONS
-@pytest.mark.parametrize("transport", ["UDP", "Multicast"])
-def test_unknown_interface(node, option, transport):
-    """The only link: there is nothing to go on with. (Of several links one that is missing is waited for: test_links.py.)"""
-    node.configure("\tMode FTFW {\n\t}\n" + lab.link_block(transport, "10.77.7.1", "10.77.7.2", "late0"))
-    refused(node, option, r"\[ERROR\] .*late0", "No such device")
-
-
-@OPTIONS
-@pytest.mark.parametrize("address", ["10.77.9.1", "fd77:9::1"])
-def test_missing_address(node, option, address):
-    node.run("ip", "address", "flush", "dev", "sync0", "scope", "global")
-    node.configure("\tMode FTFW {\n\t}\n" + lab.link_block("UDP", address, address[:-1] + "2"))
-    refused(node, option, address)
 
 
 @OPTIONS
