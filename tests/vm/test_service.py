@@ -36,7 +36,7 @@ def log():
 
 @pytest.fixture(scope="module", autouse=True)
 def machine():
-    """A link and a configuration, as on a site; the watchdog of the unit switched on and quick."""
+    """A link and a configuration, as on a site; the watchdog of the unit made quick."""
     lab.run(["ip", "link", "add", "sync0", "type", "veth", "peer", "name", "sync0p"])
     for device in ("sync0", "sync0p"):
         lab.run(["ip", "link", "set", device, "up"])
@@ -105,6 +105,42 @@ def test_a_daemon_that_hangs_is_replaced(service):
     restarted(service)
     journal = lab.run(["journalctl", "--unit=ctsyncd", "--output=cat", "--no-pager"]).stdout
     assert "Watchdog timeout" in journal, journal
+
+
+def test_a_socket_in_tmp_is_found(service):
+    with open(CONFIG, encoding="utf-8") as file:
+        before = file.read()
+    try:
+        with open(CONFIG, "w", encoding="utf-8") as file:
+            file.write(before.replace(CONTROL, "/tmp/sync.sock"))
+        systemctl("restart", "ctsyncd")
+        assert os.path.exists("/tmp/sync.sock")
+        assert client("-s").stdout.startswith("cache internal:")
+    finally:
+        with open(CONFIG, "w", encoding="utf-8") as file:
+            file.write(before)
+    systemctl("stop", "ctsyncd")
+
+
+def test_a_link_that_comes_late_is_waited_for():
+    systemctl("stop", "ctsyncd")
+    for change in ("sync0 down", "sync0 name late0"):
+        lab.run(["ip", "link", "set", *change.split()])
+    systemctl("start", "ctsyncd")
+    assert show("ActiveState", "SubState", "NRestarts") == ("active", "running", "0")
+    assert "sync0 status=DOWN" in client("-s", "link").stdout
+    for change in ("late0 name sync0", "sync0 up"):
+        lab.run(["ip", "link", "set", *change.split()])
+    lab.wait_for(lambda: "sync0 status=RUNNING" in client("-s", "link").stdout, 20, lambda: client("-s", "link").stdout, 0.3)
+
+
+def test_no_number_of_deaths_ends_the_restarts(service):
+    """systemd's default gives up after five within ten seconds."""
+    assert show("StartLimitIntervalUSec") == "0"
+    for _ in range(6):
+        os.kill(service, signal.SIGKILL)
+        restarted(service)
+        service = int(show("MainPID"))
 
 
 def test_a_daemon_that_works_is_left_alone(service):
