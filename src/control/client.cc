@@ -3,15 +3,19 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "ctsync/base/bytes.h"
 #include "ctsync/base/unique_fd.h"
@@ -94,6 +98,19 @@ int end_with_status(const std::string& answer, Log& log, int output_fd) {
   return status;
 }
 
+// What a daemon that has died has left. Managers take a daemon for stopped when its socket is gone. Looked at twice: a
+// daemon that starts has bound its socket a moment before it listens.
+void remove_dead_socket(const std::string& path) {
+  constexpr auto kStart = std::chrono::milliseconds(200);
+  struct stat before {};
+  struct stat now {};
+  if (::lstat(path.c_str(), &before) < 0 || !S_ISSOCK(before.st_mode)) return;
+  std::this_thread::sleep_for(kStart);
+  const auto again = connect_to(path);
+  if (again || again.error().code != ECONNREFUSED || ::lstat(path.c_str(), &now) < 0) return;
+  if (now.st_dev == before.st_dev && now.st_ino == before.st_ino) ::unlink(path.c_str());
+}
+
 }  // namespace
 
 int run_client(const std::string& socket_path, Request request, Log& log, int output_fd) {
@@ -105,6 +122,7 @@ int run_client(const std::string& socket_path, Request request, Log& log, int ou
   };
   const auto r = converse(socket_path, request, take);
   if (r) return has_status(request) ? end_with_status(answer, log, output_fd) : 0;
+  if (request == Request::stop && r.error().code == ECONNREFUSED) remove_dead_socket(socket_path);
   log.error("{}", r.error().text);
   return 1;
 }

@@ -16,7 +16,8 @@ struct Parameter {
 
 // A client option. `parameters` in the order in which a prefix is matched.
 struct ClientOption {
-  char letter;
+  std::string_view short_name;
+  std::string_view name;
   Request without;
   std::span<const Parameter> parameters;
   bool refuse_unknown;  // else an unknown parameter is left to be read as an option
@@ -43,20 +44,20 @@ constexpr std::array kStats{
     Parameter{"expect", Request::stats_expect}};
 
 constexpr std::array kClientOptions{
-    ClientOption{'c', Request::commit_all, kCommit, false},
-    ClientOption{'f', Request::flush_all, kFlush, true},
-    ClientOption{'F', Request::flush_kernel_all, kFlushKernel, false},
-    ClientOption{'i', Request::dump_internal_ct, kInternal, false},
-    ClientOption{'e', Request::dump_external_ct, kExternal, false},
-    ClientOption{'k', Request::stop, {}, false},
-    ClientOption{'s', Request::stats, kStats, true},
-    ClientOption{'R', Request::resync_kernel_all, kResync, false},
-    ClientOption{'B', Request::bulk_send, {}, false},
-    ClientOption{'n', Request::request_resync, {}, false},
-    ClientOption{'t', Request::schedule_purge, {}, false},
+    ClientOption{"-c", "--commit", Request::commit_all, kCommit, false},
+    ClientOption{"-f", "--flush", Request::flush_all, kFlush, true},
+    ClientOption{"-F", "--flush-kernel", Request::flush_kernel_all, kFlushKernel, false},
+    ClientOption{"-i", "--internal", Request::dump_internal_ct, kInternal, false},
+    ClientOption{"-e", "--external", Request::dump_external_ct, kExternal, false},
+    ClientOption{"-k", "--stop", Request::stop, {}, false},
+    ClientOption{"-s", "--statistics", Request::stats, kStats, true},
+    ClientOption{"-R", "--resync-kernel", Request::resync_kernel_all, kResync, false},
+    ClientOption{"-B", "--bulk-send", Request::bulk_send, {}, false},
+    ClientOption{"-n", "--request-resync", Request::request_resync, {}, false},
+    ClientOption{"-t", "--purge", Request::schedule_purge, {}, false},
 };
 
-// What conntrackd does not have has long names.
+// What conntrackd does not have has long names alone.
 constexpr std::array kLongOptions{Parameter{"--takeover", Request::take_over},
                                   Parameter{"--standby", Request::stand_by},
                                   Parameter{"--handover", Request::hand_over}};
@@ -93,35 +94,23 @@ class Parser {
   using Action = CommandLine::Action;
 
   bool take(std::string_view argument) {
-    if (argument == "--help") return print(usage_text(program()));
-    if (argument == "--version") return print(version_text());
+    if (argument == "-h" || argument == "--help") return print(usage_text(program()));
+    if (argument == "-v" || argument == "--version") return print(version_text());
+    if (argument == "-d" || argument == "--daemon") return set_action(Action::background);
+    if (argument == "-C" || argument == "--config") return take_config_path();
+    if (argument == "-x" || argument == "--xml") return take_xml();
     for (const auto& option : kLongOptions) {
       if (option.name != argument) continue;
       result_.request = option.request;
       return set_action(Action::request);
     }
-    if (argument.size() != 2 || argument[0] != '-') return unknown(argument);
-    switch (argument[1]) {
-      case 'h':
-        return print(usage_text(program()));
-      case 'v':
-        return print(version_text());
-      case 'd':
-        return set_action(Action::background);
-      case 'C':
-        return take_config_path();
-      case 'x':
-        return take_xml();
-      default:
-        break;
-    }
     for (const auto& option : kClientOptions) {
-      if (option.letter == argument[1]) return take_client_option(option);
+      if (argument == option.name || argument == option.short_name) return take_client_option(option, argument);
     }
     return unknown(argument);
   }
 
-  bool take_client_option(const ClientOption& option) {
+  bool take_client_option(const ClientOption& option, std::string_view argument) {
     if (!set_action(Action::request)) return false;
     result_.request = option.without;
     if (option.parameters.empty() || next_ == arguments_.size() || arguments_[next_].starts_with('-')) return true;
@@ -136,7 +125,7 @@ class Parser {
       return true;
     }
     if (!option.refuse_unknown) return true;
-    return fail_with(fmt::format("unknown parameter `{}' for option `-{}'", given, option.letter));
+    return fail_with(fmt::format("unknown parameter `{}' for option `{}'", given, argument));
   }
 
   bool take_config_path() {
@@ -229,6 +218,12 @@ std::string usage_text(const std::string& program) {
       "  --takeover, commit the external cache, then do as -f, -R and -B in the background\n"
       "  --standby, do as -t and -n\n"
       "  --handover, wait until the other nodes have acknowledged all connections\n"
+      "\n"
+      "Long names, with the same parameters:\n"
+      "  -d --daemon          -C --config          -v --version         -h --help\n"
+      "  -c --commit          -f --flush           -F --flush-kernel    -i --internal\n"
+      "  -e --external        -k --stop            -s --statistics      -R --resync-kernel\n"
+      "  -n --request-resync  -B --bulk-send       -x --xml             -t --purge\n"
       "\n",
       kNameAndVersion, program);
 }

@@ -57,6 +57,10 @@ def test_option(node, case):
     if not STOCK_UNDER_TEST and arguments[2:] in ACCIDENTS:
         assert done.returncode == 1 and "Unknown option: " in done.stderr
         return
+    if not STOCK_UNDER_TEST and "--daemon" in arguments:
+        assert done.returncode == 0, done.stderr
+        node.stop()
+        return
     if not STOCK_UNDER_TEST and NEW_LONG_OPTIONS & set(arguments):
         assert done.returncode == 0 and done.stdout
         return

@@ -370,6 +370,17 @@ def test_client_without_daemon(node):
     assert done.stderr.endswith(f"can't connect: is conntrackd running? appropriate permissions? ({node.control_path}: {reason})\n")
 
 
+@pytest.mark.parametrize("option", ["-k", "--stop"])
+def test_stop_removes_the_socket_of_a_daemon_that_was_killed(node, option):
+    node.start()
+    node.kill()
+    assert os.path.exists(node.control_path)
+    assert node.client("-s", check=False).returncode == 1 and os.path.exists(node.control_path)
+    done = node.client(option, check=False)
+    assert done.returncode == 1 and f"({node.control_path}: Connection refused)" in done.stderr
+    assert not os.path.exists(node.control_path)
+
+
 def test_client_as_nobody(node):
     node.start()
     os.chmod(node.dir, 0o755)

@@ -17,6 +17,7 @@ inline constexpr int kUnknownRequest = 3;
 
 // Returns the exit status: 0, or 1 after an error line to `log`, or what the answer to a request says that has a status.
 // Blocks until the daemon has closed the connection. The answer is copied byte for byte to `output_fd`.
+// `stop` removes the socket of a daemon that has died.
 int run_client(const std::string& socket_path, Request request, Log& log, int output_fd = STDOUT_FILENO);
 
 }  // namespace ctsync::control

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the command line asks for (spec cli.md 1). Pure: reads the arguments, prints nothing, opens nothing. Accepted is
 // what conntrackd 1.4.9 accepts, except that an option is exactly "-X" ("-daemon" and "xd" are refused), and in
-// addition --help and --version.
+// addition long names.
 #pragma once
 
 #include <string>

@@ -64,8 +64,9 @@ std::string message_text(const CommandLine::Message& m) {
 }
 
 // What conntrackd takes by accident and ctsyncd refuses, or the other way round: long options.
-const std::set<std::string> kDifferent = {"-C CFG --help", "-C CFG --version", "-C CFG -help", "-C CFG -version",
-                                          "-C CFG sv",     "-C CFG -sv",       "-C CFG -ix",   "-C CFG -i ct expect"};
+const std::set<std::string> kDifferent = {"-C CFG --help", "-C CFG --version", "-C CFG --daemon",
+                                          "-C CFG -help",  "-C CFG -version",  "-C CFG sv",
+                                          "-C CFG -sv",    "-C CFG -ix",       "-C CFG -i ct expect"};
 
 TEST(CommandLine, DoesWhatConntrackdDoes) {
   const auto cases = golden_cases();
@@ -123,6 +124,35 @@ TEST(CommandLine, LongNamesOfWhatConntrackdDoesNotHave) {
   EXPECT_EQ(parse({"--handover", "-C", "file"}).request, Request::hand_over);
   EXPECT_EQ(parse({"--handover", "-d"}).exit_status, 1);
   EXPECT_EQ(parse({"--take"}).exit_status, 1);
+}
+
+TEST(CommandLine, LongNamesOfWhatConntrackdHas) {
+  const std::map<std::string, std::string> names = {
+      {"-c", "--commit"},    {"-f", "--flush"},          {"-F", "--flush-kernel"}, {"-i", "--internal"},
+      {"-e", "--external"},  {"-k", "--stop"},           {"-s", "--statistics"},   {"-R", "--resync-kernel"},
+      {"-B", "--bulk-send"}, {"-n", "--request-resync"}, {"-t", "--purge"},
+  };
+  const std::string usage = usage_text("conntrackd");
+  for (const auto& [letter, name] : names) {
+    SCOPED_TRACE(name);
+    EXPECT_NE(usage.find(letter + " " + name), std::string::npos);
+    for (const char* parameter : {"", "ct", "exp", "internal", "network", "nonsense"}) {
+      std::vector<std::string> with_letter{letter};
+      std::vector<std::string> with_name{name};
+      if (*parameter != '\0') with_letter.emplace_back(parameter);
+      if (*parameter != '\0') with_name.emplace_back(parameter);
+      const auto expected = parse(with_letter);
+      const auto got = parse(with_name);
+      EXPECT_EQ(got.action, expected.action) << parameter;
+      EXPECT_EQ(got.request, expected.request) << parameter;
+      EXPECT_EQ(got.exit_status, expected.exit_status) << parameter;
+      EXPECT_EQ(got.messages.size(), expected.messages.size()) << parameter;
+    }
+  }
+  EXPECT_EQ(parse({"--daemon"}).action, Action::background);
+  EXPECT_EQ(parse({"--config", "a"}).config_path, "a");
+  EXPECT_EQ(parse({"--internal", "--xml"}).request, Request::dump_internal_ct_xml);
+  EXPECT_EQ(parse({"--flush", "x"}).messages.at(0).text, "unknown parameter `x' for option `--flush'");
 }
 
 TEST(CommandLine, RequestCodes) {
@@ -218,7 +248,7 @@ TEST(CommandLine, DaemonAndConfigPath) {
 }
 
 TEST(CommandLine, RefusesWhatOnlyLooksLikeAnOption) {
-  for (const char* a : {"-daemon", "xd", "sv", "-ix", "-help", "--daemon", "-", "--", "d"}) {
+  for (const char* a : {"-daemon", "xd", "sv", "-ix", "-help", "--daemo", "-", "--", "d"}) {
     SCOPED_TRACE(a);
     const auto r = parse({a});
     EXPECT_EQ(r.action, Action::print_and_exit);

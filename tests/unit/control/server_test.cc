@@ -417,16 +417,20 @@ TEST_F(ServerTest, RemovesItsSocketAndOnlyItsOwn) {
 }
 
 // What a daemon leaves that was killed.
-TEST_F(ServerTest, ReplacesAStaleSocket) {
+void leave_socket(const Clock& clock, CommandHandler& handler, Log& log, const std::string& path) {
   {
-    EventLoop other_loop(clock_);
-    ASSERT_TRUE(other_loop.open());
-    Server other(other_loop, *this, log_);
-    ASSERT_TRUE(other.open(path_));
-    fs::rename(path_, path_ + "2");
+    EventLoop loop(clock);
+    ASSERT_TRUE(loop.open());
+    Server server(loop, handler, log);
+    ASSERT_TRUE(server.open(path));
+    fs::rename(path, path + "2");
   }
-  fs::rename(path_ + "2", path_);
-  ASSERT_TRUE(fs::is_socket(path_));
+  fs::rename(path + "2", path);
+  ASSERT_TRUE(fs::is_socket(path));
+}
+
+TEST_F(ServerTest, ReplacesAStaleSocket) {
+  leave_socket(clock_, *this, log_, path_);
   ASSERT_TRUE(server_.open(path_));
   TestPeer peer(path_);
   peer.send(21);
@@ -563,6 +567,21 @@ TEST_F(ServerTest, ClientWithoutADaemon) {
   const std::string words = "ERROR can't connect: is conntrackd running? appropriate permissions? (" + path_;
   EXPECT_EQ(log.lines[0], words + ": No such file or directory)");
   EXPECT_EQ(log.lines[1], words + ": Connection refused)");
+}
+
+TEST_F(ServerTest, StopRemovesTheSocketOfADeadDaemonAndNothingElse) {
+  ListLog log;
+  std::ofstream(path_) << "no socket";
+  EXPECT_EQ(run_client(path_, Request::stop, log), 1);
+  EXPECT_TRUE(std::filesystem::exists(path_));
+  std::filesystem::remove(path_);
+  leave_socket(clock_, *this, log_, path_);
+  EXPECT_EQ(run_client(path_, Request::stats, log), 1);
+  EXPECT_TRUE(std::filesystem::exists(path_)) << "only `stop' removes it";
+  EXPECT_EQ(run_client(path_, Request::stop, log), 1);
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  ASSERT_EQ(log.lines.size(), 3U);
+  EXPECT_TRUE(log.lines[2].ends_with("(" + path_ + ": Connection refused)"));
 }
 
 }  // namespace
