@@ -80,6 +80,11 @@ Result<> converse(const std::string& path, Request request, Take&& take) {
   return receive_answer(fd->get(), take);
 }
 
+int tell_unknown_request(Log& log) {
+  log.error("the daemon that runs does not know this request: restart it");
+  return kUnknownRequest;
+}
+
 // The answer to a request that conntrackd does not have: its status, and the rest of it.
 int end_with_status(const std::string& answer, Log& log, int output_fd) {
   constexpr std::string_view kBegin = "status ";
@@ -88,14 +93,28 @@ int end_with_status(const std::string& answer, Log& log, int output_fd) {
   const auto* const end = answer.data() + std::min(line, answer.size());
   if (!answer.starts_with(kBegin) || line == std::string::npos ||
       std::from_chars(answer.data() + kBegin.size(), end, status).ptr != end) {
-    log.error("the daemon that runs does not know this request: restart it");
-    return kUnknownRequest;
+    return tell_unknown_request(log);
   }
   if (auto r = write_all(output_fd, std::span(answer).subspan(line + 1)); !r) {
     log.error("{}", r.error().text);
     return 1;
   }
   return status;
+}
+
+// Documents end with their bracket and a line break, and no part of them does.
+void keep_end(std::string& end, std::span<const char> piece) {
+  constexpr std::size_t kBytes = 2;
+  const auto last = piece.last(std::min(kBytes, piece.size()));
+  end.append(last.data(), last.size());
+  end.erase(0, end.size() - std::min(kBytes, end.size()));
+}
+
+int end_of_json(std::string_view end, Log& log) {
+  if (end == "]\n" || end == "}\n") return 0;
+  if (end.empty()) return tell_unknown_request(log);
+  log.error("the answer is not complete");
+  return 1;
 }
 
 // What a daemon that has died has left. Managers take a daemon for stopped when its socket is gone. Looked at twice: a
@@ -114,13 +133,15 @@ void remove_dead_socket(const std::string& path) {
 }  // namespace
 
 int run_client(const std::string& socket_path, Request request, Log& log, int output_fd) {
-  std::string answer;
+  std::string answer;  // of one in JSON its end alone
   const auto take = [&](std::span<const char> piece) -> Result<> {
+    if (is_json(request)) keep_end(answer, piece);
     if (!has_status(request)) return write_all(output_fd, piece);
     answer.append(piece.data(), piece.size());
     return {};
   };
   const auto r = converse(socket_path, request, take);
+  if (r && is_json(request)) return end_of_json(answer, log);
   if (r) return has_status(request) ? end_with_status(answer, log, output_fd) : 0;
   if (request == Request::stop && r.error().code == ECONNREFUSED) remove_dead_socket(socket_path);
   log.error("{}", r.error().text);

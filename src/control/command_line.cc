@@ -77,6 +77,41 @@ std::optional<Request> xml_form(Request request) {
   }
 }
 
+std::optional<Request> json_form(Request request) {
+  switch (request) {
+    case Request::dump_internal_ct:
+      return Request::dump_internal_ct_json;
+    case Request::dump_external_ct:
+      return Request::dump_external_ct_json;
+    case Request::dump_internal_expect:
+      return Request::dump_internal_expect_json;
+    case Request::dump_external_expect:
+      return Request::dump_external_expect_json;
+    case Request::stats:
+      return Request::stats_json;
+    case Request::stats_expect:
+      return Request::stats_expect_json;
+    case Request::stats_network:
+      return Request::stats_network_json;
+    case Request::stats_cache:
+      return Request::stats_cache_json;
+    case Request::stats_runtime:
+      return Request::stats_runtime_json;
+    case Request::stats_link:
+      return Request::stats_link_json;
+    case Request::stats_resend_queue:
+      return Request::stats_resend_queue_json;
+    case Request::stats_process:
+      return Request::stats_process_json;
+    case Request::stats_queue:
+      return Request::stats_queue_json;
+    case Request::stats_peers:
+      return Request::stats_peers_json;
+    default:
+      return std::nullopt;
+  }
+}
+
 class Parser {
  public:
   Parser(int argc, const char* const argv[]) : arguments_(argv, argv + argc) {}
@@ -85,8 +120,9 @@ class Parser {
   CommandLine parse() {
     for (next_ = 1; next_ < arguments_.size();) {
       const std::string_view argument = arguments_[next_++];
-      if (!take(argument)) break;
+      if (!take(argument)) return std::move(result_);
     }
+    if (json_) take_json_form();
     return std::move(result_);
   }
 
@@ -99,6 +135,7 @@ class Parser {
     if (argument == "-d" || argument == "--daemon") return set_action(Action::background);
     if (argument == "-C" || argument == "--config") return take_config_path();
     if (argument == "-x" || argument == "--xml") return take_xml();
+    if (argument == "--json") return json_ = true;
     for (const auto& option : kLongOptions) {
       if (option.name != argument) continue;
       result_.request = option.request;
@@ -141,6 +178,15 @@ class Parser {
     return true;
   }
 
+  // Of whatever command counts in the end.
+  void take_json_form() {
+    if (const auto form = result_.action == Action::request ? json_form(result_.request) : std::nullopt) {
+      result_.request = *form;
+    } else {
+      fail_with_usage("Invalid parameters");
+    }
+  }
+
   // Daemon and client exclude each other.
   bool set_action(Action action) {
     if (result_.action != Action::foreground && result_.action != action) return fail_with_usage("Invalid parameters");
@@ -172,6 +218,7 @@ class Parser {
 
   std::vector<std::string_view> arguments_;
   std::size_t next_ = 1;
+  bool json_ = false;
   CommandLine result_;
 };
 
@@ -218,6 +265,7 @@ std::string usage_text(const std::string& program) {
       "  --takeover, commit the external cache, then do as -f, -R and -B in the background\n"
       "  --standby, do as -t and -n\n"
       "  --handover, wait until the other nodes have acknowledged all connections\n"
+      "  --json, with -i, -e or -s: answer in JSON\n"
       "\n"
       "Long names, with the same parameters:\n"
       "  -d --daemon          -C --config          -v --version         -h --help\n"

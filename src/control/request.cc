@@ -15,7 +15,9 @@ Command dump(Side side, What what, Form form) { return {.verb = Verb::dump, .wha
 
 Command flush(Side side, What what) { return {.verb = Verb::flush_caches, .what = what, .side = side}; }
 
-Command statistics(Topic topic) { return {.verb = Verb::statistics, .topic = topic}; }
+Command statistics(Topic topic, Form form = Form::text) {
+  return {.verb = Verb::statistics, .form = form, .topic = topic};
+}
 
 }  // namespace
 
@@ -97,6 +99,34 @@ std::optional<Command> decode_request(std::int32_t code) {
       return Command{.verb = Verb::hand_over};
     case Request::stats_resend_queue:
       return Command{.verb = Verb::list_resend_queue};
+    case Request::dump_internal_ct_json:
+      return dump(Side::internal, What::flows, Form::json);
+    case Request::dump_external_ct_json:
+      return dump(Side::external, What::flows, Form::json);
+    case Request::dump_internal_expect_json:
+      return dump(Side::internal, What::expectations, Form::json);
+    case Request::dump_external_expect_json:
+      return dump(Side::external, What::expectations, Form::json);
+    case Request::stats_json:
+      return statistics(Topic::summary, Form::json);
+    case Request::stats_expect_json:
+      return statistics(Topic::expectations, Form::json);
+    case Request::stats_network_json:
+      return statistics(Topic::network, Form::json);
+    case Request::stats_cache_json:
+      return statistics(Topic::cache, Form::json);
+    case Request::stats_runtime_json:
+      return statistics(Topic::runtime, Form::json);
+    case Request::stats_link_json:
+      return statistics(Topic::link, Form::json);
+    case Request::stats_process_json:
+      return statistics(Topic::processes, Form::json);
+    case Request::stats_queue_json:
+      return statistics(Topic::queue, Form::json);
+    case Request::stats_peers_json:
+      return statistics(Topic::peers, Form::json);
+    case Request::stats_resend_queue_json:
+      return Command{.verb = Verb::list_resend_queue, .form = Form::json};
   }
   return std::nullopt;
 }

@@ -15,6 +15,7 @@
 #include "background.h"
 #include "ctsync/config/parse.h"
 #include "ctsync/control/server.h"
+#include "ctsync/text/json.h"
 #include "lock_file.h"
 #include "node_runner.h"
 #include "service_notify.h"
@@ -204,12 +205,16 @@ void Process::on_command(const node::Command& command, const node::Client& clien
       return loop_.stop();
     case node::Verb::statistics: {
       std::string out;
-      text::append_statistics(out, command.topic, snapshot());
+      if (command.form == node::Form::json) {
+        text::append_json(out, command.topic, snapshot());
+      } else {
+        text::append_statistics(out, command.topic, snapshot());
+      }
       client.write(out);
       return client.finish();
     }
     default:
-      return node_ ? node_->on_command(command, client) : client.finish();
+      return node_ ? node_->on_command(command, client) : node::answer_nothing(command, client);
   }
 }
 

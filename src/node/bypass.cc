@@ -59,7 +59,7 @@ bool Bypass::has_flow(const Tuple& orig) {
 
 std::unique_ptr<Job> Bypass::dump(const Command& command, const Client& client) {
   if (!command.flows()) return nullptr;
-  return std::make_unique<KernelDumpJob>(kernel_, filter_, log_, client);
+  return std::make_unique<KernelDumpJob>(kernel_, filter_, log_, client, command.form);
 }
 
 }  // namespace ctsync::node

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "ctsync/text/json.h"
+
 namespace ctsync::node {
 namespace {
 
@@ -11,17 +13,17 @@ namespace {
 constexpr std::uint32_t kIdsAtOnce = 32;
 
 // "active since" is the age of the cache entry.
-text::RenderOptions options_of(bool xml, std::uint32_t now_seconds, std::uint32_t created) {
+text::RenderOptions options_of(Form form, std::uint32_t now_seconds, std::uint32_t created) {
   text::RenderOptions o;
-  o.xml = xml;
+  o.xml = form == Form::xml;
   o.active_since = now_seconds - created;
   return o;
 }
 
 }  // namespace
 
-DumpJob::DumpJob(const Clock& clock, Client client, std::uint32_t end)
-    : ListJob(std::move(client)), clock_(clock), end_(end) {}
+DumpJob::DumpJob(const Clock& clock, Client client, Form form, std::uint32_t end)
+    : ListJob(std::move(client), form), clock_(clock), end_(end) {}
 
 // Each step gets on, however late it comes: the clock is looked at behind a part.
 Job::State DumpJob::list(TimePoint budget_end) {
@@ -31,7 +33,7 @@ Job::State DumpJob::list(TimePoint budget_end) {
     // The table may have shrunk since the start.
     const auto end = std::min(end_, table_end());
     const auto stop = std::min(end, next_ + kIdsAtOnce);
-    for (; next_ < stop; ++next_) render(next_, now, text_);
+    for (; next_ < stop; ++next_) render(next_, now);
     if (next_ >= end) next_ = end_;
     write_text();
     if (next_ < end_ && clock_.now() >= budget_end) return State::more;
@@ -40,26 +42,35 @@ Job::State DumpJob::list(TimePoint budget_end) {
 }
 
 FlowDumpJob::FlowDumpJob(const table::FlowTable& table, const Clock& clock, Client client, FlowDumpOptions options)
-    : DumpJob(clock, std::move(client), table.end_id()), table_(table), options_(std::move(options)) {}
+    : DumpJob(clock, std::move(client), options.form, table.end_id()), table_(table), options_(std::move(options)) {}
 
-void FlowDumpJob::render(std::uint32_t id, std::uint32_t now_seconds, std::string& out) {
+void FlowDumpJob::render(std::uint32_t id, std::uint32_t now_seconds) {
   const auto& slot = table_.slot(id);
   if (!is_live(slot.state)) return;
-  auto o = options_of(options_.xml, now_seconds, slot.created);
+  auto o = options_of(options_.form, now_seconds, slot.created);
   if (options_.expires_in) o.expires_in = options_.expires_in(id);
-  renderer_.append(out, slot.flow, table_.extra(id), o);
-  out += '\n';
+  if (is_json()) {
+    begin_element();
+    return text::append_json(text_, slot.flow, table_.extra(id), o);
+  }
+  renderer_.append(text_, slot.flow, table_.extra(id), o);
+  text_ += '\n';
 }
 
 ExpectationDumpJob::ExpectationDumpJob(const table::ExpectationTable& table, const Clock& clock, Client client,
-                                       bool xml)
-    : DumpJob(clock, std::move(client), table.end_id()), table_(table), xml_(xml) {}
+                                       Form form)
+    : DumpJob(clock, std::move(client), form, table.end_id()), table_(table), form_(form) {}
 
-void ExpectationDumpJob::render(std::uint32_t id, std::uint32_t now_seconds, std::string& out) {
+void ExpectationDumpJob::render(std::uint32_t id, std::uint32_t now_seconds) {
   const auto& slot = table_.slot(id);
   if (!is_live(slot.state)) return;
-  renderer_.append(out, slot.expect, options_of(xml_, now_seconds, slot.created));
-  out += '\n';
+  const auto o = options_of(form_, now_seconds, slot.created);
+  if (is_json()) {
+    begin_element();
+    return text::append_json(text_, slot.expect, o);
+  }
+  renderer_.append(text_, slot.expect, o);
+  text_ += '\n';
 }
 
 }  // namespace ctsync::node

@@ -22,11 +22,11 @@ namespace ctsync::node {
 class DumpJob : public ListJob {
  protected:
   // `end`: ids run up to it. As of the start, so that a growing table does not prolong the dump.
-  DumpJob(const Clock& clock, Client client, std::uint32_t end);
+  DumpJob(const Clock& clock, Client client, Form form, std::uint32_t end);
 
   virtual std::uint32_t table_end() const = 0;
-  // Appends the line of a live entry, nothing for a hole or a dead entry.
-  virtual void render(std::uint32_t id, std::uint32_t now_seconds, std::string& out) = 0;
+  // Appends the line or element of a live entry to the text, nothing for a hole or a dead entry.
+  virtual void render(std::uint32_t id, std::uint32_t now_seconds) = 0;
 
  private:
   State list(TimePoint budget_end) final;
@@ -37,7 +37,7 @@ class DumpJob : public ListJob {
 };
 
 struct FlowDumpOptions {
-  bool xml = false;
+  Form form = Form::text;
   // Seconds until the entry expires, shown as "[expires in Ns]" (external cache in ALARM mode); empty function: not
   // shown.
   std::function<std::optional<std::uint32_t>(table::FlowId)> expires_in;
@@ -49,7 +49,7 @@ class FlowDumpJob final : public DumpJob {
 
  private:
   std::uint32_t table_end() const override { return table_.end_id(); }
-  void render(std::uint32_t id, std::uint32_t now_seconds, std::string& out) override;
+  void render(std::uint32_t id, std::uint32_t now_seconds) override;
 
   const table::FlowTable& table_;
   FlowDumpOptions options_;
@@ -58,14 +58,14 @@ class FlowDumpJob final : public DumpJob {
 
 class ExpectationDumpJob final : public DumpJob {
  public:
-  ExpectationDumpJob(const table::ExpectationTable& table, const Clock& clock, Client client, bool xml);
+  ExpectationDumpJob(const table::ExpectationTable& table, const Clock& clock, Client client, Form form);
 
  private:
   std::uint32_t table_end() const override { return table_.end_id(); }
-  void render(std::uint32_t id, std::uint32_t now_seconds, std::string& out) override;
+  void render(std::uint32_t id, std::uint32_t now_seconds) override;
 
   const table::ExpectationTable& table_;
-  bool xml_;
+  Form form_;
   text::ExpectationRenderer renderer_;
 };
 

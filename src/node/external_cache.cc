@@ -217,14 +217,13 @@ std::optional<std::uint32_t> ExternalCache::expires_in(table::FlowId id) const {
 }
 
 std::unique_ptr<Job> ExternalCache::dump(const Command& command, const Client& client) {
-  const bool xml = command.form == Form::xml;
   if (command.flows()) {
-    FlowDumpOptions options{.xml = xml, .expires_in = {}};
+    FlowDumpOptions options{.form = command.form, .expires_in = {}};
     if (flow_expiry_) options.expires_in = [this](table::FlowId id) { return expires_in(id); };
     return std::make_unique<FlowDumpJob>(flows_, clock_, client, std::move(options));
   }
   if (expectations_ == nullptr) return nullptr;
-  return std::make_unique<ExpectationDumpJob>(*expectations_, clock_, client, xml);
+  return std::make_unique<ExpectationDumpJob>(*expectations_, clock_, client, command.form);
 }
 
 text::StoreNumbers ExternalCache::flow_numbers() const { return numbers_of(flows_); }

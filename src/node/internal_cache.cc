@@ -526,11 +526,11 @@ void SyncCache::written(const kernel::WriteResult& result, const Flow& f) {
 // --- For people ---
 
 std::unique_ptr<Job> InternalCache::dump(const Command& command, const Client& client) {
-  const bool xml = command.form == Form::xml;
   if (command.flows())
-    return std::make_unique<FlowDumpJob>(flows_, clock_, client, FlowDumpOptions{.xml = xml, .expires_in = {}});
+    return std::make_unique<FlowDumpJob>(flows_, clock_, client,
+                                         FlowDumpOptions{.form = command.form, .expires_in = {}});
   if (expectations_ == nullptr) return nullptr;
-  return std::make_unique<ExpectationDumpJob>(*expectations_, clock_, client, xml);
+  return std::make_unique<ExpectationDumpJob>(*expectations_, clock_, client, command.form);
 }
 
 text::StoreNumbers InternalCache::expectation_numbers() const {

@@ -16,7 +16,7 @@ namespace ctsync::node {
 
 class KernelDumpJob final : public ListJob, private kernel::DumpHandler {
  public:
-  KernelDumpJob(kernel::KernelTable& kernel, const FlowFilter& filter, Log& log, Client client);
+  KernelDumpJob(kernel::KernelTable& kernel, const FlowFilter& filter, Log& log, Client client, Form form);
 
  private:
   State list(TimePoint budget_end) override;

@@ -210,12 +210,7 @@ void Node::on_command(const Command& command, const Client& client) {
     case Verb::hand_over:
       return switch_role(command.verb, client);
     case Verb::list_resend_queue:
-      if (!peer_side_) break;
-      if (auto job = peer_side_->list_resend_queue(client)) {
-        jobs_.add(std::move(job));
-        return;
-      }
-      break;
+      return list(peer_side_ ? peer_side_->list_resend_queue(client, command.form) : nullptr, command, client);
     case Verb::statistics:
     case Verb::stop:
       break;
@@ -281,10 +276,14 @@ void Node::resync_kernel(const Command& command, const Client& client) {
 }
 
 void Node::dump(const Command& command, const Client& client) {
-  auto job = command.side == Side::internal ? store_->dump(command, client)
-             : peer_side_                   ? peer_side_->store().dump(command, client)
-                                            : nullptr;
-  if (!job) return client.finish();
+  list(command.side == Side::internal ? store_->dump(command, client)
+       : peer_side_                   ? peer_side_->store().dump(command, client)
+                                      : nullptr,
+       command, client);
+}
+
+void Node::list(std::unique_ptr<Job> job, const Command& command, const Client& client) {
+  if (!job) return answer_nothing(command, client);
   jobs_.add(std::move(job));
 }
 

@@ -421,9 +421,9 @@ void PeerSide::tell_state(replication::PeerId peer) {
 
 // --- For people ---
 
-std::unique_ptr<Job> PeerSide::list_resend_queue(const Client& client) {
+std::unique_ptr<Job> PeerSide::list_resend_queue(const Client& client, Form form) {
   if (ftfw_ == nullptr) return nullptr;
-  return std::make_unique<ResendQueueJob>(*ftfw_, c_.clock, client);
+  return std::make_unique<ResendQueueJob>(*ftfw_, c_.clock, client, form);
 }
 
 void PeerSide::fill(text::Snapshot& s) const {

@@ -60,7 +60,7 @@ class PeerSide final : private replication::Events {
   void tell_all_now() { engine_->tell_all_now(c_.clock.now()); }
   void flush_store(Scope scope, std::function<void()> on_done);
   // The job that lists the resend queue to the client and finishes it; nothing but in FT-FW.
-  std::unique_ptr<Job> list_resend_queue(const Client& client);
+  std::unique_ptr<Job> list_resend_queue(const Client& client, Form form);
 
   replication::Engine& engine() { return *engine_; }
   replication::Notrack* notrack() { return notrack_; }  // the engine, if it is one

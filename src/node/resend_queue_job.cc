@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "ctsync/text/json.h"
 #include "ctsync/text/snapshot.h"
 
 namespace ctsync::node {
 
-ResendQueueJob::ResendQueueJob(replication::FtFw& engine, const Clock& clock, Client client)
-    : ListJob(std::move(client)), engine_(engine), clock_(clock), left_(engine.resend_length()) {
-  text::append_resend_queue_head(text_, left_);
+ResendQueueJob::ResendQueueJob(replication::FtFw& engine, const Clock& clock, Client client, Form form)
+    : ListJob(std::move(client), form), engine_(engine), clock_(clock), left_(engine.resend_length()) {
+  if (!is_json()) text::append_resend_queue_head(text_, left_);
 }
 
 Job::State ResendQueueJob::list(TimePoint budget_end) {
@@ -19,7 +20,10 @@ Job::State ResendQueueJob::list(TimePoint budget_end) {
     if (const auto state = held_up()) return *state;
     const auto listed = engine_.list_unacknowledged(next_, std::min(left_, kAtOnce),
                                                     [this](bool is_control, std::uint32_t seq, std::uint8_t flags) {
-                                                      if (is_control) {
+                                                      if (is_json()) {
+                                                        begin_element();
+                                                        text::append_json_resend(text_, is_control, seq, flags);
+                                                      } else if (is_control) {
                                                         text::append_resend_control(text_, seq, flags);
                                                       } else {
                                                         text::append_resend_object(text_, seq);

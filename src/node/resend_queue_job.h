@@ -14,7 +14,7 @@ namespace ctsync::node {
 
 class ResendQueueJob final : public ListJob {
  public:
-  ResendQueueJob(replication::FtFw& engine, const Clock& clock, Client client);
+  ResendQueueJob(replication::FtFw& engine, const Clock& clock, Client client, Form form);
 
  private:
   State list(TimePoint budget_end) override;

@@ -53,9 +53,25 @@ enum class Request : std::int32_t {
   take_over = 1002,
   stand_by = 1003,
   hand_over = 1004,
+  // Answered with one JSON document (doc/json.md), which is never empty. No answer: as above.
+  dump_internal_ct_json = 1101,
+  dump_external_ct_json = 1102,
+  dump_internal_expect_json = 1103,
+  dump_external_expect_json = 1104,
+  stats_json = 1105,
+  stats_expect_json = 1106,
+  stats_network_json = 1107,
+  stats_cache_json = 1108,
+  stats_runtime_json = 1109,
+  stats_link_json = 1110,
+  stats_resend_queue_json = 1111,
+  stats_process_json = 1112,
+  stats_queue_json = 1113,
+  stats_peers_json = 1114,
 };
 
-constexpr bool has_status(Request r) { return r >= Request::take_over; }
+constexpr bool is_json(Request r) { return r >= Request::dump_internal_ct_json; }
+constexpr bool has_status(Request r) { return r >= Request::take_over && !is_json(r); }
 
 // What the request with this number asks for; nothing if there is none (27 is reserved and counts as none).
 std::optional<node::Command> decode_request(std::int32_t code);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "ctsync/base/jobs.h"
+#include "ctsync/node/command.h"
 
 namespace ctsync::node {
 
@@ -56,6 +57,12 @@ class Client {
  private:
   std::weak_ptr<ClientChannel> channel_;
 };
+
+// The answer of a node that has nothing to list, or has not what the command is about.
+inline void answer_nothing(const Command& command, const Client& client) {
+  if (command.form == Form::json) client.write("[]\n");
+  client.finish();
+}
 
 // Finishes a client when the last of the things that it waits for is done, or goes with the node.
 struct Answer {

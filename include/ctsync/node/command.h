@@ -13,7 +13,7 @@ enum class Verb : std::uint8_t {
   flush_caches,   // `side`
   flush_kernel,   // delete the kernel's entries
   resync_kernel,  // internal cache from the kernel
-  dump,           // list the cache of `side`, in `form`
+  dump,           // list the cache of `side`
   bulk_send,
   request_resync,
   schedule_purge,
@@ -27,13 +27,13 @@ enum class Verb : std::uint8_t {
 
 enum class What : std::uint8_t { flows, expectations, all };
 enum class Side : std::uint8_t { internal, external, both };
-enum class Form : std::uint8_t { text, xml };
+enum class Form : std::uint8_t { text, xml, json };
 
 struct Command {
   Verb verb = Verb::statistics;
   What what = What::flows;
   Side side = Side::both;
-  Form form = Form::text;
+  Form form = Form::text;  // of the answer; xml is for `dump` alone
   text::Topic topic = text::Topic::summary;
 
   bool flows() const { return what != What::expectations; }

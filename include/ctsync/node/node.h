@@ -94,6 +94,7 @@ class Node {
   void flush_kernel(const Command& command, const Client& client);
   void resync_kernel(const Command& command, const Client& client);
   void dump(const Command& command, const Client& client);
+  void list(std::unique_ptr<Job> job, const Command& command, const Client& client);
 
   kernel::KernelTable& kernel_;
   wire::DatagramSink& sink_;

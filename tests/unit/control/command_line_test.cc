@@ -229,6 +229,33 @@ TEST(CommandLine, RequestCodes) {
   EXPECT_EQ(static_cast<int>(parse({"-s", ""}).request), 28) << "an empty parameter matches the first";
 }
 
+TEST(CommandLine, JsonFormOfWhateverReads) {
+  const std::map<std::string, int> codes = {
+      {"-i --json", 1101},         {"-e --json", 1102},        {"-i expect --json", 1103},  {"-e expect --json", 1104},
+      {"-s --json", 1105},         {"-s expect --json", 1106}, {"-s network --json", 1107}, {"-s cache --json", 1108},
+      {"-s runtime --json", 1109}, {"-s link --json", 1110},   {"-s rsqueue --json", 1111}, {"-s process --json", 1112},
+      {"-s queue --json", 1113},   {"--json -s peers", 1114},  {"--json -C file -i", 1101}, {"-i --json -s", 1105},
+      {"--internal --json", 1101},
+  };
+  for (const auto& [arguments, code] : codes) {
+    SCOPED_TRACE(arguments);
+    const auto r = parse(split_arguments(arguments));
+    EXPECT_EQ(r.action, Action::request);
+    EXPECT_EQ(static_cast<int>(r.request), code);
+    EXPECT_TRUE(is_json(r.request) && !has_status(r.request));
+    const auto command = decode_request(code);
+    ASSERT_TRUE(command);
+    EXPECT_EQ(command->form, node::Form::json);
+  }
+  for (const char* arguments : {"--json", "-d --json", "-c --json", "-i -x --json", "--json -k", "--takeover --json"}) {
+    SCOPED_TRACE(arguments);
+    const auto r = parse(split_arguments(arguments));
+    EXPECT_EQ(r.action, Action::print_and_exit);
+    EXPECT_EQ(r.exit_status, 1);
+  }
+  EXPECT_EQ(parse({"--json", "-h"}).exit_status, 0);
+}
+
 TEST(CommandLine, NumbersThatAreNoRequest) {
   for (const int code : {-1, 2, 15, 27, 49, 9999}) EXPECT_FALSE(decode_request(code)) << code;
   const auto both = decode_request(19);

@@ -85,7 +85,7 @@ TEST_F(DumpJobTest, TextWithAges) {
 TEST_F(DumpJobTest, Xml) {
   fill(1, 3);
   FlowDumpOptions o;
-  o.xml = true;
+  o.form = node::Form::xml;
   serve(o);
   TestPeer peer(path_);
   peer.send(25);
@@ -93,6 +93,43 @@ TEST_F(DumpJobTest, Xml) {
   const auto lines = lines_of(peer.text());
   EXPECT_EQ(lines.size(), 2U);
   for (const auto& line : lines) EXPECT_TRUE(line.starts_with("<flow>") && line.ends_with("</flow>")) << line;
+}
+
+TEST_F(DumpJobTest, JsonIsOneArray) {
+  FlowDumpOptions o;
+  o.form = node::Form::json;
+  serve(o);
+  const auto answer_now = [this] {
+    TestPeer peer(path_);
+    peer.send(1101);
+    run_to_end(peer);
+    return peer.text();
+  };
+  EXPECT_EQ(answer_now(), "[]\n");
+  fill(0, 1000);
+  table_.mark_dead(table_.find(flow_number(0).flow.orig));  // holes at both ends
+  table_.release(table_.find(flow_number(999).flow.orig));
+  const auto text = answer_now();
+  EXPECT_TRUE(text.starts_with("[{\"family\":")) << text;
+  EXPECT_TRUE(text.ends_with("}]\n"));
+  const auto lines = lines_of(text);
+  EXPECT_EQ(lines.size(), 998U);
+  EXPECT_EQ(std::ranges::count_if(lines, [](const auto& line) { return line.ends_with("},"); }), 997);
+}
+
+TEST_F(DumpJobTest, JsonOfADumpThatIsCutShortIsLeftOpen) {
+  fill(0, 20'000);
+  FlowDumpOptions o;
+  o.form = node::Form::json;
+  serve(o);
+  TestPeer peer(path_);
+  peer.send(1101);
+  turns();
+  loop_.jobs().cancel_all();
+  run_to_end(peer);
+  EXPECT_TRUE(peer.text().starts_with("[{"));
+  EXPECT_FALSE(peer.text().ends_with("]\n"));
+  EXPECT_EQ(peer.text().find("not complete"), std::string::npos);
 }
 
 TEST_F(DumpJobTest, EmptyTable) {
@@ -241,8 +278,7 @@ TEST_F(DumpJobTest, Expectations) {
   clock_.advance(std::chrono::seconds(2));
   ASSERT_TRUE(server_.open(path_));
   answer = [&](const Command& command, Client c) {
-    const bool xml = command.form == node::Form::xml;
-    loop_.jobs().add(std::make_unique<ExpectationDumpJob>(expectations, clock_, c, xml));
+    loop_.jobs().add(std::make_unique<ExpectationDumpJob>(expectations, clock_, c, command.form));
   };
   TestPeer text(path_);
   text.send(40);

@@ -529,8 +529,34 @@ class ListLog final : public Log {
   std::vector<std::string> lines;
 };
 
+class ClientTest : public ServerTest {
+ protected:
+  // The exit status of a client whose answer goes to `output_`.
+  int run(Request request) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      std::ofstream(output_).close();
+      const int fd = ::open(output_.c_str(), O_WRONLY);
+      ListLog log;
+      ::_exit(run_client(path_, request, log, fd));
+    }
+    int status = -1;
+    for (int i = 0; i < 10'000 && ::waitpid(child, &status, WNOHANG) == 0; ++i) {
+      loop_.run_once(std::chrono::milliseconds(1));
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  std::string output() const {
+    std::ifstream in(output_, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  }
+
+ private:
+  const std::string output_ = directory_ + "/output";
+};
+
 // The client of conntrackd takes what comes as C strings; ours takes bytes.
-TEST_F(ServerTest, ClientCopiesTheAnswerByteForByte) {
+TEST_F(ClientTest, ClientCopiesTheAnswerByteForByte) {
   ASSERT_TRUE(server_.open(path_));
   std::string text;
   for (int i = 0; i < 300'000; ++i) text += static_cast<char>(i * 7);  // zeros, too
@@ -540,22 +566,27 @@ TEST_F(ServerTest, ClientCopiesTheAnswerByteForByte) {
     c.write(text);
     c.finish();
   };
-  const auto output = directory_ + "/output";
-  const pid_t child = ::fork();
-  if (child == 0) {
-    std::ofstream(output).close();
-    const int fd = ::open(output.c_str(), O_WRONLY);
-    ListLog log;
-    ::_exit(run_client(path_, Request::dump_internal_ct_xml, log, fd));
+  EXPECT_EQ(run(Request::dump_internal_ct_xml), 0);
+  EXPECT_EQ(output(), text);
+}
+
+TEST_F(ClientTest, TellsADocumentThatIsNotWholeAndADaemonThatKnowsNone) {
+  ASSERT_TRUE(server_.open(path_));
+  std::string document;
+  answer = [&](const Command&, Client c) {
+    c.write(document);
+    c.finish();
+  };
+  for (const auto& [text, status] :
+       {std::pair("[]\n", 0), std::pair("{\"a\":1}\n", 0), std::pair("[{\"a\":1}", 1), std::pair("[{\"a\":1},\n", 1),
+        std::pair("[", 1), std::pair("", kUnknownRequest)}) {
+    document = text;
+    EXPECT_EQ(run(Request::dump_internal_ct_json), status) << text;
+    EXPECT_EQ(output(), text);
   }
-  int status = -1;
-  for (int i = 0; i < 10'000 && ::waitpid(child, &status, WNOHANG) == 0; ++i) {
-    loop_.run_once(std::chrono::milliseconds(1));
-  }
-  ASSERT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 0);
-  std::ifstream in(output, std::ios::binary);
-  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), text);
+  document = std::string(100'000, 'x') + "]\n";  // in many pieces
+  EXPECT_EQ(run(Request::dump_internal_ct_json), 0);
+  EXPECT_EQ(output(), document);
 }
 
 TEST_F(ServerTest, ClientWithoutADaemon) {
