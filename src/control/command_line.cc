@@ -112,6 +112,32 @@ std::optional<Request> json_form(Request request) {
   }
 }
 
+// What a long name asks for.
+Request outcome_form(Request request) {
+  switch (request) {
+    case Request::commit_all:
+      return Request::commit_all_outcome;
+    case Request::commit_ct:
+      return Request::commit_ct_outcome;
+    case Request::commit_expect:
+      return Request::commit_expect_outcome;
+    case Request::flush_all:
+      return Request::flush_all_outcome;
+    case Request::flush_internal:
+      return Request::flush_internal_outcome;
+    case Request::flush_external:
+      return Request::flush_external_outcome;
+    case Request::bulk_send:
+      return Request::bulk_send_outcome;
+    case Request::request_resync:
+      return Request::request_resync_outcome;
+    case Request::schedule_purge:
+      return Request::schedule_purge_outcome;
+    default:
+      return request;
+  }
+}
+
 class Parser {
  public:
   Parser(int argc, const char* const argv[]) : arguments_(argv, argv + argc) {}
@@ -142,7 +168,11 @@ class Parser {
       return set_action(Action::request);
     }
     for (const auto& option : kClientOptions) {
-      if (argument == option.name || argument == option.short_name) return take_client_option(option, argument);
+      if (argument == option.short_name) return take_client_option(option, argument);
+      if (argument != option.name) continue;
+      const bool taken = take_client_option(option, argument);
+      result_.request = outcome_form(result_.request);
+      return taken;
     }
     return unknown(argument);
   }
@@ -267,7 +297,7 @@ std::string usage_text(const std::string& program) {
       "  --handover, wait until the other nodes have acknowledged all connections\n"
       "  --json, with -i, -e or -s: answer in JSON\n"
       "\n"
-      "Long names, with the same parameters:\n"
+      "Long names, with the same parameters; -c -f -B -n -t then tell their outcome:\n"
       "  -d --daemon          -C --config          -v --version         -h --help\n"
       "  -c --commit          -f --flush           -F --flush-kernel    -i --internal\n"
       "  -e --external        -k --stop            -s --statistics      -R --resync-kernel\n"

@@ -19,6 +19,12 @@ Command statistics(Topic topic, Form form = Form::text) {
   return {.verb = Verb::statistics, .form = form, .topic = topic};
 }
 
+std::optional<Command> with_outcome(Request plain) {
+  auto command = decode_request(static_cast<std::int32_t>(plain));
+  command->outcome = true;
+  return command;
+}
+
 }  // namespace
 
 std::optional<Command> decode_request(std::int32_t code) {
@@ -99,6 +105,24 @@ std::optional<Command> decode_request(std::int32_t code) {
       return Command{.verb = Verb::hand_over};
     case Request::stats_resend_queue:
       return Command{.verb = Verb::list_resend_queue};
+    case Request::commit_all_outcome:
+      return with_outcome(Request::commit_all);
+    case Request::commit_ct_outcome:
+      return with_outcome(Request::commit_ct);
+    case Request::commit_expect_outcome:
+      return with_outcome(Request::commit_expect);
+    case Request::flush_all_outcome:
+      return with_outcome(Request::flush_all);
+    case Request::flush_internal_outcome:
+      return with_outcome(Request::flush_internal);
+    case Request::flush_external_outcome:
+      return with_outcome(Request::flush_external);
+    case Request::bulk_send_outcome:
+      return with_outcome(Request::bulk_send);
+    case Request::request_resync_outcome:
+      return with_outcome(Request::request_resync);
+    case Request::schedule_purge_outcome:
+      return with_outcome(Request::schedule_purge);
     case Request::dump_internal_ct_json:
       return dump(Side::internal, What::flows, Form::json);
     case Request::dump_external_ct_json:

@@ -198,13 +198,14 @@ void Node::on_command(const Command& command, const Client& client) {
       return dump(command, client);
     case Verb::bulk_send:
       if (peer_side_) roles_->when_adopted([this] { peer_side_->bulk_send(); });
-      break;
+      return tell_begun(command, client, "the connections of this node are sent to the peers");
     case Verb::request_resync:
       if (peer_side_) peer_side_->request_resync();
-      break;
+      return tell_begun(command, client, "the peers are asked for their connections");
     case Verb::schedule_purge:
       if (roles_) roles_->schedule_purge();
-      break;
+      return tell_begun(command, client,
+                        "the kernel's connections are deleted when PurgeTimeout is over, unless a commit comes first");
     case Verb::take_over:
     case Verb::stand_by:
     case Verb::hand_over:
@@ -215,7 +216,15 @@ void Node::on_command(const Command& command, const Client& client) {
     case Verb::stop:
       break;
   }
-  client.finish();
+  answer_nothing(command, client);
+}
+
+void Node::tell_begun(const Command& command, const Client& client, const std::string& text) {
+  if (!peer_side_ || !command.outcome) return answer_nothing(command, client);
+  if (options_.mode == Mode::alarm && command.verb != Verb::schedule_purge) {
+    return answer(client, 1, "this has no effect in ALARM mode");
+  }
+  answer(client, 0, text);
 }
 
 void Node::switch_role(Verb verb, const Client& client) {
@@ -230,6 +239,7 @@ void Node::flush_caches(const Command& command, const Client& client) {
   const bool external = command.side != Side::internal && peer_side_;
   if (external && roles_->committing()) {
     log_.error("ignoring flush command, commit still in progress");
+    if (command.outcome) return answer(client, 1, "nothing is flushed: a commit is under way");
     return client.finish();
   }
   if (internal) kernel_side_->unschedule_purge();
@@ -240,8 +250,12 @@ void Node::flush_caches(const Command& command, const Client& client) {
   // The answer comes when both are through. With the internal cache disabled there is nothing to empty; conntrackd
   // empties the kernel's own table here, and with it kills live connections (spec replication.md 9, item 21).
   const auto answer = std::make_shared<Answer>(client);
-  if (internal) kernel_side_->flush_store(scope, [answer] {});
-  if (external) roles_->when_adopted([this, scope, answer] { peer_side_->flush_store(scope, [answer] {}); });
+  if (command.outcome) answer->last_words = outcome_text(1, "the flush is cut short: the daemon stops");
+  const auto done = [answer, command, left = std::make_shared<int>(internal + external)] {
+    if (--*left == 0 && command.outcome) answer->last_words = outcome_text(0, "flushed");
+  };
+  if (internal) kernel_side_->flush_store(scope, done);
+  if (external) roles_->when_adopted([this, scope, done] { peer_side_->flush_store(scope, done); });
 }
 
 // `-F` and `-R` without a word mean expectations too, if these are synchronised.

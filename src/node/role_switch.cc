@@ -12,9 +12,7 @@ namespace ctsync::node {
 
 namespace {
 
-void say(const Client& client, int status, const std::string& text) {
-  client.write(fmt::format("status {}\n{}\n", status, text));
-}
+void say(const Client& client, int status, const std::string& text) { client.write(outcome_text(status, text)); }
 
 }  // namespace
 
@@ -33,8 +31,19 @@ void RoleSwitch::commit(const Command& command, const Client& client) {
                                  : command.what == What::flows ? "conntrack cache"
                                                                : "expectation cache");
   const Scope scope{.flows = command.flows(), .expectations = command.expectations() && c_.options.expectations};
-  auto answer = std::make_shared<Answer>(client);
-  start_commit(scope, First::peers, [answer](const CommitJob::Outcome&) {});
+  const auto answer = std::make_shared<Answer>(client);
+  const auto tell = [answer, wanted = command.outcome](int status, const std::string& text) {
+    if (wanted) answer->last_words = outcome_text(status, text);
+  };
+  tell(1, "the commit is cut short: the daemon stops");
+  const auto done = [this, tell, began = c_.clock.now()](const CommitJob::Outcome& o) {
+    if (!o.whole) return;
+    const auto took = std::chrono::duration<double>(c_.clock.now() - began).count();
+    tell(o.failed == 0 ? 0 : 1,
+         fmt::format("committed {} connections and {} expectations, {} entries failed, in {:.3f} seconds", o.flows,
+                     o.expectations, o.failed, took));
+  };
+  if (!start_commit(scope, First::peers, done)) tell(1, "a commit is under way already");
 }
 
 bool RoleSwitch::start_commit(Scope scope, First first, OnDone on_done) {

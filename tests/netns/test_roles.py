@@ -7,6 +7,7 @@ import pytest
 
 import ctnl
 import lab
+import wire
 
 FLOWS = 500
 
@@ -72,6 +73,47 @@ def test_handover_waits_for_the_peers(pair):
     pair.backup.kill()
     lab.wait_for(lambda: "nobody is there" in ask(pair.active, "--handover")[1], 15, "the peer to be gone", 0.5)
     assert ask(pair.active, "--handover")[0] == 1
+
+
+def test_long_names_tell_their_outcome_and_letters_nothing(pair):
+    with ctnl.Table(pair.active) as table, ctnl.Table(pair.backup) as taken:
+        for number in range(FLOWS):
+            table.create(ctnl.udp_flow(number))
+        lab.wait_for(lambda: pair.backup.external_count() == FLOWS, 10, "the flows at the backup")
+        status, output, _ = ask(pair.backup, "--commit")
+        assert status == 0 and re.fullmatch(
+            rf"committed {FLOWS} connections and 0 expectations, 0 entries failed, in 0\.\d+ seconds\n", output), output
+        assert len(taken.flows()) == FLOWS
+        for letter in "cfBnt":
+            assert ask(pair.backup, f"-{letter}")[:2] == (0, ""), letter
+    assert ask(pair.active, "--flush")[:2] == (0, "flushed\n")
+    assert pair.active.stats()["internal"]["active"] == 0
+    for option, words in (("--bulk-send", "are sent"), ("--request-resync", "are asked"), ("--purge", "are deleted")):
+        status, output, _ = ask(pair.active, option)
+        assert status == 0 and words in output and output.count("\n") == 1, option
+
+
+def test_a_commit_that_fails_says_so(node):
+    node.run("ip", "link", "delete", "sync0")
+    with wire.Peer(node) as peer:
+        node.start()
+        peer.hello()
+        for number, state in ((1, 3), (2, 200)):  # there is no state 200
+            peer.say(wire.NEW, wire.flow(f"10.1.0.{number}", "10.2.0.1", 7, 80, state=state))
+        lab.wait_for(lambda: node.external_count() == 2, 5, "both flows")
+        status, output, _ = ask(node, "--commit")
+        assert status == 1 and output.startswith("committed 1 connections and 0 expectations, 1 entries failed, in "), output
+
+
+def test_what_has_no_effect_is_not_told_as_done(node):
+    node.configure(stats=True)
+    node.start()
+    for option in ("--commit", "--bulk-send", "--request-resync", "--purge"):
+        assert ask(node, option)[0] == 1 and "no `Sync' section" in ask(node, option)[1], option
+    node.stop()
+    node.configure("\tMode ALARM {\n\t}\n" + lab.link_block("UDP", "10.77.9.1", "10.77.9.2"))
+    node.start()
+    assert ask(node, "--bulk-send")[:2] == (1, "this has no effect in ALARM mode\n")
 
 
 def test_statistics_mode_has_no_role(our_pair):

@@ -53,6 +53,16 @@ enum class Request : std::int32_t {
   take_over = 1002,
   stand_by = 1003,
   hand_over = 1004,
+  // Those above that are named alike.
+  commit_all_outcome = 1005,
+  commit_ct_outcome = 1006,
+  commit_expect_outcome = 1007,
+  flush_all_outcome = 1008,
+  flush_internal_outcome = 1009,
+  flush_external_outcome = 1010,
+  bulk_send_outcome = 1011,
+  request_resync_outcome = 1012,
+  schedule_purge_outcome = 1013,
   // Answered with one JSON document (doc/json.md), which is never empty. No answer: as above.
   dump_internal_ct_json = 1101,
   dump_external_ct_json = 1102,

@@ -3,7 +3,10 @@
 // belongs to somebody else (the control socket) and may vanish at any time.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -58,21 +61,31 @@ class Client {
   std::weak_ptr<ClientChannel> channel_;
 };
 
+// What is answered to a request that conntrackd does not have (see control/request.h): a status for the client to end with.
+inline std::string outcome_text(int status, std::string_view text) {
+  return fmt::format("status {}\n{}\n", status, text);
+}
+
 // The answer of a node that has nothing to list, or has not what the command is about.
 inline void answer_nothing(const Command& command, const Client& client) {
   if (command.form == Form::json) client.write("[]\n");
+  if (command.outcome) client.write(outcome_text(1, "there is nothing to do it with: no `Sync' section"));
   client.finish();
 }
 
 // Finishes a client when the last of the things that it waits for is done, or goes with the node.
 struct Answer {
-  explicit Answer(Client c) : client(std::move(c)) {}
+  explicit Answer(Client c, std::string words = {}) : client(std::move(c)), last_words(std::move(words)) {}
   ~Answer() { finish(); }
   // Now, if not yet.
-  void finish() { std::exchange(client, {}).finish(); }
+  void finish() {
+    client.write(std::exchange(last_words, {}));
+    std::exchange(client, {}).finish();
+  }
   Answer(const Answer&) = delete;
   Answer& operator=(const Answer&) = delete;
   Client client;
+  std::string last_words;
 };
 
 }  // namespace ctsync::node

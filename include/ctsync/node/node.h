@@ -93,6 +93,7 @@ class Node {
   bool wants_expectations(const Command& command) const;
   void flush_kernel(const Command& command, const Client& client);
   void resync_kernel(const Command& command, const Client& client);
+  void tell_begun(const Command& command, const Client& client, const std::string& text);
   void dump(const Command& command, const Client& client);
   void list(std::unique_ptr<Job> job, const Command& command, const Client& client);
 

@@ -144,9 +144,18 @@ TEST(CommandLine, LongNamesOfWhatConntrackdHas) {
       const auto expected = parse(with_letter);
       const auto got = parse(with_name);
       EXPECT_EQ(got.action, expected.action) << parameter;
-      EXPECT_EQ(got.request, expected.request) << parameter;
       EXPECT_EQ(got.exit_status, expected.exit_status) << parameter;
       EXPECT_EQ(got.messages.size(), expected.messages.size()) << parameter;
+      if (got.action != Action::request) continue;
+      if (std::string_view("-c-f-B-n-t").find(letter) == std::string_view::npos) {
+        EXPECT_EQ(got.request, expected.request) << parameter;
+      } else {
+        auto command = decode_request(static_cast<int>(expected.request));
+        const auto told = decode_request(static_cast<int>(got.request));
+        ASSERT_TRUE(command && told && has_status(got.request));
+        command->outcome = true;
+        EXPECT_EQ(*told, *command) << parameter;
+      }
     }
   }
   EXPECT_EQ(parse({"--daemon"}).action, Action::background);
