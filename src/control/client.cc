@@ -2,6 +2,7 @@
 #include "ctsync/control/client.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,10 +61,34 @@ Result<> write_all(int fd, std::span<const char> text) {
   return {};
 }
 
+// On the terminal, from the second second that a request with an outcome takes: for how long it has been waited for.
+class ProgressLine {
+ public:
+  explicit ProgressLine(Request request) : wanted_(has_status(request) && ::isatty(STDERR_FILENO) == 1) {}
+  ~ProgressLine() {
+    if (seconds_ != 0) fmt::print(stderr, "\r\033[K");
+  }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  // Until there is something to read.
+  void wait(int fd) {
+    constexpr int kSecond = 1000;
+    pollfd readable{.fd = fd, .events = POLLIN, .revents = 0};
+    while (wanted_ && ::poll(&readable, 1, kSecond) == 0)
+      fmt::print(stderr, "\rwaiting for the daemon: {} s", ++seconds_);
+  }
+
+ private:
+  bool wanted_;
+  int seconds_ = 0;
+};
+
 template <typename Take>
-Result<> receive_answer(int from, Take&& take) {
+Result<> receive_answer(int from, ProgressLine& progress, Take&& take) {
   std::array<char, 16 * 1024> piece;
   for (;;) {
+    progress.wait(from);
     const auto n = ::recv(from, piece.data(), piece.size(), 0);
     if (n == 0) return {};
     if (n < 0 && errno == EINTR) continue;
@@ -77,7 +102,8 @@ Result<> converse(const std::string& path, Request request, Take&& take) {
   const auto fd = connect_to(path);
   if (!fd) return std::unexpected(fd.error());
   if (auto r = send_request(fd->get(), request); !r) return r;
-  return receive_answer(fd->get(), take);
+  ProgressLine progress(request);
+  return receive_answer(fd->get(), progress, take);
 }
 
 int tell_unknown_request(Log& log) {

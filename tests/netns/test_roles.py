@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """--takeover, --standby and --handover: one request where conntrackd takes several (doc/differences.md 80)."""
+import contextlib
+import os
 import re
+import subprocess
 import time
 
 import pytest
@@ -103,6 +106,35 @@ def test_a_commit_that_fails_says_so(node):
         lab.wait_for(lambda: node.external_count() == 2, 5, "both flows")
         status, output, _ = ask(node, "--commit")
         assert status == 1 and output.startswith("committed 1 connections and 0 expectations, 1 entries failed, in "), output
+
+
+@pytest.mark.parametrize("option", ["--commit", "-c"])
+def test_who_waits_at_a_terminal_sees_for_how_long(node, option):
+    node.start()
+    reader, writer = os.openpty()
+    os.set_blocking(reader, False)
+    shown = bytearray()
+
+    def read():
+        with contextlib.suppress(BlockingIOError):
+            shown.extend(os.read(reader, 1000))
+        return b"waiting for the daemon: 2 s" in shown
+    with node.stopped():
+        client = node.popen(node.binary, "-C", node.config_path, option, stdout=subprocess.PIPE, stderr=writer)
+        if option == "-c":
+            time.sleep(2.2)
+        else:
+            lab.wait_for(read, 10, "the line")
+    output, _ = client.communicate(timeout=10)
+    read()
+    os.close(writer)
+    os.close(reader)
+    assert client.returncode == 0 and b"waiting" not in output
+    if option == "-c":
+        assert not shown and not output
+    else:
+        assert output.startswith(b"committed 0 connections")
+        assert shown.startswith(b"\rwaiting for the daemon: 1 s\r") and shown.endswith(b"\r\x1b[K")
 
 
 def test_what_has_no_effect_is_not_told_as_done(node):
