@@ -53,7 +53,7 @@ enum class Request : std::int32_t {
   take_over = 1002,
   stand_by = 1003,
   hand_over = 1004,
-  // Those above that are named alike.
+  // What the requests of conntrackd do whose names these begin with.
   commit_all_outcome = 1005,
   commit_ct_outcome = 1006,
   commit_expect_outcome = 1007,
