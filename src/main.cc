@@ -5,9 +5,11 @@
 
 #include <cstdio>
 
+#include "ctsync/config/explain.h"
 #include "ctsync/config/parse.h"
 #include "ctsync/control/client.h"
 #include "ctsync/control/command_line.h"
+#include "ctsync/daemon/check.h"
 #include "ctsync/daemon/daemon.h"
 
 namespace {
@@ -22,6 +24,15 @@ void occupy_standard_descriptors() {
   if (fd > STDERR_FILENO) ::close(fd);
 }
 
+int explain(const std::string& keyword, ctsync::Log& log) {
+  using namespace ctsync;  // NOLINT
+  const std::string text = keyword.empty() ? config::list_keywords() : config::explain(keyword);
+  std::fputs(text.c_str(), stdout);
+  if (!text.empty()) return 0;
+  log.write(Level::error, config::unknown_keyword(keyword));
+  return 1;
+}
+
 }  // namespace
 
 int main(int argc, char* argv[]) {
@@ -34,7 +45,13 @@ int main(int argc, char* argv[]) {
   for (const auto& m : command.messages) log.write(m.level, m.text);
   if (command.action == control::CommandLine::Action::print_and_exit) return command.exit_status;
 
-  const auto parsed = config::parse_file(command.config_path);
+  if (command.action == control::CommandLine::Action::explain) return explain(command.keyword, log);
+  auto parsed = config::parse_file(command.config_path);
+  if (command.action == control::CommandLine::Action::check) {
+    const auto result = daemon::check(std::move(parsed), command.config_path, daemon::own_addresses());
+    std::fputs(result.text.c_str(), stdout);
+    return result.exit_status;
+  }
   const bool is_request = command.action == control::CommandLine::Action::request;
   for (const auto& d : parsed.diagnostics) {
     if (d.severity == config::Severity::error) {

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <limits>
 
+#include "hint.h"
 #include "keywords.h"
 #include "token_stream.h"
 
@@ -28,11 +29,6 @@ std::optional<int> facility_of(std::string_view name) {
   if (name == "daemon") return LOG_DAEMON;
   if (name.size() != 6 || !name.starts_with("local") || name[5] < '0' || name[5] > '7') return std::nullopt;
   return LOG_LOCAL0 + ((name[5] - '0') << 3);
-}
-
-bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::ranges::equal(a, b, {}, lower, lower);
 }
 
 bool is_alias(std::string_view name) {
@@ -59,7 +55,10 @@ void Builder::syntax_error(const TokenStream& tokens, std::vector<std::string_vi
   if (!expected.empty()) {
     text += fmt::format(", expected {}{}", expected.size() > 1 ? "one of: " : "", fmt::join(expected, ", "));
   }
-  report_.error(tokens.position(), std::move(text));
+  std::string hint = unit_hint(tokens.number_before(), tokens.word());
+  std::erase_if(expected, [](std::string_view name) { return !is_keyword(name); });
+  if (hint.empty()) hint = hint_for(tokens.word(), expected);
+  report_.error(tokens.position(), std::move(text), std::move(hint));
 }
 
 std::uint32_t Builder::to_u32(const Number& number) {

@@ -94,7 +94,7 @@ class StartCheck {
   }
 
   void at(int line, int column, Severity severity, std::string text) {
-    found_.push_back({severity, file_name_, line, column, std::move(text)});
+    found_.push_back({severity, file_name_, line, column, std::move(text), {}});
   }
 
   const Config& config_;

@@ -21,15 +21,19 @@ std::string printable(std::string_view text) {
   return shown;
 }
 
-void Report::add(Severity severity, int line, int column, std::string text) {
+void Report::add(Severity severity, int line, int column, std::string text, std::string hint) {
   const bool is_error = severity == Severity::error;
   std::size_t& count = is_error ? errors_ : warnings_;
   const std::size_t limit = is_error ? kMaxErrors : kMaxWarnings;
   if (++count > limit) return;
-  diagnostics_.push_back({severity, file_, line, column, std::move(text)});
+  diagnostics_.push_back({severity, file_, line, column, std::move(text), std::move(hint)});
   if (count == limit) {
-    diagnostics_.push_back({severity, file_, line, column,
-                            is_error ? "too many errors, giving up" : "too many warnings, further ones left out"});
+    diagnostics_.push_back({severity,
+                            file_,
+                            line,
+                            column,
+                            is_error ? "too many errors, giving up" : "too many warnings, further ones left out",
+                            {}});
   }
 }
 
@@ -37,8 +41,8 @@ void Report::warning(Position where, std::string text) {
   add(Severity::warning, where.line, where.column, std::move(text));
 }
 
-void Report::error(Position where, std::string text) {
-  add(Severity::error, where.line, where.column, std::move(text));
+void Report::error(Position where, std::string text, std::string hint) {
+  add(Severity::error, where.line, where.column, std::move(text), std::move(hint));
 }
 
 void Report::whole_file_warning(std::string text) { add(Severity::warning, 0, 0, std::move(text)); }

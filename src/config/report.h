@@ -22,7 +22,7 @@ class Report {
   explicit Report(std::string file) : file_(std::move(file)) {}
 
   void warning(Position where, std::string text);
-  void error(Position where, std::string text);
+  void error(Position where, std::string text, std::string hint = {});
   void whole_file_warning(std::string text);
   void whole_file_error(std::string text);
 
@@ -31,7 +31,7 @@ class Report {
   std::vector<Diagnostic> take() { return std::move(diagnostics_); }
 
  private:
-  void add(Severity severity, int line, int column, std::string text);
+  void add(Severity severity, int line, int column, std::string text, std::string hint = {});
 
   std::string file_;
   std::vector<Diagnostic> diagnostics_;

@@ -5,6 +5,7 @@
 #include <new>
 #include <string>
 
+#include "hint.h"
 #include "scanner.h"
 
 namespace ctsync::config {
@@ -35,6 +36,14 @@ const std::vector<KeywordToken>& keyword_tokens() {
 
 bool opens_top_block(int kind) {
   return kind == Token::GENERAL || kind == Token::SYNC || kind == Token::STATS || kind == Token::HELPER;
+}
+
+// END if it is the name of none.
+int top_block_in_any_case(std::string_view word) {
+  for (const std::string_view name : {"General", "Sync", "Stats", "Helper"}) {
+    if (equals_ignoring_case(word, name)) return word_token(name);
+  }
+  return Token::END;
 }
 
 }  // namespace
@@ -115,6 +124,37 @@ void TokenStream::skip_statement() {
   }
 }
 
+// Words on a line, then braces with what is in them.
+bool TokenStream::skip_block() {
+  Entry entry = current_;
+  while (entry.kind != Token::OPEN && entry.kind != Token::CLOSE && entry.kind != Token::END) {
+    entry = scan();
+    const bool is_far = entry.where.line != current_.where.line && entry.kind != Token::OPEN;
+    if (!is_far && !opens_top_block(entry.kind)) continue;
+    pending_.push_front(entry);
+    return false;
+  }
+  if (entry.kind != Token::OPEN) {
+    pending_.push_front(entry);
+    return false;
+  }
+  for (int open = 1; open > 0;) {
+    entry = scan();
+    if (entry.kind == Token::END || opens_top_block(entry.kind)) {
+      pending_.push_front(entry);
+      return true;
+    }
+    if (entry.kind == Token::OPEN) ++open;
+    if (entry.kind == Token::CLOSE) --open;
+  }
+  return true;
+}
+
+std::string_view TokenStream::number_before() const {
+  const bool touches = previous_.where.offset + previous_.word.size() == current_.where.offset;
+  return previous_.kind == Token::NUMBER && touches ? previous_.word : std::string_view();
+}
+
 TokenStream::Recovery TokenStream::recover() {
   if (at_end()) return Recovery::give_up;
   if (opens_top_block(current_.kind) && retry()) {
@@ -133,6 +173,11 @@ TokenStream::Recovery TokenStream::recover_top() {
   depth_ = 0;
   if (at_end()) return Recovery::give_up;
   if (opens_top_block(current_.kind) && retry()) return Recovery::keep;
+  if (const int meant = top_block_in_any_case(current_.word); meant != Token::END && retry()) {
+    pending_.push_front({meant, current_.word, current_.where});
+    return Recovery::drop;
+  }
+  if (current_.kind != Token::OPEN && current_.kind != Token::CLOSE && skip_block()) return Recovery::drop;
   Entry entry = scan();
   while (entry.kind != Token::END && !opens_top_block(entry.kind)) entry = scan();
   pending_.push_front(entry);

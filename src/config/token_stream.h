@@ -31,6 +31,8 @@ class TokenStream {
 
   // The word that next() returned last: after a syntax error, the offending one.
   std::string_view word() const { return current_.word; }
+  // The number that it follows without a blank; empty if it does not.
+  std::string_view number_before() const;
   Position position() const { return current_.where; }
   bool at_end() const { return current_.kind == Grammar::token::END; }
 
@@ -43,7 +45,8 @@ class TokenStream {
 
   // Leaves out the rest of a broken statement: what follows on its line, and the braces it opened.
   Recovery recover();
-  // The same outside of all blocks: everything up to the next top-level keyword.
+  // The same outside of all blocks: an unknown block, else everything up to the next top-level keyword. One whose name
+  // is in the wrong case is read as what was meant.
   Recovery recover_top();
 
   // Called by the scanner for each piece of text it has matched.
@@ -58,6 +61,7 @@ class TokenStream {
 
   Entry scan();
   void skip_statement();
+  bool skip_block();
   bool retry();
 
   std::string_view text_;

@@ -162,6 +162,8 @@ class Parser {
     if (argument == "-C" || argument == "--config") return take_config_path();
     if (argument == "-x" || argument == "--xml") return take_xml();
     if (argument == "--json") return json_ = true;
+    if (argument == "--check") return set_action(Action::check);
+    if (argument == "--explain") return take_keyword();
     for (const auto& option : kLongOptions) {
       if (option.name != argument) continue;
       result_.request = option.request;
@@ -199,6 +201,11 @@ class Parser {
     if (next_ == arguments_.size()) return fail_with_usage("Missing config filename");
     result_.config_path = arguments_[next_++];
     return true;
+  }
+
+  bool take_keyword() {
+    if (next_ < arguments_.size()) result_.keyword = arguments_[next_++];
+    return set_action(Action::explain);
   }
 
   bool take_xml() {
@@ -295,6 +302,8 @@ std::string usage_text(const std::string& program) {
       "  --takeover, commit the external cache, then do as -f, -R and -B in the background\n"
       "  --standby, do as -t and -n\n"
       "  --handover, wait until the other nodes have acknowledged all connections\n"
+      "  --check, check the configuration file and exit\n"
+      "  --explain [keyword], tell what a keyword of the configuration means\n"
       "  --json, with -i, -e or -s: answer in JSON\n"
       "\n"
       "Long names, with the same parameters; -c -f -B -n -t then tell their outcome:\n"

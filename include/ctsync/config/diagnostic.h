@@ -15,6 +15,8 @@ struct Diagnostic {
   int column = 0;    // in bytes, from 1
   std::string text;  // one line of printable text, without a newline
 
+  std::string hint;  // for --check: what was probably meant; may be empty
+
   // "file:line:column: text", or "file: text" for the file as a whole.
   std::string to_string() const;
 };

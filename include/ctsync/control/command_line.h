@@ -19,6 +19,8 @@ struct CommandLine {
     print_and_exit,  // version, help or an error: print output and messages, then exit with exit_status
     foreground,      // run as daemon on the terminal
     background,      // run as daemon detached (-d)
+    check,           // read and check the configuration, then exit
+    explain,         // tell what `keyword` means, then exit
     request,         // send `request` to the running daemon
   };
   // To be written to the terminal log, in this order.
@@ -29,6 +31,7 @@ struct CommandLine {
 
   Action action = Action::foreground;
   Request request = Request::stats;  // with Action::request
+  std::string keyword;               // with Action::explain; empty: all of them
   std::string config_path = kDefaultConfigPath;
   std::vector<Message> messages;  // warnings may come with any action
   std::string output;             // for stdout, complete with newlines

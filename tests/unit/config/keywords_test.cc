@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "ctsync/config/explain.h"
 #include "ctsync/config/parse.h"
 
 namespace ctsync::config {
@@ -183,6 +184,24 @@ TEST(Keywords, DefaultsOfTheTableAreThoseOfConfig) {
     }
   }
   EXPECT_GE(compared, numbers.size() + switches.size());
+}
+
+TEST(Keywords, AreExplainedInEverySection) {
+  const std::string list = list_keywords();
+  for (const Keyword& keyword : keywords()) {
+    const std::string_view section = keyword.section == Section::top ? "top level" : to_string(keyword.section);
+    const std::string text = explain(keyword.name);
+    EXPECT_NE(text.find(fmt::format("{} {}\n  section: {}\n", keyword.name, to_string(keyword.argument), section)),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find(fmt::format("  meaning: {}\n", keyword.help)), std::string::npos) << text;
+    EXPECT_NE(list.find(fmt::format("  {} {}\n", keyword.name, to_string(keyword.argument))), std::string::npos);
+  }
+  EXPECT_EQ(explain("HASHSIZE"),
+            "HashSize NUMBER\n  section: General\n  default: 65536\n  meaning: buckets of each flow table\n");
+  EXPECT_EQ(explain("HashSise"), "");
+  EXPECT_EQ(unknown_keyword("HashSise"), "no keyword `HashSise': did you mean `HashSize'? It belongs into `General'");
+  EXPECT_EQ(unknown_keyword("Xyzzy"), "no keyword `Xyzzy'");
 }
 
 TEST(Keywords, EveryEntryIsComplete) {

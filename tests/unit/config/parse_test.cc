@@ -547,6 +547,47 @@ TEST(StartCheck, ALinkToItsOwnAddressIsWarnedAbout) {
   }
 }
 
+// The hints of all errors, each with its line.
+std::string hints_of(const std::string& text) {
+  std::string hints;
+  for (const Diagnostic& d : parse_text(text, "f").diagnostics) hints += fmt::format("{} {}\n", d.line, d.hint);
+  return hints;
+}
+
+TEST(Hints, NameTheWordThatWasMeant) {
+  EXPECT_EQ(hints_of("General {\nHashSise 1\nhashlimit 2\n}"),
+            "2 did you mean `HashSize'?\n3 did you mean `HashLimit'?\n");
+  EXPECT_EQ(hints_of("Sync { Mode FTFW {\nDisableInternalCache on\n} }"),
+            "2 `DisableInternalCache' belongs into `Sync Mode NOTRACK'\n");
+  EXPECT_EQ(hints_of("Sync {\nBacklogg 1\n}"), "2 did you mean `Backlog'? It belongs into `General UNIX'\n");
+  EXPECT_EQ(hints_of("General {\nXyzzY 1\n}"), "2 \n");
+}
+
+TEST(Hints, NameTheSuccessorsOfOldWords) {
+  EXPECT_EQ(hints_of("IgnoreTrafficFor {\nIPv4_address 127.0.0.1\n}\nSync {\nReplicate ESTABLISHED for TCP\n"
+                     "Mode NOTRACK {\nCacheWriteThrough on\n}\nMulticast {\nMcastSndSocketBuffer 1\nGroup 1 } }"),
+            "1 of conntrackd 0.9; today `Address Ignore { ... }' in `Filter' of `General'\n"
+            "5 of conntrackd 0.9; today `State Accept { ... for TCP }' in `Filter' of `General'\n"
+            "7 of conntrackd 0.9; today `DisableExternalCache' in `Mode'\n"
+            "10 of conntrackd 0.9; today `SndSocketBuffer' in the block of the link\n");
+}
+
+TEST(Hints, ComputeSizesWithUnits) {
+  EXPECT_EQ(hints_of("General {\nNetlinkBufferSize 64k\nHashSize 2M\nHashLimit 3 M\n}"),
+            "2 numbers have no unit: write all digits, such as 65536\n"
+            "3 numbers have no unit: write all digits, such as 2097152\n4 \n");
+}
+
+TEST(Recovery, UnknownBlocksAreLeftOutOneByOne) {
+  EXPECT_EQ(hints_of("Foo { a { b } }\nBar\n{ c }\nGeneral {\nxyzzy\n}\nFoo {\nGeneral { xyzzy\n}"),
+            "1 \n2 \n5 \n7 \n8 \n");
+}
+
+TEST(Recovery, ATopBlockInTheWrongCaseIsReadAsWhatWasMeant) {
+  EXPECT_EQ(hints_of("general {\nxyzzy 1\n}\nSYNC { Mode FTFW {\nxyzzy\n} }"),
+            "1 did you mean `General'?\n2 \n4 did you mean `Sync'?\n5 \n");
+}
+
 TEST(ParseFile, MissingFileIsStatus1AndADirectoryIsStatus2) {
   const ParseResult missing = parse_file("/nonexistent/x.conf");
   EXPECT_EQ(missing.exit_status, 1);

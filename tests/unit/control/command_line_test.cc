@@ -279,6 +279,12 @@ TEST(CommandLine, DaemonAndConfigPath) {
   EXPECT_EQ(parse({}).config_path, "/etc/conntrackd/conntrackd.conf");
   EXPECT_EQ(parse({"-d"}).action, Action::background);
   EXPECT_EQ(parse({"-d", "-d"}).action, Action::background);
+  EXPECT_EQ(parse({"--check", "-C", "f"}).action, Action::check);
+  EXPECT_EQ(parse({"--check", "-C", "f"}).config_path, "f");
+  EXPECT_EQ(parse({"--check", "-k"}).exit_status, 1) << "checks or stops, not both";
+  EXPECT_EQ(parse({"--explain"}).keyword, "");
+  EXPECT_EQ(parse({"--explain", "HashSize"}).keyword, "HashSize");
+  EXPECT_EQ(parse({"--explain", "HashSize"}).action, Action::explain);
   EXPECT_EQ(parse({"-C", "a", "-d", "-C", "b"}).config_path, "b");
   EXPECT_EQ(parse({"-C", "-d"}).action, Action::foreground) << "-d is the file name here";
 }

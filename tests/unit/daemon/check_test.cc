@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctsync/daemon/check.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace ctsync::daemon {
+namespace {
+
+constexpr const char* kGeneral = "General { LockFile /run/l UNIX { Path /run/s } }";
+
+CheckResult checked(const std::string& text) {
+  const std::vector<IpAddress> own{*parse_ip(Family::ipv4, "192.0.2.1"), *parse_ip(Family::ipv4, "192.0.2.9"),
+                                   *parse_ip(Family::ipv6, "fd00::1")};
+  return check(config::parse_text(text, "f"), "f", own);
+}
+
+std::string link(const std::string& local, const std::string& destination) {
+  return fmt::format(
+      "{}\nSync {{ Mode FTFW {{ }}\n UDP {{ Interface lo Port 1 IPv4_address {} IPv4_Destination_Address {} }} }}",
+      kGeneral, local, destination);
+}
+
+TEST(Check, AFileInOrder) {
+  const CheckResult result = checked(link("192.0.2.1", "192.0.2.2"));
+  EXPECT_EQ(result.text, "f: in order\n");
+  EXPECT_EQ(result.exit_status, 0);
+}
+
+TEST(Check, WarningsAreStatus1) {
+  const CheckResult result = checked(link("192.0.2.3", "192.0.2.2"));
+  EXPECT_EQ(result.text,
+            "f:3:2: warning: UDP link has the local address 192.0.2.3, which this machine does not have\n"
+            "f: warnings only\n");
+  EXPECT_EQ(result.exit_status, 1);
+}
+
+TEST(Check, ErrorsAreStatus2WithTheirHints) {
+  const CheckResult result = checked("General {\n HashSise 1\n}\nFoo { }\n");
+  EXPECT_TRUE(result.text.starts_with("f:2:2: error: ")) << result.text;
+  EXPECT_NE(result.text.find("\nf:2:2: hint: did you mean `HashSize'?\nf:4:1: error: "), std::string::npos);
+  EXPECT_TRUE(result.text.ends_with("\nf: errors, the daemon would not start\n"));
+  EXPECT_EQ(result.exit_status, 2);
+}
+
+TEST(Check, WhatKeepsADaemonFromStartingIsAnError) {
+  const CheckResult result = checked(fmt::format("{} Sync {{ Mode FTFW {{ }} }}", kGeneral));
+  EXPECT_EQ(result.exit_status, 2);
+  EXPECT_NE(result.text.find("f: error: `Sync' has no dedicated link"), std::string::npos) << result.text;
+}
+
+TEST(Check, ADestinationThatIsThisMachine) {
+  const CheckResult result = checked(link("192.0.2.1", "192.0.2.9"));
+  EXPECT_EQ(result.text,
+            "f:3:2: warning: UDP link leads to this node: its destination 192.0.2.9 is an address of this machine\n"
+            "f: warnings only\n");
+  EXPECT_EQ(checked(link("0.0.0.0", "192.0.2.2")).exit_status, 0);
+}
+
+TEST(Check, PathsThatTheUnitHides) {
+  const CheckResult result = checked("General { LogFile /root/l LockFile /etc/l UNIX { Path /tmp/s } }");
+  EXPECT_EQ(result.text,
+            "f: warning: `LogFile' /root/l: the unit ctsyncd.service does not let the daemon see this directory\n"
+            "f: warning: `LockFile' /etc/l: the unit ctsyncd.service does not let the daemon write there\n"
+            "f: warning: `Path' /tmp/s: the unit ctsyncd.service does not let the daemon see this directory\n"
+            "f: warnings only\n");
+}
+
+TEST(Check, ABufferAboveItsMaximum) {
+  const CheckResult result = checked(
+      "General { LockFile /run/l UNIX { Path /run/s } NetlinkBufferSize 4096 NetlinkBufferSizeMaxGrowth 4095 }");
+  EXPECT_EQ(result.text,
+            "f: warning: `NetlinkBufferSize' 4096 is above `NetlinkBufferSizeMaxGrowth' 4095 and has no effect\n"
+            "f: warnings only\n");
+}
+
+TEST(Check, OwnAddressesIncludeLoopback) {
+  const auto own = own_addresses();
+  EXPECT_NE(std::ranges::find(own, *parse_ip(Family::ipv4, "127.0.0.1")), own.end());
+}
+
+}  // namespace
+}  // namespace ctsync::daemon
