@@ -37,6 +37,8 @@ def test_example_starts(name):
             node.run("ip", "link", "set", device, "up")
         node.address("sync", "192.168.100.1/24")
         node.write_config(read(EXAMPLES[name]) if name in EXAMPLES else example_of_the_manual_page())
+        checked = node.run(node.binary, "--check", "-C", node.config_path, check=False, timeout=15)
+        assert (checked.returncode, checked.stdout) == (0, f"{node.config_path}: in order\n")
         # Its socket, lock and logs are its own.
         script = ('mount -t tmpfs none /run && mkdir /run/lock && mount -t tmpfs none /var/log && "$0" -C "$1" -d && '
                   '"$0" -C "$1" -s && "$0" -C "$1" -k')
