@@ -18,9 +18,8 @@ using config::Config;
 using config::Diagnostic;
 using config::Severity;
 
-// What the sandbox of conf/ctsyncd.service hides (ProtectHome, PrivateTmp) or makes read-only
-// (ProtectSystem=full).
-constexpr std::array<std::string_view, 5> kHidden{"/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"};
+// What the sandbox of conf/ctsyncd.service hides (ProtectHome) or makes read-only (ProtectSystem=full).
+constexpr std::array<std::string_view, 3> kHidden{"/home/", "/root/", "/run/user/"};
 constexpr std::array<std::string_view, 4> kReadOnly{"/usr/", "/boot/", "/efi/", "/etc/"};
 
 class MachineCheck {

@@ -50,18 +50,13 @@ def check(machine, text):
     return done.returncode, done.stdout.replace(machine.config_path, "f").splitlines()
 
 
-def general(machine, extra=""):
-    # Out of /tmp, which the unit hides.
-    return machine.general(extra).replace(machine.dir, "/run/ctsyncd-check")
-
-
 def test_check_tells_by_its_status(machine):
     sync = f"Sync {{\n\tMode FTFW {{ }}\n{LINK}}}\n"
-    assert check(machine, sync + general(machine)) == (0, ["f: in order"])
-    status, lines = check(machine, sync.replace("192.0.2.2", "127.0.0.1") + general(machine))
+    assert check(machine, sync + machine.general()) == (0, ["f: in order"])
+    status, lines = check(machine, sync.replace("192.0.2.2", "127.0.0.1") + machine.general())
     assert (status, lines) == (1, ["f:3:2: warning: UDP link leads to this node: its destination 127.0.0.1 is an address of "
                                    "this machine", "f: warnings only"])
-    status, lines = check(machine, sync.replace("Mode", "mode") + general(machine, "\tPollSecs 5k\n"))
+    status, lines = check(machine, sync.replace("Mode", "mode") + machine.general("\tPollSecs 5k\n"))
     assert status == 2 and lines[-1] == "f: errors, the daemon would not start"
     assert [line for line in lines if "hint" in line] == [
         "f:2:2: hint: did you mean `Mode'?", "f:21:12: hint: numbers have no unit: write all digits, such as 5120"]

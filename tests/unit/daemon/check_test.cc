@@ -60,11 +60,11 @@ TEST(Check, ADestinationThatIsThisMachine) {
 }
 
 TEST(Check, PathsThatTheUnitHides) {
-  const CheckResult result = checked("General { LogFile /root/l LockFile /etc/l UNIX { Path /tmp/s } }");
+  const CheckResult result = checked("General { LogFile /root/l LockFile /etc/l UNIX { Path /home/s } }");
   EXPECT_EQ(result.text,
             "f: warning: `LogFile' /root/l: the unit ctsyncd.service does not let the daemon see this directory\n"
             "f: warning: `LockFile' /etc/l: the unit ctsyncd.service does not let the daemon write there\n"
-            "f: warning: `Path' /tmp/s: the unit ctsyncd.service does not let the daemon see this directory\n"
+            "f: warning: `Path' /home/s: the unit ctsyncd.service does not let the daemon see this directory\n"
             "f: warnings only\n");
 }
 
