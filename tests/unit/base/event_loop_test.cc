@@ -323,7 +323,7 @@ TEST_F(EventLoopJobs, RestAlsoWhileEventsCome) {
   pair.poke();
   ASSERT_TRUE(loop_.watch(pair.a.get(), EPOLLIN, [&](std::uint32_t) { work_for(milliseconds(6)); }));
   keep_busy(milliseconds(3));
-  EXPECT_LT(shortest_turn(10), milliseconds(10));
+  EXPECT_LT(shortest_turn(40), milliseconds(10));
   shortest_turn(150);
   EXPECT_GE(shortest_turn(10), std::chrono::microseconds(10500));
 }
