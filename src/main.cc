@@ -11,6 +11,7 @@
 #include "ctsync/control/command_line.h"
 #include "ctsync/daemon/check.h"
 #include "ctsync/daemon/daemon.h"
+#include "ctsync/link/interface_info.h"
 
 namespace {
 
@@ -48,7 +49,7 @@ int main(int argc, char* argv[]) {
   if (command.action == control::CommandLine::Action::explain) return explain(command.keyword, log);
   auto parsed = config::parse_file(command.config_path);
   if (command.action == control::CommandLine::Action::check) {
-    const auto result = daemon::check(std::move(parsed), command.config_path, daemon::own_addresses());
+    const auto result = daemon::check(std::move(parsed), command.config_path, link::own_addresses());
     std::fputs(result.text.c_str(), stdout);
     return result.exit_status;
   }

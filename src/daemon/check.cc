@@ -2,13 +2,9 @@
 #include "ctsync/daemon/check.h"
 
 #include <fmt/format.h>
-#include <ifaddrs.h>
-#include <netinet/in.h>
 
 #include <algorithm>
 #include <array>
-#include <cstring>
-#include <memory>
 #include <string_view>
 
 namespace ctsync::daemon {
@@ -104,32 +100,6 @@ CheckResult check(config::ParseResult parsed, const std::string& path, const std
     result.text += fmt::format("{}: in order\n", path);
   }
   return result;
-}
-
-std::vector<IpAddress> own_addresses() {
-  ifaddrs* list = nullptr;
-  if (::getifaddrs(&list) != 0) return {};
-  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owner(list, &::freeifaddrs);
-  std::vector<IpAddress> own;
-  for (const ifaddrs* i = list; i != nullptr; i = i->ifa_next) {
-    if (i->ifa_addr == nullptr) continue;
-    IpAddress address;
-    if (i->ifa_addr->sa_family == AF_INET) {
-      sockaddr_in in{};
-      std::memcpy(&in, i->ifa_addr, sizeof in);
-      address.family = Family::ipv4;
-      std::memcpy(address.bytes.data(), &in.sin_addr, sizeof in.sin_addr);
-    } else if (i->ifa_addr->sa_family == AF_INET6) {
-      sockaddr_in6 in{};
-      std::memcpy(&in, i->ifa_addr, sizeof in);
-      address.family = Family::ipv6;
-      std::memcpy(address.bytes.data(), &in.sin6_addr, sizeof in.sin6_addr);
-    } else {
-      continue;
-    }
-    own.push_back(address);
-  }
-  return own;
 }
 
 }  // namespace ctsync::daemon

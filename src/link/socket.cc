@@ -152,6 +152,14 @@ bool port_is_free(const LinkOptions& options, std::uint32_t interface_index) {
   return !fd || ::bind(fd->get(), local.get(), local.length) == 0 || errno != EADDRINUSE;
 }
 
+std::vector<IpAddress> own_addresses() {
+  std::vector<IpAddress> own;
+  for (const Family family : {Family::ipv4, Family::ipv6}) {
+    for_each_address(family, [&own](std::string_view, const IpAddress& address) { own.push_back(address); });
+  }
+  return own;
+}
+
 bool leads_here(const LinkOptions& options) {
   bool found = false;
   for_each_address(options.family(), [&](std::string_view interface, const IpAddress& own) {

@@ -47,7 +47,7 @@ FlowDumpJob::FlowDumpJob(const table::FlowTable& table, const Clock& clock, Clie
 void FlowDumpJob::render(std::uint32_t id, std::uint32_t now_seconds) {
   const auto& slot = table_.slot(id);
   if (!is_live(slot.state)) return;
-  auto o = options_of(options_.form, now_seconds, slot.created);
+  auto o = options_of(form(), now_seconds, slot.created);
   if (options_.expires_in) o.expires_in = options_.expires_in(id);
   if (is_json()) {
     begin_element();
@@ -59,12 +59,12 @@ void FlowDumpJob::render(std::uint32_t id, std::uint32_t now_seconds) {
 
 ExpectationDumpJob::ExpectationDumpJob(const table::ExpectationTable& table, const Clock& clock, Client client,
                                        Form form)
-    : DumpJob(clock, std::move(client), form, table.end_id()), table_(table), form_(form) {}
+    : DumpJob(clock, std::move(client), form, table.end_id()), table_(table) {}
 
 void ExpectationDumpJob::render(std::uint32_t id, std::uint32_t now_seconds) {
   const auto& slot = table_.slot(id);
   if (!is_live(slot.state)) return;
-  const auto o = options_of(form_, now_seconds, slot.created);
+  const auto o = options_of(form(), now_seconds, slot.created);
   if (is_json()) {
     begin_element();
     return text::append_json(text_, slot.expect, o);

@@ -65,7 +65,6 @@ class ExpectationDumpJob final : public DumpJob {
   void render(std::uint32_t id, std::uint32_t now_seconds) override;
 
   const table::ExpectationTable& table_;
-  Form form_;
   text::ExpectationRenderer renderer_;
 };
 

@@ -47,6 +47,7 @@ class ListJob : public Job {
     text_.clear();
   }
 
+  Form form() const { return form_; }
   bool is_json() const { return form_ == Form::json; }
   // Comes before each element of a JSON array.
   void begin_element() {

@@ -46,7 +46,6 @@ FlowId FlowTable::insert(const FlowRecord& r, TimePoint now) {
     return no_memory();
   }
   fill(s, r, extra, now);
-  if (extra != 0) copy_extra(extras_.at(s.extra - 1), r.extra, extra);
   ++live_;
   ++stats_.created;
   return id;
@@ -55,6 +54,7 @@ FlowId FlowTable::insert(const FlowRecord& r, TimePoint now) {
 void FlowTable::fill(FlowSlot& s, const FlowRecord& r, decltype(Flow::present) extra, TimePoint now) {
   s.flow = r.flow;
   s.flow.present = (r.flow.present & ~has::kExtra) | extra;
+  if (extra != 0) copy_extra(extras_.at(s.extra - 1), r.extra, extra);
   s.created = s.updated = seconds_of(now);
   s.link = {};
   s.state = FlowState::new_;
@@ -74,7 +74,6 @@ bool FlowTable::renew(FlowId id, const FlowRecord& r, TimePoint now) {
     return false;
   }
   fill(s, r, extra, now);
-  if (extra != 0) copy_extra(extras_.at(s.extra - 1), r.extra, extra);
   ++stats_.destroyed;
   ++stats_.created;
   return true;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <arpa/inet.h>
-
 #include <array>
 #include <bit>
 #include <span>
 
+#include "ctsync/flow/ip_address.h"
 #include "json_object.h"
 
 namespace ctsync::text {
@@ -66,10 +65,7 @@ void add_protocol(JsonObject& o, const Tuple& t) {
 }
 
 void add_address(JsonObject& o, std::string_view name, Family family, const Address& address) {
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  const int af = family == Family::ipv6 ? AF_INET6 : AF_INET;
-  ::inet_ntop(af, address.data(), text.data(), text.size());
-  o.text(name, text.data());
+  o.text(name, to_string(IpAddress{.family = family, .bytes = address}));
 }
 
 void add_ports(JsonObject& o, std::uint8_t l4, const Tuple& t) {

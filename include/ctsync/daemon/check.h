@@ -18,7 +18,4 @@ struct CheckResult {
 // Adds what only --check looks at. `own` are the addresses of this machine.
 CheckResult check(config::ParseResult parsed, const std::string& path, const std::vector<IpAddress>& own);
 
-// Of all interfaces, loopback as well.
-std::vector<IpAddress> own_addresses();
-
 }  // namespace ctsync::daemon

@@ -6,7 +6,9 @@
 #include <functional>
 #include <optional>
 #include <string_view>
+#include <vector>
 
+#include "ctsync/flow/ip_address.h"
 #include "ctsync/flow/link_kind.h"
 
 namespace ctsync::link {
@@ -22,5 +24,8 @@ struct InterfaceInfo {
 
 // The interface of this name as it is now; nothing if there is none.
 using FindInterface = std::function<std::optional<InterfaceInfo>(std::string_view name)>;
+
+// The addresses of this machine, of all its interfaces, loopback as well.
+std::vector<IpAddress> own_addresses();
 
 }  // namespace ctsync::link

@@ -91,8 +91,8 @@ class FlowTable {
   const TupleHash& hash() const { return hash_; }
 
  private:
-  // All but what belongs to `extra`, the attributes of the side record that `r` has.
-  static void fill(FlowSlot& s, const FlowRecord& r, decltype(Flow::present) extra, TimePoint now);
+  // `extra`: the attributes of `r` for the side record, which is there if there are any.
+  void fill(FlowSlot& s, const FlowRecord& r, decltype(Flow::present) extra, TimePoint now);
   bool attach_extra(FlowSlot& s);
   void drop_extra(FlowSlot& s);
   FlowId no_memory();

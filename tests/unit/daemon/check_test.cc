@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "ctsync/link/interface_info.h"
+
 namespace ctsync::daemon {
 namespace {
 
@@ -77,7 +79,7 @@ TEST(Check, ABufferAboveItsMaximum) {
 }
 
 TEST(Check, OwnAddressesIncludeLoopback) {
-  const auto own = own_addresses();
+  const auto own = link::own_addresses();
   EXPECT_NE(std::ranges::find(own, *parse_ip(Family::ipv4, "127.0.0.1")), own.end());
 }
 
