@@ -5,13 +5,11 @@
 
 #include "ctsync/flow/ip_address.h"
 #include "json_object.h"
+#include "tcp_states.h"
 
 namespace ctsync::text {
 namespace {
 
-constexpr std::array<std::string_view, 10> kTcpStates{"NONE",     "SYN_SENT",   "SYN_RECV", "ESTABLISHED",
-                                                      "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT",
-                                                      "CLOSE",    "SYN_SENT2"};
 constexpr std::array<std::string_view, 10> kSctpStates{
     "NONE",          "CLOSED",        "COOKIE_WAIT",       "COOKIE_ECHOED",  "ESTABLISHED",
     "SHUTDOWN_SENT", "SHUTDOWN_RECD", "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT", "HEARTBEAT_ACKED"};

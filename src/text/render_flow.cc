@@ -10,6 +10,7 @@
 
 #include "ctsync/base/bytes.h"
 #include "library_tuple.h"
+#include "plain_flow.h"
 
 namespace ctsync::text {
 namespace {
@@ -96,11 +97,15 @@ FlowRenderer::~FlowRenderer() {
 }
 
 void FlowRenderer::append(std::string& out, const Flow& flow, const FlowExtra* extra, const RenderOptions& options) {
+  if (options.xml || !append_plain_flow(out, flow, options.show_timeout)) by_library(out, flow, extra, options);
+  append_ages(out, options);
+}
+
+void FlowRenderer::by_library(std::string& out, const Flow& flow, const FlowExtra* extra, const RenderOptions& options) {
   // Unsetting attributes one by one would leave old values behind that the library prints without looking at presence.
   nfct_copy(ct_, empty_, NFCT_CP_OVERRIDE);
   set_flow(ct_, flow, extra, options);
   print(out, options.xml ? NFCT_O_XML : NFCT_O_PLAIN);
-  append_ages(out, options);
 }
 
 void FlowRenderer::append_message(std::string& out, Family family, std::span<const std::uint8_t> attributes) {

@@ -37,7 +37,9 @@ class FlowRenderer {
   void append(std::string& out, const FlowRecord& r, const RenderOptions& options = {}) {
     append(out, r.flow, &r.extra, options);
   }
-  // The same of a flow as the kernel's message tells it: everything that the library knows of, e.g. accounting, times,
+  // The same without ages, always by the library, which append() leaves out where it can.
+  void by_library(std::string& out, const Flow& flow, const FlowExtra* extra, const RenderOptions& options);
+  // The line of a flow as the kernel's message tells it: everything that the library knows of, e.g. accounting, times,
   // zones of one direction, security context. `attributes`: struct nlattr, well-formed.
   void append_message(std::string& out, Family family, std::span<const std::uint8_t> attributes);
 

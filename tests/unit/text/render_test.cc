@@ -16,6 +16,7 @@
 #include "ctsync/text/render_expectation.h"
 #include "ctsync/text/render_flow.h"
 #include "golden.h"
+#include "plain_flow.h"
 
 namespace ctsync::text {
 namespace {
@@ -388,6 +389,40 @@ TEST(RenderFlow, PortsThatAreNotKnown) {
   f.orig.l4 = kGre;
   f.present = has::kStatus;
   EXPECT_EQ(rendered(f), "gre      47 src=10.0.0.1 dst=10.0.0.2 srckey=0x0 dstkey=0x0 [ASSURED]");
+}
+
+TEST(RenderFlow, WhatIsWrittenHereIsWhatTheLibraryPrints) {
+  std::mt19937 random(2);
+  FlowRenderer renderer;
+  int written = 0;
+  for (int i = 0; i < 50'000; ++i) {
+    Entry e;
+    auto& f = e.r.flow;
+    std::array<std::uint8_t, sizeof(Flow)> bytes;
+    std::generate(bytes.begin(), bytes.end(), [&] { return static_cast<std::uint8_t>(random()); });
+    std::memcpy(&f, bytes.data(), bytes.size());
+    f.orig.family = i % 2 != 0 ? Family::ipv4 : Family::ipv6;
+    f.orig.l4 = i % 3 == 0 ? kTcp : i % 3 == 1 ? kUdp : f.orig.l4;
+    if (i % 16 != 0) {
+      f.orig.zone = 0;
+      f.present &= ~(has::kZone | has::kReplyZone | has::kHelper | has::kCounters);
+      f.present |= has::kPorts | has::kStatus | has::kProtoState;
+      f.status &= ~status::kLocal;
+      f.proto_state %= 11;
+    }
+    for (auto* a : {&f.orig.src, &f.orig.dst, &f.reply_src, &f.reply_dst}) {  // short forms of IPv6
+      if (random() % 4 == 0) std::fill(a->begin() + random() % 8, a->begin() + 8 + random() % 8, std::uint8_t{0});
+    }
+    if (random() % 4 == 0) f.mark %= 2;
+    const bool timeout = random() % 2 == 0;
+    std::string here;
+    if (!append_plain_flow(here, f, timeout)) continue;
+    ++written;
+    std::string there;
+    renderer.by_library(there, f, &e.r.extra, {.show_timeout = timeout});
+    ASSERT_EQ(here, there);
+  }
+  EXPECT_GT(written, 25'000);
 }
 
 TEST(RenderFlow, AnyValueGivesOneLine) {
