@@ -142,11 +142,13 @@ class Hole(typing.NamedTuple):
 
 
 class FullPair(lab.Pair):
-    def __init__(self, binary, flows):
+    def __init__(self, binary, flows, warm=False):
         super().__init__(binary, binary)
         self.flows = flows
+        self.warm = warm
+        standby = "\t\tWarmStandby On\n" if warm else ""
         urgent = "\tScheduler {\n\t\tType FIFO\n\t\tPriority 98\n\t}\n"
-        self.configure(mode_block="\tMode FTFW {\n\t\tPurgeTimeout 1\n\t}\n", general_extra=urgent, hash_size=flows,
+        self.configure(mode_block=f"\tMode FTFW {{\n\t\tPurgeTimeout 1\n{standby}\t}}\n", general_extra=urgent, hash_size=flows,
                        hash_limit=4 * flows + 400000)
         for node in self.nodes():
             node.widen_link_buffers(16777216)
@@ -167,14 +169,18 @@ class FullPair(lab.Pair):
 
     def refill(self, after):
         """Makes both caches of the active node full again after a command."""
-        if after == "-c":
+        if after in ("-c", "--takeover"):
             flowgen(self.active, "delete", self.flows, "--first", PEERS, check=False)
         if after in ("-F", "-t"):
             wait_quiet(lambda: self.cached("internal"))  # the purge may take a while, and would take the new ones too
             flowgen(self.active, "create", self.flows, "--first", OWN, check=False)
         if after == "-f":
             self.active.client("-R", timeout=120)
+        if after in ("-f", "--takeover"):
             self.backup.client("-B", timeout=120)
+        if self.warm:
+            kernel = "/proc/sys/net/netfilter/nf_conntrack_count"
+            lab.wait_for(lambda: int(self.active.run("cat", kernel).stdout) >= 2 * self.flows, 120, "the copies", 0.2)
         for side in ("internal", "external"):
             lab.wait_for(lambda side=side: self.cached(side) >= self.flows, 120,
                          lambda side=side: f"the {side} cache to be full, {self.cached(side)} there", 0.2)
@@ -190,7 +196,7 @@ class FullPair(lab.Pair):
         else:
             argv = [self.active.binary, "-C", self.active.config_path, *name.split()]
         self.active.popen(*argv, stdout=subprocess.DEVNULL).wait(timeout=120)
-        if name in ("-t", "-n", "-B"):  # these only begin something
+        if name in ("-t", "-n", "-B", "--takeover"):  # these only begin something
             time.sleep(background)
 
     def measure(self, name):
