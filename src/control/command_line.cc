@@ -60,7 +60,7 @@ constexpr std::array kClientOptions{
 // What conntrackd does not have has long names alone.
 constexpr std::array kLongOptions{Parameter{"--takeover", Request::take_over},
                                   Parameter{"--standby", Request::stand_by},
-                                  Parameter{"--handover", Request::hand_over}};
+                                  Parameter{"--handover", Request::hand_over}, Parameter{"--reload", Request::reload}};
 
 std::optional<Request> xml_form(Request request) {
   switch (request) {
@@ -302,6 +302,7 @@ std::string usage_text(const std::string& program) {
       "  --takeover, commit the external cache, then do as -f, -R and -B in the background\n"
       "  --standby, do as -t and -n\n"
       "  --handover, wait until the other nodes have acknowledged all connections\n"
+      "  --reload, let the daemon read its configuration file again\n"
       "  --check, check the configuration file and exit\n"
       "  --explain [keyword], tell what a keyword of the configuration means\n"
       "  --json, with -i, -e or -s: answer in JSON\n"

@@ -105,6 +105,8 @@ std::optional<Command> decode_request(std::int32_t code) {
       return Command{.verb = Verb::hand_over};
     case Request::stats_resend_queue:
       return Command{.verb = Verb::list_resend_queue};
+    case Request::reload:
+      return Command{.verb = Verb::reload};
     case Request::commit_all_outcome:
       return with_outcome(Request::commit_all);
     case Request::commit_ct_outcome:

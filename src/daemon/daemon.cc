@@ -6,11 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "background.h"
 #include "ctsync/config/parse.h"
@@ -18,6 +22,7 @@
 #include "ctsync/text/json.h"
 #include "lock_file.h"
 #include "node_runner.h"
+#include "reload.h"
 #include "service_notify.h"
 
 namespace ctsync::daemon {
@@ -44,12 +49,20 @@ sigset_t block_signals() {
   return set;
 }
 
+// Of reading the configuration again.
+struct Outcome {
+  int status;            // for the client: 0, or 1 if it stays as it was
+  std::string problems;  // lines with their ends
+  std::string text;
+};
+
 // The process around a mode.
 class Process final : private control::CommandHandler {
  public:
   Process(const config::Config& config, const std::string& config_path, bool background, SystemLog& log)
       : config_(config),
         config_path_(config_path),
+        reload_path_(std::filesystem::absolute(config_path).string()),
         background_wanted_(background),
         notify_(config.systemd),
         log_(log) {}
@@ -66,10 +79,15 @@ class Process final : private control::CommandHandler {
   void on_command(const node::Command& command, const node::Client& client) override;
   void on_client_dropped() override;
   void on_signal(int signal);
+  LogTargets log_targets(Terminal terminal) const;
+  Result<> take_over(config::Config next);
+  Outcome reload();
+  Outcome read_configuration();
   text::Snapshot snapshot() const;
 
-  const config::Config& config_;
+  config::Config config_;
   const std::string& config_path_;
+  const std::string reload_path_;  // the same, from wherever
   const bool background_wanted_;
   Background background_;
   ServiceNotify notify_;
@@ -144,11 +162,12 @@ int Process::run() {
   return 0;
 }
 
+LogTargets Process::log_targets(Terminal terminal) const {
+  return {.file = config_.log_file.value_or(""), .syslog_facility = config_.syslog_facility, .terminal = terminal};
+}
+
 Result<> Process::start() {
-  const LogTargets targets{.file = config_.log_file.value_or(""),
-                           .syslog_facility = config_.syslog_facility,
-                           .terminal = background_wanted_ ? Terminal::problems : Terminal::all};
-  if (auto ok = log_.open(targets); !ok) return ok;
+  if (auto ok = log_.open(log_targets(background_wanted_ ? Terminal::problems : Terminal::all)); !ok) return ok;
   if (auto ok = loop_.open(); !ok) return ok;
   if (auto ok = loop_.watch_signals({kSignals.begin(), kSignals.end()}, [this](int s) { on_signal(s); }); !ok)
     return ok;
@@ -190,19 +209,71 @@ Result<> Process::serve() {
   return ran;
 }
 
-void Process::on_signal(int signal) {
-  if (signal != SIGHUP) return loop_.stop();
+void Process::on_signal(int signal) { signal == SIGHUP ? (void)reload() : loop_.stop(); }
+
+// The logs are opened anew whatever the file says.
+Outcome Process::reload() {
   notify_.reloading();
   if (auto ok = log_.reopen(); !ok) log_.error("{}", ok.error().text);
   if (node_) node_->reopen_logs();
   log_.notice("log files opened anew");
+  auto outcome = read_configuration();
+  log_.write(outcome.status == 0 ? Level::notice : Level::error, outcome.text);
   notify_.send("READY=1");
+  return outcome;
+}
+
+Outcome Process::read_configuration() {
+  // A pipe would keep the loop waiting.
+  if (std::error_code none;
+      std::filesystem::exists(reload_path_, none) && !std::filesystem::is_regular_file(reload_path_, none)) {
+    return {1, "", fmt::format("the configuration stays as it was: {} is no regular file", reload_path_)};
+  }
+  auto parsed = config::parse_file(reload_path_);
+  auto found = std::move(parsed.diagnostics);
+  if (parsed.ok()) std::ranges::move(config::check_start(parsed.config, reload_path_), std::back_inserter(found));
+  std::string problems;
+  bool refused = !parsed.ok();
+  for (const auto& d : found) {
+    const bool is_error = d.severity == config::Severity::error;
+    log_.write(is_error ? Level::error : Level::warning, d.to_string());
+    problems += d.to_string() + '\n';
+    refused |= is_error;
+  }
+  const auto refuse = [&](std::string_view why) {
+    return Outcome{1, problems, fmt::format("the configuration stays as it was: {}", why)};
+  };
+  if (refused) return refuse(fmt::format("{} has errors", reload_path_));
+  if (!same_sections(parsed.config, config_)) return refuse("other sections than before need a restart");
+  const auto changes = adopt(parsed.config, config_);
+  if (auto ok = take_over(std::move(parsed.config)); !ok) return refuse(ok.error().text);
+  return {0, problems, changes.to_string()};
+}
+
+Result<> Process::take_over(config::Config next) {
+  const auto before = std::exchange(config_, std::move(next));
+  const auto terminal = background_wanted_ ? Terminal::none : Terminal::all;
+  const bool other_log = config_.log_file != before.log_file || config_.syslog_facility != before.syslog_facility;
+  auto ok = other_log ? log_.open(log_targets(terminal)) : Result<>();
+  if (ok && node_) ok = node_->reload(before);
+  if (!ok) {
+    config_ = before;
+    if (other_log) (void)log_.open(log_targets(terminal));
+    return ok;
+  }
+  if (config_.scheduler != before.scheduler) set_scheduler(config_.scheduler, log_);
+  return {};
 }
 
 void Process::on_command(const node::Command& command, const node::Client& client) {
   switch (command.verb) {
     case node::Verb::stop:
       return loop_.stop();
+    case node::Verb::reload: {
+      const auto [status, problems, text] = reload();
+      client.write(node::outcome_text(status, problems + text));
+      return client.finish();
+    }
     case node::Verb::statistics: {
       std::string out;
       if (command.form == node::Form::json) {

@@ -9,7 +9,9 @@
 namespace ctsync::daemon {
 
 FlowLog::FlowLog(std::optional<std::string> file, std::optional<int> syslog_facility, std::size_t most_kept)
-    : path_(std::move(file)),
+    : most_kept_(most_kept),
+      path_(std::move(file)),
+      facility_(syslog_facility),
       file_(most_kept, {}),
       syslog_(syslog_facility ? std::make_unique<SyslogWriter>(*syslog_facility, most_kept) : nullptr) {}
 
@@ -20,6 +22,17 @@ FlowLog::~FlowLog() {
 }
 
 Result<> FlowLog::open() { return path_ ? file_.open(*path_) : Result<>(); }
+
+Result<> FlowLog::change(std::optional<std::string> file, std::optional<int> syslog_facility) {
+  if (file && file != path_) {
+    if (auto ok = file_.open(*file); !ok) return ok;
+  }
+  path_ = std::move(file);
+  if (syslog_facility == facility_) return {};
+  facility_ = syslog_facility;
+  syslog_ = facility_ ? std::make_unique<SyslogWriter>(*facility_, most_kept_) : nullptr;
+  return {};
+}
 
 void FlowLog::add(const FlowRecord& record, std::int64_t wall_seconds) {
   if (date_of_ != wall_seconds) {

@@ -29,6 +29,8 @@ class FlowLog {
   FlowLog& operator=(const FlowLog&) = delete;
 
   Result<> open();  // also to open the file anew after rotation
+  // Other places from now on. On failure nothing changes. What is kept for syslog is lost if that is not wanted any more.
+  Result<> change(std::optional<std::string> file, std::optional<int> syslog_facility);
   void add(const FlowRecord& record, std::int64_t wall_seconds);
   LineWriter::Left flush();
   std::uint64_t lost_lines() const;
@@ -36,7 +38,9 @@ class FlowLog {
   void tell_losses(Log& log, TimePoint now);
 
  private:
+  const std::size_t most_kept_;
   std::optional<std::string> path_;
+  std::optional<int> facility_;
   FileWriter file_;
   std::unique_ptr<SyslogWriter> syslog_;  // none: not wanted
   std::int64_t date_of_ = -1;

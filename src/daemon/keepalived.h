@@ -39,7 +39,7 @@ class RoleTracker {
 // The pipe: made if it is not there, and looked for again each second when it goes. Nothing waits for it.
 class KeepalivedFifo {
  public:
-  // Everything must outlive it.
+  // All but `config` must outlive it.
   KeepalivedFifo(const config::KeepalivedConfig& config, EventLoop& loop, Log& log, const Clock& clock,
                  std::function<void(Role)> on_role);
   ~KeepalivedFifo();
@@ -61,7 +61,7 @@ class KeepalivedFifo {
   void read();
   void take(std::string_view line);
 
-  const config::KeepalivedConfig& config_;
+  const config::KeepalivedConfig config_;
   EventLoop& loop_;
   Log& log_;
   const Clock& clock_;

@@ -8,6 +8,7 @@
 
 #include "ctsync/base/random.h"
 #include "node_config.h"
+#include "reload.h"
 
 namespace ctsync::daemon {
 namespace {
@@ -105,14 +106,18 @@ Result<> NodeRunner::start() {
   if (kernel_.events_fd() >= 0) {
     if (auto ok = loop_.watch(kernel_.events_fd(), EPOLLIN, [this](std::uint32_t) { on_kernel_event(); }); !ok)
       return ok;
-    // So long that the socket buffer holds what comes meanwhile.
-    const auto room = std::chrono::nanoseconds(std::chrono::seconds(1)) * kernel_.event_stats().buffer_size /
-                      (kEventMemory * kBurstRate);
-    // Where states go straight from kernel to kernel they race with the packets: nothing waits for others.
-    const bool races = config_.disable_external_cache || config_.disable_internal_cache;
-    if (!races) loop_.set_pause(std::min<Duration>(room, kLongestPause));
+    set_pause();
   }
   return {};
+}
+
+void NodeRunner::set_pause() {
+  // So long that the socket buffer holds what comes meanwhile.
+  const auto room = std::chrono::nanoseconds(std::chrono::seconds(1)) * kernel_.event_stats().buffer_size /
+                    (kEventMemory * kBurstRate);
+  // Where states go straight from kernel to kernel they race with the packets: nothing waits for others.
+  const bool races = config_.disable_external_cache || config_.disable_internal_cache;
+  if (!races) loop_.set_pause(std::min<Duration>(room, kLongestPause));
 }
 
 Result<> NodeRunner::open_links() {
@@ -132,11 +137,44 @@ Result<> NodeRunner::open_links() {
 
 void NodeRunner::started() {
   node_->started();
-  if (config_.has_sync && config_.keepalived) {
-    keepalived_.emplace(*config_.keepalived, loop_, log_, clock_, [this](Role role) { on_role(role); });
-    keepalived_->start();
-  }
+  follow_keepalived();
   end_turn();
+}
+
+void NodeRunner::follow_keepalived() {
+  keepalived_.reset();
+  if (!config_.has_sync || !config_.keepalived) return;
+  keepalived_.emplace(*config_.keepalived, loop_, log_, clock_, [this](Role role) { on_role(role); });
+  keepalived_->start();
+}
+
+Result<> NodeRunner::reload(const config::Config& before) {
+  if (links_) {
+    if (auto ok = change_links(before); !ok) return ok;
+  } else if (auto ok = flow_log_.change(config_.stats_log_file, flow_log_facility(config_)); !ok) {
+    return ok;
+  }
+  auto options = node_options(config_);
+  name_host(options.self, config_);
+  node_->change(options, config_.filter != before.filter);
+  if (!config_.poll_secs) {
+    kernel_.set_event_buffer(options.events.buffer_size, options.events.buffer_size_max);
+    set_pause();
+  }
+  if (!same(config_.keepalived, before.keepalived)) follow_keepalived();
+  end_turn();
+  return {};
+}
+
+Result<> NodeRunner::change_links(const config::Config& before) {
+  auto options = link_options(config_);
+  const auto old = link_options(before);
+  if (options == old) return {};
+  const auto moved = links_->change(std::move(options));
+  if (!moved) return std::unexpected(moved.error());
+  node_->move_links(*moved);
+  node_->set_buffer_size(links_->buffer_size());
+  return {};
 }
 
 // --- In the loop ---

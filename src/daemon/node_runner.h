@@ -22,7 +22,8 @@ namespace ctsync::daemon {
 
 class NodeRunner {
  public:
-  // For a configuration with `Sync` or `Stats`. Everything must outlive the runner.
+  // For a configuration with `Sync` or `Stats`, which may be another one later: see reload(). Everything must outlive the
+  // runner.
   NodeRunner(const config::Config& config, EventLoop& loop, SystemLog& log, const Clock& clock);
   ~NodeRunner();
   NodeRunner(const NodeRunner&) = delete;
@@ -32,6 +33,9 @@ class NodeRunner {
   Result<> start();
   // Requests are served from now on.
   void started();
+  // The configuration is another one than `before`, in what may change while it runs (adopt()). An error, of links and of
+  // the flow log, changes nothing: `before` is to be put back.
+  Result<> reload(const config::Config& before);
 
   void on_command(const node::Command& command, const node::Client& client) { node_->on_command(command, client); }
   // All but the numbers of the process.
@@ -42,6 +46,9 @@ class NodeRunner {
 
  private:
   Result<> open_links();
+  Result<> change_links(const config::Config& before);
+  void set_pause();
+  void follow_keepalived();
   void on_kernel_event();
   void on_role(Role role);
   void read_interfaces();

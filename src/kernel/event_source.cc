@@ -84,6 +84,13 @@ Result<> EventSource::hear_new_flows(bool on) {
   return on ? socket_.join(NFNLGRP_CONNTRACK_NEW) : socket_.leave(NFNLGRP_CONNTRACK_NEW);
 }
 
+void EventSource::set_buffer(std::uint32_t size, std::uint32_t maximum) {
+  options_.buffer_size_max = maximum;
+  if (size > maximum || size <= stats_.buffer_size) return;
+  socket_.set_receive_buffer(size);
+  stats_.buffer_size = socket_.receive_buffer();
+}
+
 Result<> EventSource::set_filter(const FlowFilter& filter, bool hide_own) {
   constexpr std::size_t kSmallest = 64;
   std::vector<std::uint32_t> hidden;

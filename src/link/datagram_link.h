@@ -28,6 +28,7 @@ class DatagramLink final : public Link {
 
   Result<> open(std::uint32_t interface_index) override;
   void close() override;
+  void set_number(std::size_t number) override { number_ = number; }
   bool is_open() const override { return static_cast<bool>(receiver_); }
   void send(std::span<const Datagram> datagrams) override;
   bool congested() const override { return !sender_ || !c_.queue.empty(); }
@@ -63,7 +64,7 @@ class DatagramLink final : public Link {
   void count_lost(int code);
 
   const LinkOptions options_;
-  const std::size_t number_;
+  std::size_t number_;
   const bool shares_port_;
   const LinkContext c_;
 

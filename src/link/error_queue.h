@@ -16,13 +16,15 @@ namespace ctsync::link {
 
 class ErrorQueue {
  public:
-  explicit ErrorQueue(std::size_t maximum) : maximum_(maximum == 0 ? 1 : maximum) {}
+  explicit ErrorQueue(std::size_t maximum) { set_maximum(maximum); }
 
   bool full() const { return buffers_.size() >= maximum_; }
   bool empty() const { return buffers_.empty(); }
   std::size_t size() const { return buffers_.size(); }
   std::size_t maximum() const { return maximum_; }
   std::uint64_t dropped() const { return dropped_; }
+  // What is in it beyond that stays until it is sent.
+  void set_maximum(std::size_t maximum) { maximum_ = maximum == 0 ? 1 : maximum; }
 
   // Appends a copy of `buffer`, of which the first `written` bytes are on the wire already (only if the queue is
   // empty).
@@ -39,7 +41,7 @@ class ErrorQueue {
   bool partly_written() const { return written_ != 0; }
 
  private:
-  std::size_t maximum_;
+  std::size_t maximum_ = 1;
   std::deque<std::vector<std::uint8_t>> buffers_;
   std::size_t written_ = 0;  // bytes of the first buffer
   std::uint64_t dropped_ = 0;

@@ -15,8 +15,8 @@ struct LinkContext {  // everything referred to must outlive the link
   EventLoop& loop;
   ErrorQueue& queue;  // shared by all links; only the current one takes from it
   const LinkHandlers& handlers;
-  std::function<void()> on_outage;  // an outage has begun; may be called from send()
-  std::size_t receive_limit;        // datagrams (TCP: reads) a turn
+  std::function<void()> on_outage;   // an outage has begun; may be called from send()
+  const std::size_t& receive_limit;  // datagrams (TCP: reads) a turn; may change
 };
 
 }  // namespace ctsync::link

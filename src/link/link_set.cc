@@ -53,11 +53,11 @@ std::size_t buffer_size_for(LinkKind kind, Family family, std::uint32_t mtu) {
 LinkSet::LinkSet(EventLoop& loop, Log& log, LinkSetOptions options)
     : loop_(loop),
       log_(log),
-      options_(std::move(options)),
-      error_queue_(std::make_unique<ErrorQueue>(queue_length(options_))),
+      error_queue_(std::make_unique<ErrorQueue>(1)),
       retry_timer_(loop, [this] { open_closed(); }),
       outage_timer_(loop, [this] { look_at_outages(); }),
       settle_timer_(loop, [this] { settle(); }) {
+  set_options(std::move(options));
   for (std::size_t i = 0; i < options_.links.size(); ++i) {
     if (options_.links[i].is_default) current_ = i;  // the last one marked so
     slots_.push_back({.options = options_.links[i], .link = make_link(i)});
@@ -65,6 +65,12 @@ LinkSet::LinkSet(EventLoop& loop, Log& log, LinkSetOptions options)
 }
 
 LinkSet::~LinkSet() = default;
+
+void LinkSet::set_options(LinkSetOptions options) {
+  options_ = std::move(options);
+  options_.receive_limit = std::max<std::size_t>(options_.receive_limit, 1);
+  error_queue_->set_maximum(queue_length(options_));
+}
 
 std::unique_ptr<Link> LinkSet::make_link(std::size_t number) {
   const auto& o = options_.links[number];
@@ -75,14 +81,14 @@ std::unique_ptr<Link> LinkSet::make_link(std::size_t number) {
                           [this] {
                             if (!outage_timer_.deadline()) outage_timer_.arm_in(kFirstLooks);
                           },
-                      .receive_limit = std::max<std::size_t>(options_.receive_limit, 1)};
+                      .receive_limit = options_.receive_limit};
   if (o.kind == LinkKind::tcp) return std::make_unique<TcpLink>(o, number, std::move(context));
   return std::make_unique<DatagramLink>(o, number, shares_port(number), std::move(context));
 }
 
-bool LinkSet::shares_port(std::size_t number) const {
-  const auto& o = options_.links[number];
-  return std::ranges::any_of(options_.links, [&o](const LinkOptions& other) {
+bool LinkSet::shares_port(const std::vector<LinkOptions>& links, std::size_t number) {
+  const auto& o = links[number];
+  return std::ranges::any_of(links, [&o](const LinkOptions& other) {
     return &other != &o && other.port == o.port && meets(other.address, o.address);
   });
 }
@@ -91,30 +97,109 @@ bool LinkSet::shares_port(std::size_t number) const {
 
 Result<> LinkSet::open(LinkHandlers handlers) {
   handlers_ = std::move(handlers);
-  for (const auto& slot : slots_) {
-    if (auto free = check_port(slot); !free) return free;
-  }
-  std::vector<std::pair<Slot*, Error>> missing;
-  for (auto& slot : slots_) {
-    auto opened = open_slot(slot);
-    if (opened) continue;
-    if (!may_come(slot.options, slot.interface, opened.error())) {
-      close();
-      if (opened.error().code == EADDRINUSE) opened.error().text += ": " + port_is_taken(slot.options);
-      return opened;
-    }
-    missing.emplace_back(&slot, std::move(opened.error()));
-  }
-  for (const auto& [slot, why] : missing) wait_for(*slot, why);
-  for (const auto& slot : slots_) {
-    if (slot.options.destination == slot.options.address || !leads_here(slot.options)) continue;
-    log_.warning("link on device `{}': the destination {} is this node itself", slot.options.interface,
-                 to_string(slot.options.destination));
-  }
+  std::vector<Slot*> all;
+  for (auto& slot : slots_) all.push_back(&slot);
+  if (auto opened = open_slots(all); !opened) return opened;
   slots_[current_].link->set_current(true);
   settled_ = stands(slots_[current_]);
   settle_timer_.arm_in(kSettleTime);
   return {};
+}
+
+// All of them or none.
+Result<> LinkSet::open_slots(const std::vector<Slot*>& slots) {
+  for (const auto* slot : slots) {
+    if (auto free = check_port(*slot); !free) return free;
+  }
+  std::vector<std::pair<Slot*, Error>> missing;
+  for (auto* slot : slots) {
+    auto opened = open_slot(*slot);
+    if (opened) continue;
+    if (!may_come(slot->options, slot->interface, opened.error())) {
+      for (auto* other : slots) other->link->close();
+      if (opened.error().code == EADDRINUSE) opened.error().text += ": " + port_is_taken(slot->options);
+      return opened;
+    }
+    missing.emplace_back(slot, std::move(opened.error()));
+  }
+  for (const auto& [slot, why] : missing) wait_for(*slot, why);
+  for (const auto* slot : slots) {
+    if (slot->options.destination == slot->options.address || !leads_here(slot->options)) continue;
+    log_.warning("link on device `{}': the destination {} is this node itself", slot->options.interface,
+                 to_string(slot->options.destination));
+  }
+  return {};
+}
+
+// Which of the links now is each of the next ones. Where one is to begin is no difference.
+LinkSet::NumbersBefore LinkSet::match(const std::vector<LinkOptions>& next) const {
+  NumbersBefore before(next.size());
+  std::vector<bool> taken(slots_.size());
+  for (std::size_t i = 0; i < next.size(); ++i) {
+    auto wanted = next[i];
+    for (std::size_t j = 0; j < slots_.size() && !before[i]; ++j) {
+      wanted.is_default = slots_[j].options.is_default;
+      if (taken[j] || wanted != slots_[j].options || shares_port(next, i) != shares_port(j)) continue;
+      before[i] = j;
+      taken[j] = true;
+    }
+  }
+  return before;
+}
+
+Result<LinkSet::NumbersBefore> LinkSet::change(LinkSetOptions next) {
+  const auto before = match(next.links);
+  next.find_interface = options_.find_interface;
+  auto old_options = std::exchange(options_, {});
+  set_options(std::move(next));
+  auto old = std::exchange(slots_, {});
+  const auto old_current = current_;
+  old[current_].link->set_current(false);
+  std::optional<std::size_t> current;
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < options_.links.size(); ++i) {
+    if (options_.links[i].is_default) first = i;
+    if (before[i] == old_current) current = i;
+    if (before[i]) {
+      slots_.push_back(std::move(old[*before[i]]));
+    } else {
+      slots_.emplace_back().link = make_link(i);
+    }
+    slots_[i].options = options_.links[i];
+    slots_[i].link->set_number(i);
+  }
+  for (auto& slot : old) {
+    if (slot.link) slot.link->close();
+  }
+  std::vector<Slot*> fresh;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (!before[i]) fresh.push_back(&slots_[i]);
+  }
+  auto opened = open_slots(fresh);
+  if (!opened) {
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      if (before[i]) old[*before[i]] = std::move(slots_[i]);
+    }
+    set_options(std::move(old_options));
+    slots_ = std::move(old);
+    for (std::size_t j = 0; j < slots_.size(); ++j) {
+      slots_[j].options = options_.links[j];
+      slots_[j].link->set_number(j);
+      if (!slots_[j].link->is_open() && slots_[j].interface.index != 0) open_or_wait(slots_[j]);
+    }
+    current = old_current;
+  }
+  current_ = current.value_or(first);
+  slots_[current_].link->set_current(true);
+  overtaken_.reset();
+  if (!current) {
+    settled_ = stands(slots_[current_]);
+    settle_timer_.arm_in(kSettleTime);
+  }
+  handlers_.on_buffer_size();
+  leave_dead_link();
+  if (!opened) return std::unexpected(opened.error());
+  return before;
 }
 
 // Where sockets may share a port, bind() does not tell of another process. Of a group both get a copy of everything,

@@ -30,6 +30,7 @@ class TcpLink final : public Link {
 
   Result<> open(std::uint32_t interface_index) override;
   void close() override;
+  void set_number(std::size_t number) override { number_ = number; }
   bool is_open() const override { return static_cast<bool>(listener_); }
   void set_current(bool current) override;
   void send(std::span<const Datagram> datagrams) override;
@@ -71,7 +72,7 @@ class TcpLink final : public Link {
   void watch_client();
 
   const LinkOptions options_;
-  const std::size_t number_;
+  std::size_t number_;
   const LinkContext c_;
   bool current_ = false;
 

@@ -17,6 +17,8 @@ class Expiry {
 
   // Inserted or updated: its time begins anew.
   void touched(std::uint32_t id, TimePoint now) { wheel_.schedule(id, now + timeout_); }
+  // For what is touched from now on.
+  void set_timeout(Duration timeout) { timeout_ = timeout; }
   // Released by somebody else, or about to be.
   void removed(std::uint32_t id) { wheel_.cancel(id); }
 

@@ -109,6 +109,11 @@ void ExternalCache::merge(table::FlowId id, const FlowRecord& record, TimePoint 
   mirror_->changed(id);
 }
 
+void ExternalCache::set_timeout(Duration timeout) {
+  if (flow_expiry_) flow_expiry_->set_timeout(timeout);
+  if (expect_expiry_) expect_expiry_->set_timeout(timeout);
+}
+
 bool ExternalCache::is_copy(table::FlowId id) const { return mirror_ != nullptr && mirror_->mirrored().contains(id); }
 
 bool ExternalCache::set_committed(table::FlowId id, bool committed) {

@@ -66,6 +66,8 @@ class ExternalCache final : public ExternalStore {
   bool is_copy(table::FlowId id) const;
   // Whether the kernel has been given the flow as it is here. True: the kernel still has a copy of an earlier flow with this tuple, which is to be removed first.
   bool set_committed(table::FlowId id, bool committed);
+  // ALARM: of what is told from now on.
+  void set_timeout(Duration timeout);
   // WarmStandby. It must outlive the cache, or never be called again.
   void set_mirror(Mirror* mirror) { mirror_ = mirror; }
   Mirror* mirror() const { return mirror_; }

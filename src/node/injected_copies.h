@@ -21,6 +21,8 @@ class InjectedCopies final : public Copies {
   InjectedCopies(kernel::KernelTable& kernel, std::uint64_t seed, std::size_t most)
       : kernel_(kernel), hash_(seed), other_hash_(~seed), most_(most) {}
 
+  void set_most(std::size_t most) { most_ = most; }
+
   bool contains(const Tuple& orig) override;
   void touched(const Tuple& orig) override;
   bool was_touched(const Tuple& orig) override;
@@ -69,7 +71,7 @@ class InjectedCopies final : public Copies {
   kernel::KernelTable& kernel_;
   TupleHash hash_;
   TupleHash other_hash_;
-  const std::size_t most_;
+  std::size_t most_;
   std::array<Part, kParts> parts_;  // by hashes of the original tuple
   std::size_t size_ = 0;
   std::uint32_t look_ = 0;

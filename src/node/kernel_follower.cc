@@ -24,10 +24,12 @@ KernelFollower::KernelFollower(const Context& context)
   c_.store.read_again = [this](const Tuple& t, FlowRecord& r) { return c_.kernel.get(t, r); };
 }
 
-// What the kernel does not answer is not gone.
+// What the kernel does not answer is not gone; a flow that the filter refuses is,
+// but not for its state, which passes.
 bool KernelFollower::is_in_kernel(const Flow& f) {
   const auto found = c_.kernel.get(f.orig, scratch_);
   if (!found) return true;
+  if (*found && !c_.filter.accepts(scratch_.flow, true)) return false;
   return *found && (!f.knows(has::kId) || !scratch_.flow.knows(has::kId) || f.id == scratch_.flow.id);
 }
 

@@ -77,10 +77,9 @@ Result<> KernelSide::open_events() {
   if (auto ok = c_.kernel.open_events(options); !ok) return ok;
   // What our own writers change, the jobs tell the follower: no event is needed for it. (Statistics mode wants the
   // events, for their counters.) The follower filters in any case: without the kernel's help it is only slower.
-  const bool in_kernel = filter().active() && c_.options.filter_in_kernel;
   const bool hide_own = c_.options.mode != Mode::statistics;
-  if (in_kernel || hide_own) {
-    if (auto ok = c_.kernel.set_event_filter(in_kernel ? filter() : FlowFilter(), hide_own); ok) {
+  if (hide_own || (filter().active() && c_.options.filter_in_kernel)) {
+    if (auto ok = set_event_filter(hide_own); ok) {
       own_events_hidden_ = hide_own;
     } else {
       c_.log.error("{}", ok.error().text);
@@ -95,6 +94,24 @@ Result<> KernelSide::open_events() {
   }
   c_.log.notice("netlink event socket buffer size has been set to {} bytes", c_.kernel.event_stats().buffer_size);
   return {};
+}
+
+Result<> KernelSide::set_event_filter(bool hide_own) {
+  const bool in_kernel = filter().active() && c_.options.filter_in_kernel;
+  return c_.kernel.set_event_filter(in_kernel ? filter() : FlowFilter(), hide_own);
+}
+
+void KernelSide::options_changed(bool filter) {
+  if (poll_at_) poll_at_ = earlier(poll_at_, c_.clock.now() + *c_.options.poll);
+  compare_at_.reset();
+  compare_later();
+  if (!filter) return;
+  if (!c_.options.poll) {
+    if (auto ok = set_event_filter(own_events_hidden_); !ok) c_.log.error("{}", ok.error().text);
+  }
+  if (!c_.store.keeps_flows()) return;
+  expected_ = Expected::filter_changed;
+  mend_soon();
 }
 
 Result<> KernelSide::first_load() {
@@ -146,7 +163,7 @@ void KernelSide::on_timer() {
     if (!hear_new_flows()) {
       resync_at_ = now + kFirstPause;
     } else if (mend(Load::mend)) {
-      if (!missing_expected_) ++resyncs_;
+      if (expected_ == Expected::nothing) ++resyncs_;
       // What these tell while the kernel is read is taken for newer than what is read, and the event after it is lost.
       if (waiting_when_lost_) mend_after_overrun();
     }
@@ -181,7 +198,7 @@ void KernelSide::commit_is_large() {
 void KernelSide::commit_ended() {
   if (deaf_ != Deaf::committing) return;
   deaf_ = Deaf::mending;
-  missing_expected_ = true;
+  if (expected_ == Expected::nothing) expected_ = Expected::begun_meanwhile;
   hear_new_flows();
   // What waits of before tells of flows that have ended and not of those that follow them with the same tuples: it is to
   // be read before the kernel is, or the kernel once more after that.
@@ -300,9 +317,16 @@ void KernelSide::tell_compared() {
     compare_pause_ = found.all_same() ? 2 * compare_pause_ : std::max(kCompareSoon, kComparePart * took);
     compare_later();
   }
-  if (std::exchange(missing_expected_, false)) {
-    if (found.missing != 0) c_.log.info("{} connections began during the commit", found.missing);
-    return;
+  switch (std::exchange(expected_, Expected::nothing)) {
+    case Expected::nothing:
+      break;
+    case Expected::begun_meanwhile:
+      if (found.missing != 0) c_.log.info("{} connections began during the commit", found.missing);
+      return;
+    case Expected::filter_changed:
+      c_.log.notice("the filter lets {} more connections pass than before, and {} no longer", found.missing,
+                    found.left_over);
+      return;
   }
   ++comparisons_.done;
   comparisons_.missing += found.missing;

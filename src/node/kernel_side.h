@@ -44,6 +44,10 @@ class KernelSide {
   std::optional<TimePoint> next_deadline() const;
   void on_timer();
 
+  // The options are others from now on; `filter`: that one too. What it lets pass now is read from the kernel, and what it
+  // no longer does is taken for gone.
+  void options_changed(bool filter);
+
   // -R. One at a time: who asks during one gets one more, together with all who ask meanwhile, and is answered when that
   // is through.
   void resync(Scope scope, std::function<void()> on_done);
@@ -100,6 +104,7 @@ class KernelSide {
   static constexpr Duration kLastPause = std::chrono::seconds(30);
 
   Result<> open_events();
+  Result<> set_event_filter(bool hide_own);
   Result<> first_load();
   void after_overrun();
   void mend_after_overrun();
@@ -157,9 +162,10 @@ class KernelSide {
   // New flows are not heard: a large commit is under way, or has ended and is to be followed by a mending.
   enum class Deaf : std::uint8_t { no, committing, mending } deaf_ = Deaf::no;
   bool mend_when_caught_up_ = false;
-  bool missing_expected_ = false;  // what the next mending finds missing is no fault
-  bool committed_ = false;         // what a commit made may not be told yet
-  bool tell_all_ = false;          // by the next mending
+  // What the next mending finds is no fault.
+  enum class Expected : std::uint8_t { nothing, begun_meanwhile, filter_changed } expected_ = Expected::nothing;
+  bool committed_ = false;  // what a commit made may not be told yet
+  bool tell_all_ = false;   // by the next mending
   Job* flush_ = nullptr;
   std::vector<Waiter> flush_for_;    // whom the flush under way is for
   std::vector<Waiter> flush_after_;  // whom the next one is for

@@ -76,6 +76,9 @@ class Mirror final : public Copies, private kernel::WriteHandler {
   const IdSet& unwritten() const { return unwritten_; }
   const IdSet& mirrored() const { return mirrored_; }
 
+  // MirrorTimeout, seconds, of what is written from now on.
+  void set_timeout(std::uint32_t seconds) { c_.timeout = seconds; }
+
   std::optional<TimePoint> next_deadline() const;
   void on_timer();
   text::MirrorNumbers numbers() const;

@@ -67,12 +67,11 @@ void Node::make_peer_side() {
                         .external_expectations = expectations ? &external_expectations_ : nullptr,
                         .kernel_bulk = [this] { bulk_from_kernel(); }});
   auto* injection = peer_side_->injection();
-  InjectedCopies* injected = nullptr;
   if (injection != nullptr) {
     auto copies = std::make_unique<InjectedCopies>(kernel_, options_.seed, options_.table_limit);
-    injected = copies.get();
+    injected_ = copies.get();
     copies_ = std::move(copies);
-    injection->written = [injected](const kernel::WriteResult& r, const Flow& f) { injected->written(r, f); };
+    injection->written = [this](const kernel::WriteResult& r, const Flow& f) { injected_->written(r, f); };
   } else if (options_.mirror_timeout) {
     make_mirror();
   }
@@ -82,7 +81,7 @@ void Node::make_peer_side() {
     return;
   }
   auto cache = std::make_unique<SyncCache>(internal_, expectations ? &internal_expectations_ : nullptr,
-                                           peer_side_->engine(), sums, copies_.get(), injected, clock_);
+                                           peer_side_->engine(), sums, copies_.get(), injected_, clock_);
   if (injection != nullptr) {
     injection->judge = [c = cache.get()](wire::MsgType type, const Flow& f) { return c->judge(type, f); };
     injection->written = [c = cache.get()](const kernel::WriteResult& r, const Flow& f) { c->written(r, f); };
@@ -145,6 +144,27 @@ void Node::end_turn() {
   kernel_side_->end_turn();
   if (peer_side_) peer_side_->end_turn();
   if (roles_) roles_->end_turn();
+}
+
+void Node::change(const NodeOptions& next, bool filter) {
+  const auto before = std::exchange(options_, next);
+  options_.seed = before.seed;
+  options_.self = before.self;
+  options_.self.addresses = next.self.addresses;
+  options_.silent_flows = before.silent_flows;
+  options_.on_finished = before.on_finished;
+  internal_.set_limit(next.table_limit);
+  external_.set_limit(next.table_limit);
+  internal_expectations_.set_limit(next.table_limit);
+  external_expectations_.set_limit(next.table_limit);
+  if (injected_ != nullptr) injected_->set_most(next.table_limit);
+  if (mirror_ != nullptr) mirror_->set_timeout(*next.mirror_timeout);
+  if (peer_side_) peer_side_->options_changed();
+  kernel_side_->options_changed(filter);
+}
+
+void Node::move_links(std::span<const std::optional<std::size_t>> before) {
+  if (peer_side_) peer_side_->engine().move_links(before);
 }
 
 void Node::set_buffer_size(std::size_t bytes) {
@@ -214,6 +234,7 @@ void Node::on_command(const Command& command, const Client& client) {
       return list(peer_side_ ? peer_side_->list_resend_queue(client, command.form) : nullptr, command, client);
     case Verb::statistics:
     case Verb::stop:
+    case Verb::reload:
       break;
   }
   answer_nothing(command, client);

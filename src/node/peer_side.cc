@@ -53,16 +53,26 @@ std::uint32_t PeerSide::first_sequence() const {
   return static_cast<std::uint32_t>(c_.clock.wall_seconds()) + own;
 }
 
+replication::EngineOptions PeerSide::engine_options() const {
+  return {.first_sequence = first_sequence(),
+          .ack_window = c_.options.ack_window,
+          .resend_queue_size = c_.options.resend_queue_size,
+          .refresh_time = c_.options.refresh_time,
+          .seed = c_.options.seed,
+          .min_age = c_.options.min_age,
+          .established_at_once = c_.options.established_at_once,
+          .coalesce = c_.options.coalesce,
+          .self = c_.options.self};
+}
+
+void PeerSide::options_changed() {
+  engine_->change(engine_options(), c_.clock.now());
+  packer_.set_send_timeout(c_.options.encode.send_timeout);
+  if (cache_ != nullptr) cache_->set_timeout(c_.options.cache_timeout);
+}
+
 void PeerSide::make_engine() {
-  const replication::EngineOptions o{.first_sequence = first_sequence(),
-                                     .ack_window = c_.options.ack_window,
-                                     .resend_queue_size = c_.options.resend_queue_size,
-                                     .refresh_time = c_.options.refresh_time,
-                                     .seed = c_.options.seed,
-                                     .min_age = c_.options.min_age,
-                                     .established_at_once = c_.options.established_at_once,
-                                     .coalesce = c_.options.coalesce,
-                                     .self = c_.options.self};
+  const auto o = engine_options();
   const replication::EngineContext context{c_.internal, c_.internal_expectations, *this, received_, c_.sums};
   const auto now = c_.clock.now();
   switch (c_.options.mode) {

@@ -48,6 +48,8 @@ class PeerSide final : private replication::Events {
   PeerSide& operator=(const PeerSide&) = delete;
 
   void started();
+  // The options are others from now on.
+  void options_changed();
   bool on_datagram(const replication::PeerAddress& from, std::span<const std::uint8_t> datagram);
   std::optional<TimePoint> next_deadline() const;
   void on_timer();
@@ -126,6 +128,7 @@ class PeerSide final : private replication::Events {
   void tell_lacks();
   void tell_lack(replication::PeerId peer, const Lack& l);
 
+  replication::EngineOptions engine_options() const;
   void make_engine();
   std::uint32_t first_sequence() const;
   std::unique_ptr<ExternalStore> make_store();

@@ -6,9 +6,7 @@
 namespace ctsync::replication {
 
 Alarm::Alarm(const EngineContext& context, const EngineOptions& options, TimePoint now)
-    : Engine(context, options, now), random_(options.seed), flow_wheel_(now), expect_wheel_(now) {
-  options_.refresh_time = std::max<std::uint32_t>(options_.refresh_time, 1);
-}
+    : Engine(context, options, now), random_(options.seed), flow_wheel_(now), expect_wheel_(now) {}
 
 Verdict Alarm::on_message(const PeerAddress& from, const wire::Message& m, TimePoint now) {
   Peer* p = peers_.find(from, m.header, now);

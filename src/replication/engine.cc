@@ -2,6 +2,7 @@
 #include "ctsync/replication/engine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "ctsync/flow/progress.h"
 
@@ -35,11 +36,17 @@ std::uint32_t age(std::uint32_t updated, TimePoint now) {
   return t > updated ? t - updated : 0;
 }
 
+EngineOptions within_bounds(EngineOptions o) {
+  o.ack_window = std::max<std::uint32_t>(o.ack_window, 1);
+  o.refresh_time = std::max<std::uint32_t>(o.refresh_time, 1);
+  return o;
+}
+
 }  // namespace
 
 Engine::Engine(const EngineContext& context, const EngineOptions& options, TimePoint now, const Peers::Apart& apart)
     : context_(context),
-      options_(options),
+      options_(within_bounds(options)),
       nodes_(context.flows, context.expectations),
       peers_(apart),
       control_(nodes_, table::Queue::transmit),
@@ -50,6 +57,20 @@ Engine::Engine(const EngineContext& context, const EngineOptions& options, TimeP
       slice_start_(now - std::chrono::hours(1)),  // the first slice begins with the first drain
       noted_at_(now) {
   next_seqs_.fill(next_seq_);
+}
+
+void Engine::change(const EngineOptions& next, TimePoint now) {
+  auto self = options_.self;
+  self.addresses = next.self.addresses;
+  const auto before = std::exchange(options_, within_bounds(next));
+  options_.first_sequence = before.first_sequence;
+  options_.seed = before.seed;
+  options_.self = self;
+  young_.set_delay(options_.min_age);
+  if (options_.coalesce == before.coalesce) return;
+  deferred_.set_delay(options_.coalesce);
+  next_seqs_.fill(next_seq_);  // what was sent before counts as sent long ago
+  noted_at_ = now;
 }
 
 // --- Changes ---

@@ -58,9 +58,7 @@ FtFw::FtFw(const EngineContext& context, const EngineOptions& options, TimePoint
       sums_at_(now + kSumsInterval),
       parts_since_(now),
       parts_at_(now),
-      repair_after_(now) {
-  options_.ack_window = std::max<std::uint32_t>(options_.ack_window, 1);
-}
+      repair_after_(now) {}
 
 // --- Receiving ---
 
@@ -931,7 +929,8 @@ void FtFw::sent(NodeRef n, std::uint32_t seq, TimePoint) {
   }
   object_sent_ |= n.kind() != Kind::control;
   resend_.push_back(n, seq);
-  while (resend_.length() > options_.resend_queue_size) make_room();
+  // It may be much longer than it should be, since its size was changed.
+  for (int left = kMostRoom; resend_.length() > options_.resend_queue_size && left != 0; --left) make_room();
 }
 
 void FtFw::transmitted(TimePoint now) {

@@ -225,6 +225,22 @@ void Peers::forget(Peer& p) {
   p.used = false;
 }
 
+void Peers::move_links(std::span<const std::optional<std::size_t>> before) {
+  const auto moved = [before](const std::array<IpAddress, kMaxLinks>& places) {
+    std::array<IpAddress, kMaxLinks> now;
+    for (std::size_t i = 0; i < before.size() && i < now.size(); ++i) {
+      if (before[i]) now[i] = places[*before[i]];
+    }
+    return now;
+  };
+  for (Peer& p : all()) {
+    p.places = moved(p.places);
+    const auto at = std::ranges::find(before, std::optional<std::size_t>(p.link));
+    if (at != before.end()) p.link = static_cast<std::uint8_t>(at - before.begin());
+  }
+  for (auto& f : former_) f.places = moved(f.places);
+}
+
 bool Peers::is_part_of(const Peer& peer, const Peer& node) {
   if (&peer == &node || !peer.used) return false;
   return peer.host == 0 ? is_any_of(peer.places, node) : peer.host == node.host && peer.node == node.node;

@@ -24,6 +24,8 @@ enum class SchedulerPolicy { round_robin, fifo };
 struct SchedulerConfig {
   SchedulerPolicy policy = SchedulerPolicy::round_robin;
   int priority = 99;
+
+  bool operator==(const SchedulerConfig&) const = default;
 };
 
 // Where expectations are synchronised (`ExpectationSync`).
@@ -31,6 +33,8 @@ struct ExpectationSync {
   bool enabled = false;
   std::vector<std::string> helpers;  // empty: of all helpers. Otherwise of those whose name starts with one of these,
                                      // case-insensitively; at most 16 characters each
+
+  bool operator==(const ExpectationSync&) const = default;
 };
 
 // Whose changes of state the daemon follows by itself (`Keepalived`).

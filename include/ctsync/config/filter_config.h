@@ -30,6 +30,8 @@ struct FilterConfig {
 
   std::optional<FilterAction> state_action;
   std::uint16_t tcp_states = 0;  // bit N: state N of enum tcp_conntrack (linux/netfilter/nf_conntrack_tcp.h)
+
+  bool operator==(const FilterConfig&) const = default;
 };
 
 }  // namespace ctsync::config

@@ -78,9 +78,11 @@ enum class Request : std::int32_t {
   stats_process_json = 1112,
   stats_queue_json = 1113,
   stats_peers_json = 1114,
+  // Answered with a status, as above.
+  reload = 1211,
 };
 
-constexpr bool is_json(Request r) { return r >= Request::dump_internal_ct_json; }
+constexpr bool is_json(Request r) { return r >= Request::dump_internal_ct_json && r <= Request::stats_peers_json; }
 constexpr bool has_status(Request r) { return r >= Request::take_over && !is_json(r); }
 
 // What the request with this number asks for; nothing if there is none (27 is reserved and counts as none).

@@ -39,6 +39,8 @@ class EventSource {
   Result<> set_filter(const FlowFilter& filter, bool hide_own);
   // See KernelTable.
   Result<> hear_new_flows(bool on);
+  // As in EventOptions. A buffer that has grown beyond `size` stays as it is.
+  void set_buffer(std::uint32_t size, std::uint32_t maximum);
 
   // To watch for EPOLLIN; errors on it (overrun) are also served by read().
   int fd() const { return socket_.fd(); }

@@ -24,6 +24,7 @@ class NetlinkTable final : public KernelTable {
     return events_.set_filter(filter, hide_own);
   }
   Result<> hear_new_flows(bool on) override { return events_.hear_new_flows(on); }
+  void set_event_buffer(std::uint32_t size, std::uint32_t maximum) { events_.set_buffer(size, maximum); }
   int events_fd() const { return events_.fd(); }  // to watch for EPOLLIN; -1 while not open
   bool read_events(std::uint32_t limit, EventHandler& handler) override { return events_.read(limit, handler); }
   const EventStats& event_stats() const override { return events_.stats(); }

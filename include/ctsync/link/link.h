@@ -73,6 +73,8 @@ class Link {
   // "can't open channel socket: <system error> (<kind and interface>: <step, address, port>)".
   virtual Result<> open(std::uint32_t interface_index) = 0;
   virtual void close() = 0;
+  // Its index from now on.
+  virtual void set_number(std::size_t number) = 0;
   virtual bool is_open() const = 0;
 
   // Sends in order, many with one system call, and never waits: what cannot be sent now is copied into the queue of the

@@ -25,6 +25,8 @@ struct LinkOptions {
   bool checksum = true;     // false: no UDP checksum on what is sent (IPv4 alone)
   bool is_default = false;  // the one to start with
 
+  bool operator==(const LinkOptions&) const = default;
+
   // Of all addresses here.
   Family family() const { return address.is_set() ? address.family : destination.family; }
 };

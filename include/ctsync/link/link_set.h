@@ -40,6 +40,10 @@ struct LinkSetOptions {
   std::size_t error_queue_length = 128;  // buffers; TCP alone
   std::size_t receive_limit = 100;       // datagrams or reads a descriptor and turn (EventIterationLimit)
   FindInterface find_interface{};        // may not be empty; asked from open() on, and at each interface_changed()
+
+  bool operator==(const LinkSetOptions& o) const {  // but for the last
+    return links == o.links && error_queue_length == o.error_queue_length && receive_limit == o.receive_limit;
+  }
 };
 
 class LinkSet final : public wire::DatagramSink {
@@ -56,6 +60,12 @@ class LinkSet final : public wire::DatagramSink {
   // stays open.
   Result<> open(LinkHandlers handlers);
   void close();
+
+  // Other options from now on, all but `find_interface`. A link that is in them as before goes on as if nothing had
+  // happened, whatever its place; the others are closed or opened, as open() does. Tells of each link its number before;
+  // nothing: it is new. An error changes nothing, but that links that were to go may have been closed for a moment.
+  using NumbersBefore = std::vector<std::optional<std::size_t>>;
+  Result<NumbersBefore> change(LinkSetOptions next);
 
   // Sends on the current link, in order, many datagrams with one system call. Each must be shorter than buffer_size(),
   // except a single message that does not fit: that goes out alone.
@@ -91,8 +101,12 @@ class LinkSet final : public wire::DatagramSink {
     RateLimit outage_limit{std::chrono::seconds(60)};
   };
 
+  void set_options(LinkSetOptions options);
   std::unique_ptr<Link> make_link(std::size_t number);
-  bool shares_port(std::size_t number) const;
+  bool shares_port(std::size_t number) const { return shares_port(options_.links, number); }
+  static bool shares_port(const std::vector<LinkOptions>& links, std::size_t number);
+  Result<> open_slots(const std::vector<Slot*>& slots);
+  NumbersBefore match(const std::vector<LinkOptions>& next) const;
   Result<> check_port(const Slot& slot);
   Result<> open_slot(Slot& slot);
   void open_or_wait(Slot& slot);

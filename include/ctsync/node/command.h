@@ -22,7 +22,8 @@ enum class Verb : std::uint8_t {
   hand_over,   // wait until the peers have everything
   statistics,  // `topic`
   list_resend_queue,
-  stop,  // the whole process
+  stop,    // the whole process
+  reload,  // its configuration
 };
 
 enum class What : std::uint8_t { flows, expectations, all };

@@ -33,6 +33,7 @@ namespace ctsync::node {
 
 class BulkJob;
 class Copies;
+class InjectedCopies;
 class InternalStore;
 class KernelSide;
 class Mirror;
@@ -63,11 +64,17 @@ class Node {
   bool on_datagram(const replication::PeerAddress& from, std::span<const std::uint8_t> datagram);
   std::optional<TimePoint> next_deadline() const;
   void on_timer();
-  // Answers and finishes the client, now or later. Not for Verb::stop, and not for Verb::statistics, which takes
+  // Answers and finishes the client, now or later. Not for Verb::stop and Verb::reload, and not for Verb::statistics, which takes
   // snapshot() and what the owner adds to it.
   void on_command(const Command& command, const Client& client);
   // Sends what is due.
   void end_turn();
+
+  // What may change while it runs (limits, times, sizes, filter, addresses) is as `next` says from now on; `filter`: that one
+  // too. The rest stays as it is.
+  void change(const NodeOptions& next, bool filter);
+  // See replication::Engine.
+  void move_links(std::span<const std::optional<std::size_t>> before);
 
   // Most bytes of a datagram on the link that sends now.
   void set_buffer_size(std::size_t bytes);
@@ -102,7 +109,7 @@ class Node {
   const Clock& clock_;
   Log& log_;
   Jobs& jobs_;
-  const NodeOptions options_;
+  NodeOptions options_;
   table::FlowTable internal_;
   table::FlowTable external_;
   table::ExpectationTable internal_expectations_;
@@ -110,6 +117,7 @@ class Node {
   std::optional<table::ToldSums> sums_;  // over internal_, in FT-FW
   std::unique_ptr<PeerSide> peer_side_;  // not in statistics mode
   std::unique_ptr<Copies> copies_;       // with DisableExternalCache or WarmStandby
+  InjectedCopies* injected_ = nullptr;   // these, with DisableExternalCache
   Mirror* mirror_ = nullptr;             // these, with WarmStandby
   std::unique_ptr<InternalStore> store_;
   std::unique_ptr<KernelSide> kernel_side_;

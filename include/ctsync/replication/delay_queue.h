@@ -17,6 +17,8 @@ class DelayQueue {
   DelayQueue(Nodes& nodes, table::Queue mark, Duration delay) : nodes_(nodes), list_(nodes, mark), delay_(delay) {}
 
   Duration delay() const { return delay_; }
+  // For those in it as well.
+  void set_delay(Duration delay) { delay_ = delay; }
   bool empty() const { return list_.empty(); }
   std::uint32_t length() const { return list_.length(); }
 
@@ -47,7 +49,7 @@ class DelayQueue {
 
   Nodes& nodes_;
   SendQueue list_;
-  const Duration delay_;
+  Duration delay_;
   TimePoint now_{};  // as heard last
 };
 

@@ -23,6 +23,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "ctsync/base/clock.h"
 #include "ctsync/replication/bulk_ledger.h"
@@ -114,6 +115,13 @@ class Engine {
   // Whether the tables have all that they should. They have not when they were emptied and not yet filled again: then peers
   // are told no end of a bulk, for what is not in it need not have ended, and no sums. Whole at first.
   void set_whole(bool whole);
+
+  // --- The configuration has changed ---
+  // `first_sequence`, `seed` and of `self` all but the addresses stay as they are. What a flow or a peer has begun to wait
+  // for may still take as long as before.
+  void change(const EngineOptions& next, TimePoint now);
+  // Of each link, in the new order, its number before; nothing: it is new.
+  void move_links(std::span<const std::optional<std::size_t>> before) { peers_.move_links(before); }
 
   // --- Commands ---
   // Ask the peers for everything (-n, StartupResync). If no peer was heard lately the request is repeated as

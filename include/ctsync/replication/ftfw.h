@@ -87,6 +87,8 @@ class FtFw final : public Engine {
   static constexpr Duration kRepairPatience = std::chrono::seconds(5);
   // Elements of the resend queue that are moved, freed or looked at in one turn, about a tenth of a millisecond.
   static constexpr std::uint32_t kStepsPerTurn = 2000;
+  // Elements that make room for one, at most.
+  static constexpr int kMostRoom = 16;
   // Ranges to repeat that are kept for later turns; what peers ask for beyond is dropped.
   static constexpr std::size_t kMaxRepeats = 64;
   // ACKs and NACKs that one peer, and all of them together, can cause in one turn.

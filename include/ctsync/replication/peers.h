@@ -197,6 +197,9 @@ class Peers {
   const Peer& operator[](PeerId id) const { return peers_[id]; }
   // It is no peer any more.
   void forget(Peer& p);
+  // The links are others from now on: of each, its number before; nothing: it is new. Whoever loses all places by that is
+  // known again as one that speaks on another link (1).
+  void move_links(std::span<const std::optional<std::size_t>> before);
   // Whether the peer is the same process as this one, heard at another address: it has told so, or has told nothing of
   // itself and speaks from an address of this node.
   static bool is_part_of(const Peer& peer, const Peer& node);

@@ -54,6 +54,7 @@ class ExpectationTable {
   std::uint32_t live() const { return live_; }
   std::uint32_t total() const { return index_.size(); }
   std::uint32_t limit() const { return limit_; }
+  void set_limit(std::uint32_t limit) { limit_ = limit; }
   std::size_t memory_bytes() const { return slots_.memory_bytes() + index_.memory_bytes(); }
 
   const CacheStats& stats() const { return stats_; }

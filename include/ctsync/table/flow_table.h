@@ -84,6 +84,8 @@ class FlowTable {
   std::uint32_t live() const { return live_; }           // new_ or alive
   std::uint32_t total() const { return index_.size(); }  // live and dead
   std::uint32_t limit() const { return limit_; }
+  // Of what comes from now on.
+  void set_limit(std::uint32_t limit) { limit_ = limit; }
   std::size_t memory_bytes() const;  // slab, side records and index
 
   const CacheStats& stats() const { return stats_; }

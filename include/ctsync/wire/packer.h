@@ -33,6 +33,8 @@ class Packer {
 
   // Whether those that hear what is packed from now on take zones of one direction (EncodeOptions).
   void set_one_way_zones(bool on) { options_.one_way_zones = on; }
+  // As in EncodeOptions, for what is packed from now on.
+  void set_send_timeout(bool on) { options_.send_timeout = on; }
 
   void flow(MsgType type, std::uint8_t flags, std::uint32_t seq, const Flow& f, const FlowExtra* extra,
             std::uint32_t age_seconds);

@@ -369,5 +369,65 @@ TEST_F(LinkSetTest, a_destination_that_is_this_node_is_told) {
   EXPECT_TRUE(a->log.lines.empty());
 }
 
+TEST_F(LinkSetTest, a_link_that_is_kept_goes_on_under_its_new_number) {
+  const auto options = links_of(LinkKind::tcp, true);
+  ASSERT_TRUE(a->open(options));
+  ASSERT_TRUE(b->open(links_of(LinkKind::tcp, false)));
+  a->send({message(1)});
+  ASSERT_TRUE(run([&] { return b->received.size() == 1; }));
+
+  auto other = options;
+  other.links = {options.links[1], options.links[0]};
+  const auto before = a->change(other);
+  ASSERT_TRUE(before);
+  EXPECT_EQ(*before, (LinkSet::NumbersBefore{1, 0}));
+  EXPECT_EQ(a->links->current(), 1U);
+  EXPECT_EQ(a->links->options(1).interface, "sync0");
+  EXPECT_EQ(a->links->statistics(1).packets_sent, 1U);
+  EXPECT_TRUE(a->links->connection(1).client);
+  a->send({message(2)});
+  ASSERT_TRUE(run([&] { return b->received.size() == 2; }));
+  b->send({message(3)});
+  ASSERT_TRUE(run([&] { return a->received.size() == 1; }));
+  EXPECT_EQ(a->received[0].link, 1U);
+}
+
+TEST_F(LinkSetTest, links_come_and_go_while_it_runs) {
+  const auto both = links_of(LinkKind::udp, true);
+  auto one = both;
+  one.links = {both.links[0]};
+  ASSERT_TRUE(a->open(one));
+  ASSERT_TRUE(b->open(links_of(LinkKind::udp, false)));
+  ASSERT_EQ(a->change(both).value(), (LinkSet::NumbersBefore{0, std::nullopt}));
+  ASSERT_EQ(a->links->size(), 2U);
+  EXPECT_EQ(a->links->current(), 0U);
+
+  auto second = both;
+  second.links = {both.links[1]};
+  ASSERT_EQ(a->change(second).value(), (LinkSet::NumbersBefore{1}));
+  EXPECT_EQ(a->links->current(), 0U);
+  EXPECT_EQ(a->links->options(0).interface, "sync1");
+  a->send({message(1)});
+  ASSERT_TRUE(run([&] { return b->received.size() == 1; }));
+  EXPECT_EQ(b->received[0].link, 1U);
+}
+
+TEST_F(LinkSetTest, a_change_that_cannot_be_leaves_everything_as_it_was) {
+  const auto options = links_of(LinkKind::udp, true);
+  ASSERT_TRUE(a->open(options));
+  ASSERT_TRUE(b->open(links_of(LinkKind::udp, false)));
+  auto wrong = options;
+  wrong.links[0].port = 3999;
+  wrong.links[1].interface = "a-name-too-long-for-one";
+  const auto before = a->change(wrong);
+  ASSERT_FALSE(before);
+  EXPECT_NE(before.error().text.find("no interface can have this name"), std::string::npos) << before.error().text;
+  EXPECT_EQ(a->links->options(0).port, options.links[0].port);
+  EXPECT_EQ(a->links->current(), 0U);
+  a->send({message(1)});
+  b->send({message(2)});
+  ASSERT_TRUE(run([&] { return a->received.size() == 1 && b->received.size() == 1; }));
+}
+
 }  // namespace
 }  // namespace ctsync::link::testing

@@ -122,6 +122,10 @@ class Node {
                             },
                         .on_buffer_size = [this] { ++buffer_size_calls; }});
   }
+  Result<LinkSet::NumbersBefore> change(LinkSetOptions options) {
+    const Inside inside(ns_);
+    return links->change(std::move(options));
+  }
   // What the link watcher would tell now, unless a test pretends something else.
   std::optional<InterfaceInfo> find(const std::string& name) const {
     if (const auto i = pretended.find(name); i != pretended.end()) return i->second;

@@ -2,6 +2,9 @@
 // Which address belongs to which peer; sequence arithmetic; the intrusive queues.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <optional>
+
 #include "ctsync/replication/peers.h"
 #include "ctsync/replication/send_queue.h"
 #include "ctsync/replication/sequence.h"
@@ -33,6 +36,21 @@ TEST_F(PeersTest, AnUnknownAddressOnAnotherLinkJoinsTheSequenceItContinues) {
   EXPECT_EQ(hear(peer_at(2, 1), 1003), a);
   EXPECT_EQ(hear(peer_at(3, 1), 50001), b);
   EXPECT_EQ(hear(peer_at(2, 0), 1004), a);
+}
+
+TEST_F(PeersTest, LinksThatGetOtherNumbersKeepTheirPeers) {
+  const auto at = [](std::uint8_t link, const PeerAddress& a) { return PeerAddress{link, a.address}; };
+  const auto a = hear(peer_at(2, 0), 1000, true);
+  EXPECT_EQ(hear(peer_at(2, 1), 1001), a);
+  const auto b = hear(peer_at(3, 1), 50000, true);
+  peers.move_links(
+      std::array<std::optional<std::size_t>, 2>{1, std::nullopt});  // the first is gone, there is a new one
+  EXPECT_EQ(hear(at(0, peer_at(2, 1)), 1002), a);
+  EXPECT_EQ(hear(at(0, peer_at(3, 1)), 7'000'000), b);
+  EXPECT_EQ(hear(at(1, peer_at(2, 0)), 1003), a);
+  peers.move_links(std::array<std::optional<std::size_t>, 1>{std::nullopt});  // another link, and other addresses there
+  EXPECT_EQ(hear(peer_at(8, 0), 1004), a);
+  EXPECT_EQ(hear(peer_at(9, 0), 7'000'001), b);
 }
 
 TEST_F(PeersTest, OnTheSameLinkAnUnknownAddressIsANewPeer) {
