@@ -11,6 +11,8 @@ namespace {
 
 // Between two looks at the clock and at the client's buffer.
 constexpr std::uint32_t kIdsAtOnce = 32;
+// Bytes that are worth a system call.
+constexpr std::size_t kPiece = 16U << 10;
 
 // "active since" is the age of the cache entry.
 text::RenderOptions options_of(Form form, std::uint32_t now_seconds, std::uint32_t created) {
@@ -35,8 +37,9 @@ Job::State DumpJob::list(TimePoint budget_end) {
     const auto stop = std::min(end, next_ + kIdsAtOnce);
     for (; next_ < stop; ++next_) render(next_, now);
     if (next_ >= end) next_ = end_;
-    write_text();
-    if (next_ < end_ && clock_.now() >= budget_end) return State::more;
+    const bool pauses = next_ < end_ && clock_.now() >= budget_end;
+    if (pauses || next_ == end_ || text_.size() >= kPiece) write_text();
+    if (pauses) return State::more;
   }
   return State::done;
 }

@@ -19,7 +19,10 @@ class ListJob : public Job {
   ListJob(Client client, Form form) : form_(form), client_(std::move(client)) { client_.set_waiter(this); }
   ~ListJob() override {
     client_.set_waiter(nullptr);
-    if (!ended_) write_remark("the list is not complete: the daemon stops\n");
+    if (!ended_) {
+      write_text();
+      write_remark("the list is not complete: the daemon stops\n");
+    }
     client_.finish();
   }
   ListJob(const ListJob&) = delete;

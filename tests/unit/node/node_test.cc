@@ -887,13 +887,13 @@ TEST_F(KernelListTest, ThatWasCutSaysSo) {
 
 // They looked whole.
 TEST_F(NodeTest, ListsAndCommitsThatTheEndCutsSaySo) {
-  for (std::uint16_t n = 1; n <= 100; ++n) kernel_.put(kernel_flow(n));
+  for (std::uint16_t n = 1; n <= 300; ++n) kernel_.put(kernel_flow(n));
   start();
   for (std::uint16_t n = 1; n <= 50; ++n) hear_flow(n);
   const Command list{.verb = Verb::dump, .what = What::flows, .side = Side::internal};
   const auto whole = ask(list);
   turns(20);
-  EXPECT_EQ(std::ranges::count(whole->text, '\n'), 100);
+  EXPECT_EQ(std::ranges::count(whole->text, '\n'), 300);
   const auto cut = ask(list);
   cut->room = 10;
   const auto resend_queue = ask({.verb = Verb::list_resend_queue});
