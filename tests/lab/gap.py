@@ -15,7 +15,7 @@ Printed are, in milliseconds, the median and the 99th percentile (of up to 100 f
     detect  from the fault until keepalived on the other firewall enters the master state
     react   from there until the first connections are written into its kernel
     commit  from there until the last ones are (both are missing where the kernel has the connections before the fault)
-    first   from keepalived's master state until the first datagram has passed
+    first   from keepalived's master state until the first datagram has passed; 0 if one had before
     gap     the longest silence of the datagrams
 
 Both firewalls share a kernel, in which a commit takes about twice as long while any daemon of the machine listens to new
@@ -235,8 +235,11 @@ class Laboratory(failover.Laboratory):
         time.sleep(0.2)
         self.look()
         silences = [gap for gap in self.gaps if gap[1] > at]
-        figures |= {"first": min(end for _, end in silences if end > master) - master,
-                    "gap": max(end - start for start, end in silences)}
+        if silences:  # a warm standby may have passed it before keepalived told
+            figures |= {"first": min((end for _, end in silences if end > master), default=master) - master,
+                        "gap": max(end - start for start, end in silences)}
+        else:  # the fault came during a flap and hit nobody
+            figures = {}
         self.repair(active)
         broken = self.broken()
         self.learnt(active)
