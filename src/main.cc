@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Command line -> client or daemon.
+// Command line -> client, daemon or reader.
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <cstdio>
 
+#include "ctsync/capture/decode.h"
 #include "ctsync/config/explain.h"
 #include "ctsync/config/parse.h"
 #include "ctsync/control/client.h"
@@ -34,6 +35,18 @@ int explain(const std::string& keyword, ctsync::Log& log) {
   return 1;
 }
 
+int decode(const ctsync::control::CommandLine& command, ctsync::Log& log) {
+  using namespace ctsync;  // NOLINT
+  capture::DecodeOptions options{.path = command.capture_path, .ports = command.ports, .json = command.json};
+  if (options.ports.empty()) {
+    for (const auto& link : config::parse_file(command.config_path).config.links) {
+      if (link.port != 0) options.ports.push_back(link.port);
+    }
+  }
+  if (options.ports.empty()) options.ports.assign(capture::kDefaultPorts.begin(), capture::kDefaultPorts.end());
+  return capture::decode(options, log);
+}
+
 }  // namespace
 
 int main(int argc, char* argv[]) {
@@ -47,6 +60,7 @@ int main(int argc, char* argv[]) {
   if (command.action == control::CommandLine::Action::print_and_exit) return command.exit_status;
 
   if (command.action == control::CommandLine::Action::explain) return explain(command.keyword, log);
+  if (command.action == control::CommandLine::Action::decode) return decode(command, log);
   auto parsed = config::parse_file(command.config_path);
   if (command.action == control::CommandLine::Action::check) {
     const auto result = daemon::check(std::move(parsed), command.config_path, link::own_addresses());

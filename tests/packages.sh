@@ -3,7 +3,7 @@
 # Installs Debian packages without letting their services start. To be sourced.
 
 BUILD_PACKAGES=(g++ cmake ninja-build pkg-config bison flex libfmt-dev libmnl-dev libnetfilter-conntrack-dev
-	libgtest-dev)
+	libgtest-dev libpcap-dev)
 # netbase: without /etc/protocols Debian's conntrackd knows no protocol by name. The demo does without.
 TEST_PACKAGES=(clang-16 clang-format-16 clang-tidy-16 libclang-rt-16-dev llvm-16 python3-pytest python3-pytest-xdist
 	python3-pyflakes netbase groff-base strace)

@@ -2,6 +2,7 @@
 #include "ctsync/control/command_line.h"
 
 #include <array>
+#include <charconv>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -149,6 +150,7 @@ class Parser {
       if (!take(argument)) return std::move(result_);
     }
     if (json_) take_json_form();
+    if (!result_.ports.empty() && result_.action != Action::decode) fail_with_usage("Invalid parameters");
     return std::move(result_);
   }
 
@@ -164,6 +166,8 @@ class Parser {
     if (argument == "--json") return json_ = true;
     if (argument == "--check") return set_action(Action::check);
     if (argument == "--explain") return take_keyword();
+    if (argument == "--decode") return take_capture();
+    if (argument == "--port") return take_port();
     for (const auto& option : kLongOptions) {
       if (option.name != argument) continue;
       result_.request = option.request;
@@ -208,6 +212,23 @@ class Parser {
     return set_action(Action::explain);
   }
 
+  bool take_capture() {
+    if (next_ == arguments_.size()) return fail_with_usage("Missing capture filename");
+    result_.capture_path = arguments_[next_++];
+    return set_action(Action::decode);
+  }
+
+  bool take_port() {
+    const std::string_view given = next_ < arguments_.size() ? arguments_[next_++] : "";
+    std::uint16_t port = 0;
+    const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), port);
+    if (error != std::errc() || end != given.data() + given.size() || port == 0) {
+      return fail_with_usage(fmt::format("`{}' is no port", given));
+    }
+    result_.ports.push_back(port);
+    return true;
+  }
+
   bool take_xml() {
     const auto form = result_.action == Action::request ? xml_form(result_.request) : std::nullopt;
     if (!form) return fail_with_usage("Invalid parameters");
@@ -217,7 +238,9 @@ class Parser {
 
   // Of whatever command counts in the end.
   void take_json_form() {
-    if (const auto form = result_.action == Action::request ? json_form(result_.request) : std::nullopt) {
+    if (result_.action == Action::decode) {
+      result_.json = true;
+    } else if (const auto form = result_.action == Action::request ? json_form(result_.request) : std::nullopt) {
       result_.request = *form;
     } else {
       fail_with_usage("Invalid parameters");
@@ -268,7 +291,7 @@ CommandLine parse_command_line(int argc, const char* const argv[]) { return Pars
 std::string version_text() {
   return fmt::format(
       "{}Licensed under GPLv2 or later. There is no warranty, to the extent permitted by law.\n"
-      "Built with libmnl {}, libnetfilter_conntrack {}, fmt {}.{}.{}\n",
+      "Built with libmnl {}, libnetfilter_conntrack {}, fmt {}.{}.{}, " CTSYNC_PCAP_VERSION "\n",
       kNameAndVersion, CTSYNC_MNL_VERSION, CTSYNC_NFCT_VERSION, FMT_VERSION / 10000, FMT_VERSION / 100 % 100,
       FMT_VERSION % 100);
 }
@@ -305,7 +328,8 @@ std::string usage_text(const std::string& program) {
       "  --reload, let the daemon read its configuration file again\n"
       "  --check, check the configuration file and exit\n"
       "  --explain [keyword], tell what a keyword of the configuration means\n"
-      "  --json, with -i, -e or -s: answer in JSON\n"
+      "  --json, with -i, -e, -s or --decode: answer in JSON\n"
+      "  --decode file|-, tell the messages on the link that tcpdump captured; with --port number: of this port\n"
       "\n"
       "Long names, with the same parameters; -c -f -B -n -t then tell their outcome:\n"
       "  -d --daemon          -C --config          -v --version         -h --help\n"

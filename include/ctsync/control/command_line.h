@@ -4,6 +4,7 @@
 // addition long names.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct CommandLine {
     background,      // run as daemon detached (-d)
     check,           // read and check the configuration, then exit
     explain,         // tell what `keyword` means, then exit
+    decode,          // tell the messages of a capture, then exit
     request,         // send `request` to the running daemon
   };
   // To be written to the terminal log, in this order.
@@ -32,6 +34,9 @@ struct CommandLine {
   Action action = Action::foreground;
   Request request = Request::stats;  // with Action::request
   std::string keyword;               // with Action::explain; empty: all of them
+  std::string capture_path;          // with Action::decode, as the following ones
+  std::vector<std::uint16_t> ports;  // empty: not given
+  bool json = false;
   std::string config_path = kDefaultConfigPath;
   std::vector<Message> messages;  // warnings may come with any action
   std::string output;             // for stdout, complete with newlines

@@ -289,6 +289,25 @@ TEST(CommandLine, DaemonAndConfigPath) {
   EXPECT_EQ(parse({"-C", "-d"}).action, Action::foreground) << "-d is the file name here";
 }
 
+TEST(CommandLine, Decode) {
+  const auto r = parse({"--decode", "-", "--port", "1", "--json", "--port", "65535", "-C", "f"});
+  EXPECT_EQ(r.action, Action::decode);
+  EXPECT_EQ(r.capture_path, "-");
+  EXPECT_EQ(r.ports, (std::vector<std::uint16_t>{1, 65535}));
+  EXPECT_TRUE(r.json);
+  EXPECT_EQ(r.config_path, "f");
+  EXPECT_FALSE(parse({"--decode", "file"}).json);
+  EXPECT_EQ(parse({"--decode"}).messages.at(0).text, "Missing capture filename");
+  for (const char* port : {"0", "65536", "-1", "1x", ""}) {
+    EXPECT_EQ(parse({"--decode", "f", "--port", port}).messages.at(0).text, fmt::format("`{}' is no port", port));
+  }
+  EXPECT_EQ(parse({"--decode", "f", "--port"}).exit_status, 1);
+  for (const char* arguments : {"--port 5", "-s --port 5", "-d --port 5", "--decode f -s", "-d --decode f"}) {
+    SCOPED_TRACE(arguments);
+    EXPECT_EQ(parse(split_arguments(arguments)).exit_status, 1);
+  }
+}
+
 TEST(CommandLine, RefusesWhatOnlyLooksLikeAnOption) {
   for (const char* a : {"-daemon", "xd", "sv", "-ix", "-help", "--daemo", "-", "--", "d"}) {
     SCOPED_TRACE(a);
