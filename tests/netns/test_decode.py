@@ -18,6 +18,8 @@ import kinds
 import lab
 import wire
 
+pytestmark = pytest.mark.skipif("without libpcap" in subprocess.run([lab.OURS, "-v"], capture_output=True, text=True, timeout=10,
+                                                                    check=False).stdout, reason="built without libpcap")
 CAPTURES = sorted(glob.glob(os.path.join(lab.ROOT, "tests/data/captures/*.pcap")))
 ETHERNET, RAW, COOKED, COOKED2, NULL = 1, 101, 113, 276, 0  # LINKTYPE_
 TYPES = {wire.NEW: "new", wire.UPDATE: "update", wire.DELETE: "delete", wire.EXPECT_NEW: "expect_new",

@@ -15,8 +15,11 @@ using capture::read_ip;
 
 const Bytes kBody = {1, 2, 3, 4, 5};
 
+// Valid until the next call.
 std::optional<IpPacket> read(const Bytes& frame, int link_type = kEthernetLink) {
-  return read_ip(link_type, {.time = {.seconds = 7, .microseconds = 8}, .bytes = frame});
+  static Bytes kept;
+  kept = frame;
+  return read_ip(link_type, {.time = {.seconds = 7, .microseconds = 8}, .bytes = kept});
 }
 
 TEST(IpPacket, IsTheSameBehindEveryLinkHeader) {
