@@ -125,23 +125,26 @@ void EventLoop::sleep(Duration d) {
   ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
 }
 
-void EventLoop::gather() {
+// The time afterwards; where jobs are ready nobody asks for it.
+TimePoint EventLoop::gather(TimePoint now) {
   const bool hurry = std::exchange(hurry_, false);
   if (jobs_.ready()) {
     if (jobs_.rest() != Duration::zero()) sleep(jobs_.rest());
-    return;
+    return now;
   }
-  if (!streaming_ || hurry || pause_ == Duration::zero()) return;
+  if (!streaming_ || hurry || pause_ == Duration::zero()) return now;
   auto until = turn_started_ + pause_;
   if (const auto first = first_timer()) until = std::min(until, *first);
-  if (const auto left = until - clock_.now(); left > Duration::zero()) sleep(left);
+  if (until <= now) return now;
+  sleep(until - now);
+  return clock_.now();
 }
 
-std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait) const {
+std::optional<Duration> EventLoop::wait_time(std::optional<Duration> max_wait, TimePoint now) const {
   if (jobs_.ready()) return Duration::zero();
   const auto first = first_timer();
   if (!first) return max_wait;
-  const auto until = std::max(*first - clock_.now(), Duration::zero());
+  const auto until = std::max(*first - now, Duration::zero());
   return max_wait ? std::min(until, *max_wait) : until;
 }
 
@@ -166,11 +169,15 @@ int EventLoop::wait(std::span<epoll_event> ready, std::optional<Duration> time) 
 }
 
 void EventLoop::run_once(std::optional<Duration> max_wait) {
-  gather();
+  auto now = clock_.now();
+  if (turn_began_) turns_.add(now - *turn_began_);
+  turn_began_.reset();
+  now = gather(now);
   std::array<epoll_event, 64> ready;
-  const int n = failure_ ? 0 : wait(ready, wait_time(max_wait));
+  const int n = failure_ ? 0 : wait(ready, wait_time(max_wait, now));
   if (failure_) return;
   const auto began = clock_.now();
+  turn_began_ = began;
   if (n > 0 && pause_ != Duration::zero()) watch_rate(began);
   for (int i = 0; i < n; ++i) {
     const auto& ev = ready[static_cast<std::size_t>(i)];

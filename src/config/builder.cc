@@ -92,6 +92,14 @@ std::string Builder::checked_path(Position where, std::string_view path, std::si
   return std::string(path);
 }
 
+std::optional<IpAddress> Builder::checked_ip(Position where, Family family, std::string_view text) {
+  const std::optional<IpAddress> address = parse_ip(family, text);
+  if (!address) {
+    report_.warning(where, fmt::format("{} is not a valid {} address", printable(text), to_string(family)));
+  }
+  return address;
+}
+
 void Builder::begin_sync(Position where) {
   config.has_sync = true;
   if (config.has_stats) report_.error(where, "cannot use both `Stats' and `Sync' clauses in conntrackd.conf");
@@ -145,6 +153,34 @@ void Builder::lock_file(Position where, std::string_view path) {
 
 void Builder::unix_path(Position where, std::string_view path) {
   config.unix_path = checked_path(where, path, kMaxUnixPath, "Path");
+}
+
+void Builder::begin_metrics(Position where) {
+  if (config.metrics) return;
+  config.metrics.emplace();
+  config.metrics->line = where.line;
+  config.metrics->column = where.column;
+}
+
+void Builder::metrics_path(Position where, std::string_view path) {
+  config.metrics->path = checked_path(where, path, kMaxUnixPath, "Path");
+}
+
+void Builder::metrics_address(Position where, Family family, std::string_view text) {
+  const std::optional<IpAddress> address = checked_ip(where, family, text);
+  if (!address) return;
+  config.metrics->address = *address;
+  config.metrics->address_line = where.line;
+  config.metrics->address_column = where.column;
+}
+
+void Builder::metrics_port(const Number& port) {
+  constexpr std::int64_t kMaxPort = 65535;
+  if (port.value == 0 || port.value > kMaxPort) {
+    report_.error(port.where, fmt::format("`Port' must be [1, {}]", kMaxPort));
+    return;
+  }
+  config.metrics->port = static_cast<std::uint16_t>(port.value);
 }
 
 void Builder::sync_min_age(const Number& seconds) {

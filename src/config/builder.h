@@ -62,6 +62,12 @@ class Builder {
   void scheduler_type(Position where, std::string_view type);
   void scheduler_priority(const Number& priority);
 
+  // Metrics
+  void begin_metrics(Position where);
+  void metrics_path(Position where, std::string_view path);
+  void metrics_address(Position where, Family family, std::string_view text);
+  void metrics_port(const Number& port);
+
   // Filter
   void filter_protocols(Position where, FilterAction action);
   void filter_protocol(Position where, std::string_view name);
@@ -121,7 +127,7 @@ class Builder {
   std::uint32_t to_u32(const Number& number);
   std::uint16_t to_u16(const Number& number, std::string_view what);
   std::string checked_path(Position where, std::string_view path, std::size_t longest, std::string_view what);
-  std::optional<IpAddress> link_ip(Position where, Family family, std::string_view text);
+  std::optional<IpAddress> checked_ip(Position where, Family family, std::string_view text);
   void set_action(Position where, std::optional<FilterAction>& action, FilterAction value, std::string_view what);
   void finish_link(LinkConfig& link);
   void finish_helpers();

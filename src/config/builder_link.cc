@@ -40,18 +40,10 @@ void Builder::link_quoted_interface(Position where, std::string_view quoted) {
   link_interface(where, name);
 }
 
-std::optional<IpAddress> Builder::link_ip(Position where, Family family, std::string_view text) {
-  const std::optional<IpAddress> address = parse_ip(family, text);
-  if (!address) {
-    report_.warning(where, fmt::format("{} is not a valid {} address", printable(text), to_string(family)));
-  }
-  return address;
-}
-
 // The last address decides the family of a UDP or TCP link. In a Multicast block the first one does, and an address of
 // the other family is kept only to make check_start() refuse the link.
 void Builder::link_address(Position where, Family family, std::string_view text) {
-  const std::optional<IpAddress> address = link_ip(where, family, text);
+  const std::optional<IpAddress> address = checked_ip(where, family, text);
   if (!address) return;
   link_.address = *address;
   if (link_.kind == LinkKind::multicast && link_.family != Family::none && link_.family != family) {
@@ -66,7 +58,7 @@ void Builder::link_address(Position where, Family family, std::string_view text)
 }
 
 void Builder::link_ipv4_interface(Position where, std::string_view text) {
-  const std::optional<IpAddress> address = link_ip(where, Family::ipv4, text);
+  const std::optional<IpAddress> address = checked_ip(where, Family::ipv4, text);
   if (!address) return;
   if (link_.family == Family::ipv6) {
     report_.warning(where,
@@ -81,7 +73,7 @@ void Builder::link_ipv4_interface(Position where, std::string_view text) {
 void Builder::warn_ipv6_interface(Position where) { report_.warning(where, "`IPv6_interface' not required, ignoring"); }
 
 void Builder::link_destination(Position where, Family family, std::string_view text) {
-  const std::optional<IpAddress> address = link_ip(where, family, text);
+  const std::optional<IpAddress> address = checked_ip(where, family, text);
   if (!address) return;
   link_.destination = *address;
   link_.family = family;

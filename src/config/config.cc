@@ -12,17 +12,38 @@
 namespace ctsync::config {
 namespace {
 
+bool is_loopback(const IpAddress& a) {
+  return a.family == Family::ipv4 ? a.bytes[0] == 127 : a == parse_ip(Family::ipv6, "::1");
+}
+
 class StartCheck {
  public:
   StartCheck(const Config& config, const std::string& file_name) : config_(config), file_name_(file_name) {}
 
   std::vector<Diagnostic> run() {
+    if (config_.metrics) check_metrics(*config_.metrics);
     if (config_.has_sync) check_sync();
     if (config_.poll_secs && (config_.has_sync || config_.has_stats)) check_polling();
     return std::move(found_);
   }
 
  private:
+  void check_metrics(const MetricsConfig& m) {
+    const bool on_tcp = m.address.is_set();
+    if (m.path.empty() && !on_tcp) {
+      at(m.line, m.column, Severity::error,
+         "`Metrics' needs a `Path', or an `IPv4_address' or `IPv6_address' with a `Port'");
+    } else if (on_tcp != (m.port != 0)) {
+      at(m.line, m.column, Severity::error,
+         on_tcp ? "`Metrics' has an address and no `Port'" : "`Metrics' has a `Port' and no address");
+    }
+    if (on_tcp && !is_loopback(m.address)) {
+      at(m.address_line, m.address_column, Severity::error,
+         fmt::format("metrics are served to this machine alone: {} is no loopback address (127.0.0.1, ::1)",
+                     to_string(m.address)));
+    }
+  }
+
   void check_sync() {
     if (config_.links.empty()) {
       whole(Severity::error, "`Sync' has no dedicated link: add a Multicast, UDP or TCP block");

@@ -165,6 +165,7 @@ static ctsync::config::Grammar::symbol_type yylex(ctsync::config::TokenStream& t
   POLICY                   "Policy"
   EXPECT_MAX               "ExpectMax"
   EXPECT_TIMEOUT           "ExpectTimeout"
+  METRICS                  "Metrics"
 
 %nterm <bool> boolean default_mark from_where
 %nterm <ctsync::config::Number> number
@@ -216,6 +217,7 @@ general_statement:
   | NICE SIGNED_NUMBER { builder.warn_nice(@1); }
   | SCHEDULER "{" scheduler_statements "}"
   | SYSTEMD boolean { builder.config.systemd = $2; }
+  | METRICS { builder.begin_metrics(@1); } "{" metrics_statements "}"
   | error { CTSYNC_RECOVER(recover); }
   ;
 
@@ -227,6 +229,16 @@ unix_statements: %empty | unix_statements unix_statement;
 unix_statement:
     SOCKET_PATH PATH { builder.unix_path(@2, $2); }
   | BACKLOG number { builder.warn_backlog(@1); }
+  | error { CTSYNC_RECOVER(recover); }
+  ;
+
+metrics_statements: %empty | metrics_statements metrics_statement;
+
+metrics_statement:
+    SOCKET_PATH PATH { builder.metrics_path(@2, $2); }
+  | IPV4_ADDRESS IP { builder.metrics_address(@2, Family::ipv4, $2); }
+  | IPV6_ADDRESS IP { builder.metrics_address(@2, Family::ipv6, $2); }
+  | PORT number { builder.metrics_port($2); }
   | error { CTSYNC_RECOVER(recover); }
   ;
 

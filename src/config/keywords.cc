@@ -38,9 +38,15 @@ constexpr auto kKeywords = std::to_array<Keyword>({
     {"Nice", S::general, signed_number, "", "obsolete, ignored", ""},
     {"Scheduler", S::general, block, "", "real-time scheduling of the daemon", ""},
     {"Systemd", S::general, boolean, "on", "tell systemd about readiness, and feed its watchdog", ""},
+    {"Metrics", S::general, block, "", "serve metrics to programs of this machine; not known to conntrackd", ""},
 
     {"Path", S::unix_socket, path, "", "where the control socket is created", ""},
     {"Backlog", S::unix_socket, number, "", "obsolete, ignored", ""},
+
+    {"Path", S::metrics, path, "", "where a UNIX socket for metrics is created", ""},
+    {"IPv4_address", S::metrics, address, "", "address to serve metrics on, of 127.0.0.0/8", ""},
+    {"IPv6_address", S::metrics, address, "", "address to serve metrics on: ::1", ""},
+    {"Port", S::metrics, number, "", "TCP port of that address", ""},
 
     {"Type", S::scheduler, Argument::scheduler_type, "RR", "real-time policy", ""},
     {"Priority", S::scheduler, number, "99", "real-time priority, 0 to 99; 0 if only Type is given", ""},
@@ -163,6 +169,8 @@ std::string_view to_string(Section section) {
       return "General";
     case S::unix_socket:
       return "General UNIX";
+    case S::metrics:
+      return "General Metrics";
     case S::scheduler:
       return "General Scheduler";
     case S::filter:

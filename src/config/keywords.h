@@ -12,6 +12,7 @@ enum class Section {
   top,
   general,
   unix_socket,
+  metrics,
   scheduler,
   filter,
   filter_address,

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,10 +35,15 @@ std::unexpected<Error> cannot_connect(const std::string& path) {
   return fail(fmt::format("{} ({}: {})", kCannotConnect, path, std::strerror(code)), code);
 }
 
-Result<UniqueFd> connect_to(const std::string& path) {
+// With a `limit` nothing that is done with the connection blocks for longer.
+Result<UniqueFd> connect_to(const std::string& path, std::optional<std::chrono::seconds> limit = {}) {
   const auto address = SocketAddress::of(path);
   if (!address) return std::unexpected(address.error());
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (limit) {
+    const timeval time{.tv_sec = limit->count(), .tv_usec = 0};
+    for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) ::setsockopt(fd.get(), SOL_SOCKET, option, &time, sizeof time);
+  }
   if (!fd || ::connect(fd.get(), address->data(), SocketAddress::size()) < 0) return cannot_connect(path);
   return fd;
 }
@@ -64,7 +71,8 @@ Result<> write_all(int fd, std::span<const char> text) {
 // On the terminal, from the second second that a request with an outcome takes: for how long it has been waited for.
 class ProgressLine {
  public:
-  explicit ProgressLine(Request request) : wanted_(has_status(request) && ::isatty(STDERR_FILENO) == 1) {}
+  explicit ProgressLine(Request request)
+      : wanted_(has_status(request) && request != Request::health && ::isatty(STDERR_FILENO) == 1) {}
   ~ProgressLine() {
     if (seconds_ != 0) fmt::print(stderr, "\r\033[K");
   }
@@ -92,6 +100,7 @@ Result<> receive_answer(int from, ProgressLine& progress, Take&& take) {
     const auto n = ::recv(from, piece.data(), piece.size(), 0);
     if (n == 0) return {};
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) return fail("the daemon does not answer", EAGAIN);
     if (n < 0) return fail_errno("lost the connection to the daemon");
     if (auto r = take(std::span(piece).first(static_cast<std::size_t>(n))); !r) return r;
   }
@@ -99,7 +108,7 @@ Result<> receive_answer(int from, ProgressLine& progress, Take&& take) {
 
 template <typename Take>
 Result<> converse(const std::string& path, Request request, Take&& take) {
-  const auto fd = connect_to(path);
+  const auto fd = connect_to(path, request == Request::health ? std::optional(kHealthTime) : std::nullopt);
   if (!fd) return std::unexpected(fd.error());
   if (auto r = send_request(fd->get(), request); !r) return r;
   ProgressLine progress(request);
@@ -128,16 +137,18 @@ int end_with_status(const std::string& answer, Log& log, int output_fd) {
   return status;
 }
 
-// Documents end with their bracket and a line break, and no part of them does.
+// Documents end with their bracket and a line break, or with the last line of metrics, and no part of them does.
+constexpr std::string_view kEndOfMetrics = "\n# EOF\n";
+
 void keep_end(std::string& end, std::span<const char> piece) {
-  constexpr std::size_t kBytes = 2;
+  constexpr std::size_t kBytes = kEndOfMetrics.size();
   const auto last = piece.last(std::min(kBytes, piece.size()));
   end.append(last.data(), last.size());
   end.erase(0, end.size() - std::min(kBytes, end.size()));
 }
 
-int end_of_json(std::string_view end, Log& log) {
-  if (end == "]\n" || end == "}\n") return 0;
+int end_of_document(std::string_view end, Request request, Log& log) {
+  if (is_metrics(request) ? end == kEndOfMetrics : end.ends_with("]\n") || end.ends_with("}\n")) return 0;
   if (end.empty()) return tell_unknown_request(log);
   log.error("the answer is not complete");
   return 1;
@@ -159,19 +170,20 @@ void remove_dead_socket(const std::string& path) {
 }  // namespace
 
 int run_client(const std::string& socket_path, Request request, Log& log, int output_fd) {
-  std::string answer;  // of one in JSON its end alone
+  const bool is_document = is_json(request) || is_metrics(request);
+  std::string answer;  // of a document its end alone
   const auto take = [&](std::span<const char> piece) -> Result<> {
-    if (is_json(request)) keep_end(answer, piece);
+    if (is_document) keep_end(answer, piece);
     if (!has_status(request)) return write_all(output_fd, piece);
     answer.append(piece.data(), piece.size());
     return {};
   };
   const auto r = converse(socket_path, request, take);
-  if (r && is_json(request)) return end_of_json(answer, log);
+  if (r && is_document) return end_of_document(answer, request, log);
   if (r) return has_status(request) ? end_with_status(answer, log, output_fd) : 0;
   if (request == Request::stop && r.error().code == ECONNREFUSED) remove_dead_socket(socket_path);
   log.error("{}", r.error().text);
-  return 1;
+  return request == Request::health ? kNoAnswer : 1;
 }
 
 }  // namespace ctsync::control

@@ -61,7 +61,11 @@ constexpr std::array kClientOptions{
 // What conntrackd does not have has long names alone.
 constexpr std::array kLongOptions{Parameter{"--takeover", Request::take_over},
                                   Parameter{"--standby", Request::stand_by},
-                                  Parameter{"--handover", Request::hand_over}, Parameter{"--reload", Request::reload}};
+                                  Parameter{"--handover", Request::hand_over}, Parameter{"--health", Request::health},
+                                  Parameter{"--reload", Request::reload}};
+constexpr std::array kMetricsForms{Parameter{"openmetrics", Request::metrics},
+                                   Parameter{"prometheus", Request::metrics_prometheus}};
+constexpr ClientOption kMetrics{"", "--metrics", Request::metrics, kMetricsForms, true};
 
 std::optional<Request> xml_form(Request request) {
   switch (request) {
@@ -168,6 +172,7 @@ class Parser {
     if (argument == "--explain") return take_keyword();
     if (argument == "--decode") return take_capture();
     if (argument == "--port") return take_port();
+    if (argument == kMetrics.name) return take_client_option(kMetrics, argument);
     for (const auto& option : kLongOptions) {
       if (option.name != argument) continue;
       result_.request = option.request;
@@ -330,6 +335,8 @@ std::string usage_text(const std::string& program) {
       "  --explain [keyword], tell what a keyword of the configuration means\n"
       "  --json, with -i, -e, -s or --decode: answer in JSON\n"
       "  --decode file|-, tell the messages on the link that tcpdump captured; with --port number: of this port\n"
+      "  --metrics [openmetrics|prometheus], print all counters for a monitoring system\n"
+      "  --health, tell whether this node could take over now\n"
       "\n"
       "Long names, with the same parameters; -c -f -B -n -t then tell their outcome:\n"
       "  -d --daemon          -C --config          -v --version         -h --help\n"

@@ -151,6 +151,12 @@ std::optional<Command> decode_request(std::int32_t code) {
       return statistics(Topic::queue, Form::json);
     case Request::stats_peers_json:
       return statistics(Topic::peers, Form::json);
+    case Request::metrics:
+      return Command{.verb = Verb::metrics, .form = Form::openmetrics};
+    case Request::metrics_prometheus:
+      return Command{.verb = Verb::metrics};
+    case Request::health:
+      return Command{.verb = Verb::health};
     case Request::stats_resend_queue_json:
       return Command{.verb = Verb::list_resend_queue, .form = Form::json};
   }

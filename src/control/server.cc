@@ -1,86 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "ctsync/control/server.h"
 
-#include <fmt/format.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "connection.h"
 #include "ctsync/control/request.h"
-#include "socket_address.h"
+#include "unix_listener.h"
 
 namespace ctsync::control {
 namespace {
 
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 
-// Is a socket at this path one that nobody serves any more?
-bool is_stale(const SocketAddress& address) {
-  const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  return probe && ::connect(probe.get(), address.data(), SocketAddress::size()) < 0 && errno == ECONNREFUSED;
-}
-
-// Removes what a daemon that died has left, and nothing else.
-Result<> make_way(const std::string& path, const SocketAddress& address) {
-  struct stat st {};
-  if (::lstat(path.c_str(), &st) < 0) {
-    if (errno == ENOENT) return {};
-    return fail_errno(fmt::format("can't create control socket `{}'", path));
-  }
-  if (!S_ISSOCK(st.st_mode)) {
-    return fail(fmt::format("can't create control socket `{}': something else is there, not a socket", path), EEXIST);
-  }
-  if (!is_stale(address)) {
-    return fail(fmt::format("control socket `{}' is in use, perhaps conntrackd already running?", path), EADDRINUSE);
-  }
-  if (::unlink(path.c_str()) < 0 && errno != ENOENT) {
-    return fail_errno(fmt::format("can't remove old control socket `{}'", path));
-  }
-  return {};
-}
-
 }  // namespace
 
 Server::Server(EventLoop& loop, CommandHandler& handler, Log& log)
-    : loop_(loop), handler_(handler), log_(log), timer_(loop, [this] { on_timer(); }) {}
+    : loop_(loop),
+      handler_(handler),
+      log_(log),
+      timer_(loop, [this] { on_timer(); }),
+      listener_(std::make_unique<UnixListener>("control socket")) {}
 
 Server::~Server() { close(); }
 
 Result<> Server::open(const std::string& path) {
-  auto bound = bind_and_listen(path);
-  if (!bound) {
-    listener_.reset();
-    return bound;
-  }
-  struct stat st {};
-  if (::lstat(path.c_str(), &st) == 0) {
-    path_ = path;
-    device_ = st.st_dev;
-    inode_ = st.st_ino;
-  }
-  return loop_.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_clients(); });
-}
-
-Result<> Server::bind_and_listen(const std::string& path) {
-  const auto address = SocketAddress::of(path);
-  if (!address) return std::unexpected(address.error());
-  if (auto r = make_way(path, *address); !r) return r;
-  listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!listener_) return fail_errno("can't create control socket");
-  // The mode must be right from the first moment, so it cannot be changed afterwards.
-  const auto old_mask = ::umask(0177);
-  const int bound = ::bind(listener_.get(), address->data(), SocketAddress::size());
-  const int code = errno;
-  ::umask(old_mask);
-  if (bound < 0 || ::listen(listener_.get(), static_cast<int>(kMaxClients)) < 0) {
-    if (bound < 0) errno = code;
-    return fail_errno(fmt::format("can't create control socket `{}'", path));
-  }
-  return {};
+  constexpr mode_t kMode = 0600;
+  if (auto ok = listener_->open(path, kMode, kMaxClients); !ok) return ok;
+  return loop_.watch(listener_->fd(), EPOLLIN, [this](std::uint32_t) { accept_clients(); });
 }
 
 void Server::close() {
@@ -95,14 +45,10 @@ void Server::close() {
 }
 
 void Server::stop_listening() {
-  if (!listener_) return;
+  if (!*listener_) return;
   accept_again_.reset();
-  loop_.unwatch(listener_.get());
-  listener_.reset();
-  struct stat st {};
-  if (!path_.empty() && ::lstat(path_.c_str(), &st) == 0 && st.st_dev == device_ && st.st_ino == inode_) {
-    ::unlink(path_.c_str());
-  }
+  loop_.unwatch(listener_->fd());
+  listener_->close();
 }
 
 void Server::accept_clients() {
@@ -113,7 +59,7 @@ void Server::accept_clients() {
       pause_accepting();
       break;
     }
-    UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    UniqueFd fd(::accept4(listener_->fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (fd) {
       if (victim && victim->has_request()) handler_.on_client_dropped();
       if (victim) drop(victim);
@@ -145,7 +91,7 @@ void Server::add_client(UniqueFd fd) {
 
 // The clients wait, and the loop must not spin on them.
 void Server::pause_accepting() {
-  loop_.change(listener_.get(), 0);
+  loop_.change(listener_->fd(), 0);
   accept_again_ = loop_.now() + kAcceptPause;
 }
 
@@ -222,7 +168,7 @@ void Server::on_timer() {
   const auto now = loop_.now();
   if (accept_again_ && *accept_again_ <= now) {
     accept_again_.reset();
-    loop_.change(listener_.get(), EPOLLIN);
+    loop_.change(listener_->fd(), EPOLLIN);
   }
   const auto silent = connections_;
   for (const auto& c : silent) {

@@ -34,6 +34,7 @@ class MachineCheck {
     check_path("LogFile", config_.stats_log_file.value_or(""));
     check_path("LockFile", config_.lock_file);
     check_path("Path", config_.unix_path);
+    if (config_.metrics) check_path("Path", config_.metrics->path);
   }
 
  private:

@@ -18,8 +18,10 @@
 
 #include "background.h"
 #include "ctsync/config/parse.h"
+#include "ctsync/control/metrics_server.h"
 #include "ctsync/control/server.h"
 #include "ctsync/text/json.h"
+#include "ctsync/text/metrics.h"
 #include "lock_file.h"
 #include "node_runner.h"
 #include "reload.h"
@@ -83,7 +85,10 @@ class Process final : private control::CommandHandler {
   Result<> take_over(config::Config next);
   Outcome reload();
   Outcome read_configuration();
+  Result<> serve_metrics(const config::MetricsConfig& to);
   text::Snapshot snapshot() const;
+  std::string metrics(text::MetricsForm form) const;
+  std::string health() const;
 
   config::Config config_;
   const std::string& config_path_;
@@ -95,6 +100,7 @@ class Process final : private control::CommandHandler {
   SystemClock clock_;
   EventLoop loop_{clock_};
   control::Server server_{loop_, *this, log_};
+  std::optional<control::MetricsServer> metrics_server_;  // with `Metrics`
   std::optional<LockFile> lock_;
   std::optional<NodeRunner> node_;  // not with neither Sync nor Stats
   Timer watchdog_{loop_, [this] { feed_watchdog(); }};
@@ -180,12 +186,26 @@ Result<> Process::start() {
   } else {
     log_.warning("no `UNIX' socket path is configured: the daemon can only be stopped by a signal");
   }
+  if (config_.metrics) {
+    if (auto ok = serve_metrics(*config_.metrics); !ok) return ok;
+  }
   if (config_.has_helper && !config_.helper.instances.empty()) {
     log_.error("user-space helpers are not supported yet: the `Helper' section of {} is ignored", config_path_);
   }
   if (!config_.has_stats && !config_.has_sync) return {};
   node_.emplace(config_, loop_, log_, clock_);
   return node_->start();
+}
+
+Result<> Process::serve_metrics(const config::MetricsConfig& to) {
+  metrics_server_.emplace(loop_, [this](bool openmetrics) {
+    return metrics(openmetrics ? text::MetricsForm::openmetrics : text::MetricsForm::prometheus);
+  });
+  if (!to.path.empty()) {
+    if (auto ok = metrics_server_->open(to.path); !ok) return ok;
+  }
+  if (!to.address.is_set()) return {};
+  return metrics_server_->open(to.address, to.port);
 }
 
 Result<> Process::serve() {
@@ -284,6 +304,13 @@ void Process::on_command(const node::Command& command, const node::Client& clien
       client.write(out);
       return client.finish();
     }
+    case node::Verb::metrics:
+      client.write(metrics(command.form == node::Form::openmetrics ? text::MetricsForm::openmetrics
+                                                                   : text::MetricsForm::prometheus));
+      return client.finish();
+    case node::Verb::health:
+      client.write(health());
+      return client.finish();
     default:
       return node_ ? node_->on_command(command, client) : node::answer_nothing(command, client);
   }
@@ -301,7 +328,20 @@ text::Snapshot Process::snapshot() const {
       static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_at_).count());
   s.runtime.local_read_failed = server_.stats().read_failed;
   s.runtime.local_unknown_request = server_.stats().unknown_requests;
+  s.turns = loop_.turns();
   return s;
+}
+
+std::string Process::metrics(text::MetricsForm form) const {
+  std::string out;
+  text::append_metrics(out, form, snapshot());
+  return out;
+}
+
+std::string Process::health() const {
+  const auto health = node_ ? node_->health() : std::nullopt;
+  if (!health) return node::outcome_text(1, "there is nothing to take over: no `Sync' section");
+  return node::outcome_text(static_cast<int>(*health), text::to_string(*health));
 }
 
 }  // namespace

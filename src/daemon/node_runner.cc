@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "ctsync/base/random.h"
+#include "health.h"
 #include "node_config.h"
 #include "reload.h"
 
@@ -132,6 +133,7 @@ Result<> NodeRunner::open_links() {
   handlers.on_buffer_size = [this] { node_->set_buffer_size(links_->buffer_size()); };
   if (auto ok = links_->open(std::move(handlers)); !ok) return ok;
   node_->set_buffer_size(links_->buffer_size());
+  look_at_links();
   return loop_.watch(watcher_.fd(), EPOLLIN, [this](std::uint32_t) { read_interfaces(); });
 }
 
@@ -202,6 +204,14 @@ void NodeRunner::read_interfaces() {
     interfaces_timer_.arm_in(kReadAgain);
   }
   interfaces_stale_ = !read;
+  look_at_links();
+}
+
+void NodeRunner::look_at_links() {
+  for (std::size_t i = 0; i < links_->size(); ++i) {
+    if (links_->interface_state(i) != LinkState::down) return links_down_since_.reset();
+  }
+  if (!links_down_since_) links_down_since_ = clock_.now();
 }
 
 void NodeRunner::on_link_error(std::size_t link, std::string_view what, int code) {
@@ -230,9 +240,20 @@ void NodeRunner::reopen_logs() {
   if (auto ok = flow_log_.open(); !ok) log_.error("{}", ok.error().text);
 }
 
+std::optional<text::Health> NodeRunner::health() const {
+  if (!links_) return std::nullopt;
+  HealthFacts facts{.role = node_->role(), .filling = node_->is_filling(), .link_running = false};
+  for (std::size_t i = 0; i < links_->size(); ++i) {
+    facts.link_running |= links_->interface_state(i) == LinkState::running;
+  }
+  if (links_down_since_) facts.links_down = clock_.now() - *links_down_since_;
+  return health_of(facts);
+}
+
 text::Snapshot NodeRunner::snapshot() const {
   auto s = node_->snapshot();
   if (!links_) return s;
+  s.health = health();
   for (std::size_t i = 0; i < links_->size(); ++i) s.links.push_back(numbers_of(*links_, i));
   const auto errors = links_->error_queue();
   s.queues.insert(s.queues.begin() + 1,

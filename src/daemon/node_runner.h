@@ -41,6 +41,8 @@ class NodeRunner {
   // All but the numbers of the process.
   text::Snapshot snapshot() const;
   std::string status() const { return node_->status(); }
+  // Whether this node could take over now; nothing in statistics mode.
+  std::optional<text::Health> health() const;
   // SIGHUP: the flow log is opened anew.
   void reopen_logs();
 
@@ -52,6 +54,7 @@ class NodeRunner {
   void on_kernel_event();
   void on_role(Role role);
   void read_interfaces();
+  void look_at_links();
   void on_link_error(std::size_t link, std::string_view what, int code);
   void end_turn();
   void write_flow_log();
@@ -71,7 +74,8 @@ class NodeRunner {
   Timer interfaces_timer_;
   TurnHook turn_end_;
   std::optional<KeepalivedFifo> keepalived_;
-  bool interfaces_stale_ = false;  // their last reading failed
+  bool interfaces_stale_ = false;              // their last reading failed
+  std::optional<TimePoint> links_down_since_;  // all of them
   RateLimit link_error_limit_{std::chrono::seconds(10)};
 };
 

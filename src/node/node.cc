@@ -233,6 +233,8 @@ void Node::on_command(const Command& command, const Client& client) {
     case Verb::list_resend_queue:
       return list(peer_side_ ? peer_side_->list_resend_queue(client, command.form) : nullptr, command, client);
     case Verb::statistics:
+    case Verb::metrics:
+    case Verb::health:
     case Verb::stop:
     case Verb::reload:
       break;
@@ -334,8 +336,16 @@ text::Snapshot Node::snapshot() const {
   kernel_side_->fill(s);
   if (peer_side_) peer_side_->fill(s);
   if (mirror_ != nullptr) s.mirror = mirror_->numbers();
+  if (roles_) {
+    s.role = roles_->role();
+    s.commits = roles_->commits();
+  }
   return s;
 }
+
+text::Role Node::role() const { return roles_ ? roles_->role() : text::Role::unknown; }
+
+bool Node::is_filling() const { return peer_side_ && peer_side_->is_filling(); }
 
 std::string Node::status() const {
   if (options_.mode == Mode::statistics) return fmt::format("statistics: {} flows", internal_.live());

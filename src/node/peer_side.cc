@@ -108,6 +108,7 @@ std::unique_ptr<ExternalStore> PeerSide::make_store() {
 }
 
 void PeerSide::started() {
+  started_at_ = c_.clock.now();
   switch (c_.options.resync_at_start) {
     case AskAtStart::never:
       return;
@@ -436,6 +437,12 @@ std::unique_ptr<Job> PeerSide::list_resend_queue(const Client& client, Form form
   return std::make_unique<ResendQueueJob>(*ftfw_, c_.clock, client, form);
 }
 
+// A peer that is not heard lags no more.
+std::optional<std::uint64_t> PeerSide::lag_of(const replication::Peer& p, text::PeerState state) const {
+  if (ftfw_ == nullptr || state == text::PeerState::lost) return std::nullopt;
+  return microseconds_of(p.watched_at ? c_.clock.now() - *p.watched_at : Duration::zero());
+}
+
 void PeerSide::fill(text::Snapshot& s) const {
   s.external = store_->flow_numbers();
   s.external_expectations = store_->expectation_numbers();
@@ -467,6 +474,7 @@ void PeerSide::fill(text::Snapshot& s) const {
          .announced = c_.sums == nullptr ? 0 : c_.sums->sums().flows(),
          .waiting = ftfw_ == nullptr ? 0 : ftfw_->waiting_for(i),
          .round_trip = microseconds_of(p.round_trip),
+         .lag = lag_of(p, state),
          .received = p.accepted,
          .lost = p.lost,
          .resyncs = p.resyncs,
@@ -479,6 +487,7 @@ void PeerSide::fill(text::Snapshot& s) const {
   constexpr std::uint64_t kNoMaximum = 2147483647;  // as conntrackd says
   s.queues.push_back({.name = "txqueue", .elements = engine_->transmit_length(), .maximum = kNoMaximum});
   if (ftfw_ == nullptr) return;
+  s.delays = ftfw_->delays();
   s.queues.push_back({.name = "rsqueue",
                       .elements = ftfw_->resend_length(),
                       .maximum = ftfw_->resend_maximum(),
@@ -489,6 +498,21 @@ bool PeerSide::hears_anybody(Duration within) const {
   const auto since = c_.clock.now() - within;
   return std::ranges::any_of(engine_->peers().all(),
                              [since](const replication::Peer& p) { return p.used && p.last_heard > since; });
+}
+
+// Of a node of ours it is known when it has told everything. Of others it is not, so they are given the time of a few
+// messages.
+bool PeerSide::is_filling() const {
+  const auto age = c_.clock.now() - started_at_;
+  if (age >= kLongestFill) return false;
+  bool all_told = false;
+  for (const auto& p : engine_->peers().all()) {
+    if (!p.used || !p.info || ftfw_ == nullptr) continue;
+    if (state_of(engine_->peers().id(p)) == text::PeerState::lost) continue;
+    if (!p.told_all) return true;
+    all_told = true;
+  }
+  return !all_told && age < kFirstWord;
 }
 
 std::string PeerSide::status() const {

@@ -76,6 +76,8 @@ class PeerSide final : private replication::Events {
   std::string status() const;
   // Whether a peer was heard within so long.
   bool hears_anybody(Duration within) const;
+  // Whether what is held of the peers may still lack what they had when this node began. Ends, whatever they do.
+  bool is_filling() const;
 
  private:
   // As last told in the log.
@@ -84,7 +86,13 @@ class PeerSide final : private replication::Events {
     text::PeerState state{};
     TimePoint since{};
   };
+  // A node that begins has heard its peers after so long, if there are any, and has all that they have after so long at the
+  // most, whatever they say.
+  static constexpr Duration kFirstWord = std::chrono::seconds(5);
+  static constexpr Duration kLongestFill = std::chrono::seconds(60);
+
   text::PeerState state_of(replication::PeerId peer) const;
+  std::optional<std::uint64_t> lag_of(const replication::Peer& p, text::PeerState state) const;
   void watch_states();
   std::optional<replication::PeerId> next_state_to_tell();
   void tell_state(replication::PeerId peer);
@@ -151,6 +159,7 @@ class PeerSide final : private replication::Events {
   std::unique_ptr<ExternalStore> store_;  // one of the two
   CacheFlusher<ExternalStore> flusher_;
   Sweeper sweeper_;
+  TimePoint started_at_{};
   std::array<PeerTold, replication::kMaxPeers> states_;
   TimePoint states_at_{};  // when they are looked at again
   // Lines about states that may be written at once, and since when these are so many. Strangers can make as many peers

@@ -46,7 +46,15 @@ void RoleSwitch::commit(const Command& command, const Client& client) {
   if (!start_commit(scope, First::peers, done)) tell(1, "a commit is under way already");
 }
 
+void RoleSwitch::count(const CommitJob::Outcome& outcome, Duration taken) {
+  if (!outcome.whole) return;
+  commits_.durations.add(taken);
+  commits_.committed += outcome.flows + outcome.expectations;
+  commits_.failed += outcome.failed;
+}
+
 bool RoleSwitch::start_commit(Scope scope, First first, OnDone on_done) {
+  role_ = text::Role::primary;
   if (c_.kernel_side.stop_purge()) {  // it would delete what is about to be committed
     c_.log.notice("the scheduled flush of the kernel conntrack table is stopped");
   }
@@ -59,7 +67,7 @@ bool RoleSwitch::start_commit(Scope scope, First first, OnDone on_done) {
     return false;
   }
   committing_ = true;
-  c_.kernel_side.when_flushed([this, scope, first, on_done = std::move(on_done)] {
+  c_.kernel_side.when_flushed([this, scope, first, began = c_.clock.now(), on_done = std::move(on_done)] {
     c_.kernel_side.commit_begins();
     auto context = commit_context();
     std::size_t flows = context.external.flows().live();
@@ -73,13 +81,15 @@ bool RoleSwitch::start_commit(Scope scope, First first, OnDone on_done) {
       context.many = c_.options.large_commit / 10 + 1;
       context.on_many = [this] { c_.kernel_side.commit_is_large(); };
     }
-    c_.jobs.add(std::make_unique<CommitJob>(context, scope, [this, scope, on_done](const CommitJob::Outcome& outcome) {
+    const auto done = [this, scope, began, on_done](const CommitJob::Outcome& outcome) {
       committing_ = false;
       c_.kernel_side.commit_ended();
+      count(outcome, c_.clock.now() - began);
       if (outcome.whole && scope.flows) adopt(scope);
       on_done(outcome);
       if (outcome.whole) run_waiters();
-    }));
+    };
+    c_.jobs.add(std::make_unique<CommitJob>(context, scope, done));
   });
   return true;
 }
@@ -176,6 +186,7 @@ void RoleSwitch::stand_by(const Client& client) {
 }
 
 void RoleSwitch::schedule_purge() {
+  role_ = text::Role::backup;
   c_.peer_side.tell_all_now();
   c_.kernel_side.schedule_purge();
 }

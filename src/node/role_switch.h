@@ -18,6 +18,7 @@
 #include "ctsync/node/command.h"
 #include "ctsync/node/options.h"
 #include "ctsync/table/flow_table.h"
+#include "ctsync/text/snapshot.h"
 #include "kernel_side.h"
 #include "peer_side.h"
 
@@ -63,6 +64,9 @@ class RoleSwitch {
   std::optional<TimePoint> next_deadline() const;
   void end_turn();
 
+  text::Role role() const { return role_; }
+  const text::CommitNumbers& commits() const { return commits_; }
+
  private:
   struct HandOver {
     Client client;
@@ -76,6 +80,7 @@ class RoleSwitch {
   // half the time (see KernelSide::commit_is_large).
   enum class First : std::uint8_t { peers, users };
 
+  void count(const CommitJob::Outcome& outcome, Duration taken);
   // False: there is one already.
   bool start_commit(Scope scope, First first, OnDone on_done);
   CommitJob::Context commit_context();
@@ -86,6 +91,8 @@ class RoleSwitch {
   bool is_handed_over(HandOver& h) const;
 
   Context c_;
+  text::Role role_ = text::Role::unknown;
+  text::CommitNumbers commits_;
   bool committing_ = false;
   bool adopting_ = false;
   bool adopt_again_ = false;

@@ -150,6 +150,7 @@ void FtFw::begin_session(Peer& p, std::uint32_t seq) {
   ++p.session;
   p.told_all = false;
   p.repair_until.reset();
+  p.watched_at.reset();
   p.session_at = p.acked_at = now_;
   p.node = 0;
   lacks(p);
@@ -500,8 +501,15 @@ void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) 
   if (!is_before(to, next_seq_)) return;  // numbers not sent yet: meant for another node, or for our former self
   if (!skipped(p, from)) return;          // its next ACK shows it again
   heard_us(p, now);
-  if (!p.acked || is_after(to + 1, *p.acked)) p.acked = to + 1;
+  if (!p.acked || is_after(to + 1, *p.acked)) has_acknowledged(p, to + 1, now);
   acknowledged(from, to, now);
+}
+
+void FtFw::has_acknowledged(Peer& p, std::uint32_t before, TimePoint now) {
+  p.acked = before;
+  if (!p.watched_at || !is_before(p.watched, before)) return;
+  delays_.add(now - *p.watched_at);
+  p.watched_at.reset();
 }
 
 // Of a node of our kind: all up to `to` but what it names as missing, whatever it said before.
@@ -524,7 +532,7 @@ void FtFw::on_whole_ack(Peer& p, std::uint32_t to, const wire::Extension& tail, 
     if (is_before(r.to, known) || is_before(to, r.to) || is_before(r.to, r.from)) continue;
     if (!want_repeat(p, is_before(r.from, known) ? known : r.from, r.to)) return;  // its next ACK shows it again
   }
-  p.acked = to + 1;
+  has_acknowledged(p, to + 1, now);
   acknowledged(known, to, now);
 }
 
@@ -927,7 +935,7 @@ void FtFw::sent(NodeRef n, std::uint32_t seq, TimePoint) {
     ++controls_kept_;
     if (c.flags == wire::flag::kResync) resync_seq_ = seq;
   }
-  object_sent_ |= n.kind() != Kind::control;
+  if (n.kind() != Kind::control) object_sent_ = seq;
   resend_.push_back(n, seq);
   // It may be much longer than it should be, since its size was changed.
   for (int left = kMostRoom; resend_.length() > options_.resend_queue_size && left != 0; --left) make_room();
@@ -935,8 +943,18 @@ void FtFw::sent(NodeRef n, std::uint32_t seq, TimePoint) {
 
 void FtFw::transmitted(TimePoint now) {
   alive_at_ = now + kAliveInterval;
-  if (!std::exchange(object_sent_, false)) return;
+  const auto last = std::exchange(object_sent_, std::nullopt);
+  if (!last) return;
+  watch(*last, now);
   tail_at_ = hears_its_kind() ? std::optional(now + kTailProbe) : std::nullopt;
+}
+
+void FtFw::watch(std::uint32_t seq, TimePoint now) {
+  for (Peer& p : peers_.all()) {
+    if (p.watched_at || !is_live(p)) continue;
+    p.watched = seq;
+    p.watched_at = now;
+  }
 }
 
 // Half the queue: the other half is for what happens meanwhile, and for what must be repeated.

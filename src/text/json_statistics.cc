@@ -40,20 +40,6 @@ std::string_view name_of(Topic topic) {
   return "";
 }
 
-std::string_view name_of(PeerState state) {
-  switch (state) {
-    case PeerState::lost:
-      return "lost";
-    case PeerState::unknown:
-      return "unknown";
-    case PeerState::catching_up:
-      return "catching_up";
-    case PeerState::in_sync:
-      return "in_sync";
-  }
-  return "";
-}
-
 void add(JsonObject& o, const CacheNumbers& n) {
   o.text("kind", "cache");
   o.number("active", n.active);
@@ -129,7 +115,7 @@ void append_peer(std::string& out, const PeerNumbers& p) {
   JsonObject o(out);
   o.text("address", p.name);
   if (!p.software.empty()) o.text("software", p.software);
-  o.text("state", name_of(p.state));
+  o.text("state", word_of(p.state));
   o.number("state_seconds", p.since);
   o.number("heard_seconds_ago", p.heard);
   if (p.round_trip) o.number("round_trip_microseconds", *p.round_trip);
@@ -243,6 +229,20 @@ void add_of_sync_mode(JsonObject& o, Topic topic, const Snapshot& s) {
 }
 
 }  // namespace
+
+std::string_view word_of(PeerState state) {
+  switch (state) {
+    case PeerState::lost:
+      return "lost";
+    case PeerState::unknown:
+      return "unknown";
+    case PeerState::catching_up:
+      return "catching_up";
+    case PeerState::in_sync:
+      return "in_sync";
+  }
+  return "";
+}
 
 void append_json(std::string& out, Topic topic, const Snapshot& s) {
   JsonObject o(out);

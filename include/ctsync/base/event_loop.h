@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "ctsync/base/clock.h"
+#include "ctsync/base/histogram.h"
 #include "ctsync/base/jobs.h"
 #include "ctsync/base/result.h"
 #include "ctsync/base/unique_fd.h"
@@ -98,6 +99,9 @@ class EventLoop {
   void run_once(std::optional<Duration> max_wait);  // one turn; none after such an error
   void stop() { stopping_ = true; }
 
+  // How long turns took, from the end of the wait on.
+  const Histogram& turns() const { return turns_; }
+
   const Clock& clock() const { return clock_; }
   TimePoint now() const { return clock_.now(); }
 
@@ -110,9 +114,9 @@ class EventLoop {
     std::uint32_t serial = 0;  // tells it from an earlier watch of the same number
   };
 
-  std::optional<Duration> wait_time(std::optional<Duration> max_wait) const;
+  std::optional<Duration> wait_time(std::optional<Duration> max_wait, TimePoint now) const;
   std::optional<TimePoint> first_timer() const;
-  void gather();
+  TimePoint gather(TimePoint now);
   static void sleep(Duration d);
   void fail_with(const char* call);
   bool control(int operation, int fd, const Watch& w);
@@ -135,8 +139,10 @@ class EventLoop {
   Duration pause_{};
   void watch_rate(TimePoint t);
 
-  TimePoint turn_started_{};  // of the last turn with ready descriptors
-  TimePoint window_start_{};  // since when work_ is counted
+  Histogram turns_;
+  std::optional<TimePoint> turn_began_;  // of the last turn
+  TimePoint turn_started_{};             // of the last turn with ready descriptors
+  TimePoint window_start_{};             // since when work_ is counted
   std::uint64_t work_ = 0;
   bool streaming_ = false;
   bool hurry_ = false;

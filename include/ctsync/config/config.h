@@ -46,6 +46,17 @@ struct KeepalivedConfig {
   int column = 0;
 };
 
+// Where metrics are served over HTTP (`Metrics`): on a UNIX socket, a TCP address, or both.
+struct MetricsConfig {
+  std::string path;        // empty: no UNIX socket
+  IpAddress address;       // none: no TCP
+  std::uint16_t port = 0;  // 0: not given
+  int line = 0;            // where the block begins
+  int column = 0;
+  int address_line = 0;  // where the address stands
+  int address_column = 0;
+};
+
 struct Config {
   // Which top-level blocks the file has; never both sync and stats. With none of the three the daemon idles.
   bool has_sync = false;
@@ -69,6 +80,7 @@ struct Config {
   FilterConfig filter;
   SchedulerConfig scheduler;
   bool systemd = true;
+  std::optional<MetricsConfig> metrics;
 
   // Stats
   std::optional<std::string> stats_log_file;

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <string>
 
 #include "ctsync/base/log.h"
@@ -14,6 +15,9 @@ namespace ctsync::control {
 
 // The exit status after a request that the daemon does not know, because it is older, or conntrackd.
 inline constexpr int kUnknownRequest = 3;
+// And after Request::health to a daemon that is not there, or has not answered within kHealthTime.
+inline constexpr int kNoAnswer = 10;
+inline constexpr std::chrono::seconds kHealthTime{2};
 
 // Returns the exit status: 0, or 1 after an error line to `log`, or what the answer to a request says that has a status.
 // Blocks until the daemon has closed the connection. The answer is copied byte for byte to `output_fd`.

@@ -78,12 +78,19 @@ enum class Request : std::int32_t {
   stats_process_json = 1112,
   stats_queue_json = 1113,
   stats_peers_json = 1114,
-  // Answered with a status, as above.
-  reload = 1211,
+  // Answered with text that ends with the line "# EOF" (doc/metrics.md). No answer: as above.
+  metrics = 1201,
+  metrics_prometheus = 1203,
+  health = 1202,  // answered as take_over is
+  reload = 1211,  // likewise
 };
 
 constexpr bool is_json(Request r) { return r >= Request::dump_internal_ct_json && r <= Request::stats_peers_json; }
-constexpr bool has_status(Request r) { return r >= Request::take_over && !is_json(r); }
+constexpr bool is_metrics(Request r) { return r == Request::metrics || r == Request::metrics_prometheus; }
+constexpr bool has_status(Request r) {
+  return (r >= Request::take_over && r <= Request::schedule_purge_outcome) || r == Request::health ||
+         r == Request::reload;
+}
 
 // What the request with this number asks for; nothing if there is none (27 is reserved and counts as none).
 std::optional<node::Command> decode_request(std::int32_t code);

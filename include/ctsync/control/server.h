@@ -4,8 +4,6 @@
 // nothing.
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -23,6 +21,7 @@
 namespace ctsync::control {
 
 class Connection;
+class UnixListener;
 
 class CommandHandler {
  public:
@@ -66,7 +65,6 @@ class Server {
   std::size_t clients() const { return connections_.size(); }
 
  private:
-  Result<> bind_and_listen(const std::string& path);
   void accept_clients();
   void add_client(UniqueFd fd);
   void pause_accepting();
@@ -81,10 +79,7 @@ class Server {
   CommandHandler& handler_;
   Log& log_;
   Timer timer_;
-  UniqueFd listener_;
-  std::string path_;
-  dev_t device_ = 0;
-  ino_t inode_ = 0;
+  std::unique_ptr<UnixListener> listener_;
   std::vector<std::shared_ptr<Connection>> connections_;
   std::optional<TimePoint> accept_again_;  // set while there is no place, or no descriptor, for another client
   ServerStats stats_;

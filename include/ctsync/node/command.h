@@ -22,19 +22,21 @@ enum class Verb : std::uint8_t {
   hand_over,   // wait until the peers have everything
   statistics,  // `topic`
   list_resend_queue,
+  metrics,
+  health,  // whether this node could take over now
   stop,    // the whole process
   reload,  // its configuration
 };
 
 enum class What : std::uint8_t { flows, expectations, all };
 enum class Side : std::uint8_t { internal, external, both };
-enum class Form : std::uint8_t { text, xml, json };
+enum class Form : std::uint8_t { text, xml, json, openmetrics };
 
 struct Command {
   Verb verb = Verb::statistics;
   What what = What::flows;
   Side side = Side::both;
-  Form form = Form::text;  // of the answer; xml is for `dump` alone
+  Form form = Form::text;  // of the answer; xml is for `dump` alone, openmetrics for `metrics`
   text::Topic topic = text::Topic::summary;
   // To be answered with a status and a line: commit, flush_caches, bulk_send, request_resync, schedule_purge.
   bool outcome = false;

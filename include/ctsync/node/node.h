@@ -64,8 +64,8 @@ class Node {
   bool on_datagram(const replication::PeerAddress& from, std::span<const std::uint8_t> datagram);
   std::optional<TimePoint> next_deadline() const;
   void on_timer();
-  // Answers and finishes the client, now or later. Not for Verb::stop and Verb::reload, and not for Verb::statistics, which takes
-  // snapshot() and what the owner adds to it.
+  // Answers and finishes the client, now or later. Not for Verb::stop and Verb::reload, and not for Verb::statistics,
+  // Verb::metrics and Verb::health, which take snapshot() and what the owner adds to it.
   void on_command(const Command& command, const Client& client);
   // Sends what is due.
   void end_turn();
@@ -81,6 +81,10 @@ class Node {
 
   // All numbers but those of the process (uptime, control socket) and the links.
   text::Snapshot snapshot() const;
+  // What the last command has made of it; unknown in statistics mode.
+  text::Role role() const;
+  // Whether it may still lack what the peers had when it began (see PeerSide).
+  bool is_filling() const;
   // One line for the service manager: what runs, and how much of it.
   std::string status() const;
 

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "ctsync/base/histogram.h"
 #include "ctsync/flow/link_kind.h"
 
 namespace ctsync::text {
@@ -113,24 +114,26 @@ enum class PeerState : std::uint8_t {
   in_sync,      // what is held of it is what it has
 };
 struct PeerNumbers {
-  std::string name;      // address
-  std::string software;  // "ctsyncd 0.1.0, node 1a2b3c4d"; empty if it has not said
+  std::string name;        // address
+  std::string software{};  // "ctsyncd 0.1.0, node 1a2b3c4d"; empty if it has not said
   PeerState state{};
-  std::uint64_t since = 0;                  // seconds in this state
-  std::uint64_t heard = 0;                  // seconds since its last message
-  std::uint64_t held = 0;                   // flows of it in the external cache
-  std::uint64_t announced = 0;              // flows of ours that it was told of
-  std::uint64_t waiting = 0;                // messages that it has not acknowledged
-  std::optional<std::uint64_t> round_trip;  // microseconds; nothing: not known
-  std::uint64_t received = 0;               // messages
-  std::uint64_t lost = 0;                   // of its messages, before they were repeated
-  std::uint64_t resyncs = 0;                // that it has asked for
-  std::uint64_t compared = 0;               // sums
+  std::uint64_t since = 0;                    // seconds in this state
+  std::uint64_t heard = 0;                    // seconds since its last message
+  std::uint64_t held = 0;                     // flows of it in the external cache
+  std::uint64_t announced = 0;                // flows of ours that it was told of
+  std::uint64_t waiting = 0;                  // messages that it has not acknowledged
+  std::optional<std::uint64_t> round_trip{};  // microseconds; nothing: not known
+  std::optional<std::uint64_t> lag{};  // microseconds that a message has waited for its acknowledgement; as above
+  std::uint64_t received = 0;          // messages
+  std::uint64_t lost = 0;              // of its messages, before they were repeated
+  std::uint64_t resyncs = 0;           // that it has asked for
+  std::uint64_t compared = 0;          // sums
   std::uint64_t differed = 0;
   std::uint64_t repairs = 0;
   std::uint64_t mended = 0;  // flows
 };
 std::string_view to_string(PeerState state);
+std::string_view word_of(PeerState state);  // for programs: "in_sync"
 
 // The internal cache with the kernel's table: what was found, and mended, so far.
 struct ComparisonNumbers {
@@ -146,6 +149,25 @@ struct MirrorNumbers {
   std::uint64_t waiting = 0;  // to be written, refreshed or removed
   std::uint64_t failed = 0;   // writes, so far
 };
+
+// Complete commits so far.
+struct CommitNumbers {
+  Histogram durations;
+  std::uint64_t committed = 0;  // entries
+  std::uint64_t failed = 0;
+};
+
+// What the last command that concerns it has made of this node: a commit or a take-over, or -t.
+enum class Role : std::uint8_t { unknown, primary, backup };
+
+// Whether this node could take over now. The values are what `--health` ends with.
+enum class Health : std::uint8_t {
+  ready = 0,
+  filling = 11,     // what the peers have is not known yet
+  links_down = 12,  // all of them
+};
+// One line.
+std::string_view to_string(Health health);
 
 struct Snapshot {
   enum class Mode : std::uint8_t {
@@ -168,6 +190,12 @@ struct Snapshot {
   std::vector<PeerNumbers> peers;
   std::optional<ComparisonNumbers> comparison;  // nothing: there is none
   std::optional<MirrorNumbers> mirror;          // as above
+  // For the metrics alone. All but the first one in sync mode.
+  Histogram turns;  // of the event loop
+  std::optional<CommitNumbers> commits;
+  std::optional<Histogram> delays;  // until acknowledgements come; FT-FW
+  std::optional<Role> role;
+  std::optional<Health> health;
 };
 
 // Appends the blocks of a topic, each with the empty line that ends it; nothing where the mode has none.

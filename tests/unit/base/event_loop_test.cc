@@ -58,6 +58,17 @@ class EventLoopTest : public testing::Test {
   EventLoop loop_;
 };
 
+TEST_F(EventLoopTest, CountsHowLongItsTurnsTook) {
+  Timer timer(loop_, [this] { clock_.advance(milliseconds(3)); });
+  timer.arm(clock_.now());
+  turn();
+  turn();  // the first one has ended
+  EXPECT_EQ(loop_.turns().sum(), milliseconds(3));
+  EXPECT_EQ(loop_.turns().count(8), 1U);  // at most 4.096 ms
+  turn();
+  EXPECT_EQ(loop_.turns().count(0), 1U);
+}
+
 TEST_F(EventLoopTest, ReadableDescriptorCallsItsHandler) {
   const Pair p;
   int calls = 0;

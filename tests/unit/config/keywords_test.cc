@@ -22,6 +22,7 @@ std::string in_section(Section section, const std::string& statement) {
       {Section::general, {"General {", "}"}},
       {Section::keepalived, {"Sync { Keepalived {", "} }"}},
       {Section::unix_socket, {"General { UNIX {", "} }"}},
+      {Section::metrics, {"General { Metrics {", "} }"}},
       {Section::scheduler, {"General { Scheduler {", "} }"}},
       {Section::filter, {"General { Filter {", "} }"}},
       {Section::filter_address, {"General { Filter { Address Ignore {", "} } }"}},

@@ -60,6 +60,49 @@ TEST(Parse, KeepalivedIsFollowedByName) {
   EXPECT_NE(told.find("`Keepalived' needs a `Group' or an `Instance'"), std::string::npos);
 }
 
+// What the daemon says of it at its start.
+std::string told_at_start(const std::string& text) {
+  std::string told;
+  for (const auto& d : check_start(good(text), "f")) told += d.to_string() + "\n";
+  return told;
+}
+
+TEST(Parse, MetricsAreServedOnASocketOrALoopbackAddress) {
+  EXPECT_FALSE(good("").metrics);
+  const auto unix_socket = good("General { Metrics { Path /run/m } }").metrics;
+  ASSERT_TRUE(unix_socket);
+  EXPECT_EQ(unix_socket->path, "/run/m");
+  EXPECT_FALSE(unix_socket->address.is_set());
+  const auto tcp = good("General { Metrics { IPv4_address 127.0.0.2 Port 9199 } }").metrics;
+  ASSERT_TRUE(tcp);
+  EXPECT_EQ(tcp->address, ip("127.0.0.2"));
+  EXPECT_EQ(tcp->port, 9199U);
+  for (const char* block : {"Path /run/m", "IPv4_address 127.0.0.1 Port 1", "IPv6_address ::1 Port 65535",
+                            "Path /run/m Port 9 IPv6_address ::1"}) {
+    EXPECT_EQ(told_at_start(fmt::format("General {{ Metrics {{ {} }} }}", block)), "") << block;
+  }
+}
+
+TEST(Parse, MetricsAreServedToNobodyElse) {
+  for (const char* address : {"IPv4_address 192.0.2.1", "IPv4_address 0.0.0.0", "IPv4_address 128.0.0.1",
+                              "IPv6_address ::", "IPv6_address fd00::1", "IPv6_address ::ffff:7f00:1"}) {
+    const auto told = told_at_start(fmt::format("General {{\n Metrics {{\n  {}\n  Port 9199 }} }}", address));
+    EXPECT_TRUE(told.find("f:3:16: metrics are served to this machine alone: ") != std::string::npos) << told;
+  }
+  EXPECT_NE(told_at_start("General {\n Metrics { } }").find("f:2:2: `Metrics' needs a `Path', or"), std::string::npos);
+  EXPECT_NE(told_at_start("General { Metrics { IPv4_address 127.0.0.1 } }").find("has an address and no `Port'"),
+            std::string::npos);
+  EXPECT_NE(told_at_start("General { Metrics { Path /m Port 1 } }").find("has a `Port' and no address"),
+            std::string::npos);
+  for (const char* port : {"0", "65536"}) {
+    EXPECT_NE(errors_of(fmt::format("General {{ Metrics {{ Port {} }} }}", port)).find("`Port' must be [1, 65535]"),
+              std::string::npos);
+  }
+  EXPECT_NE(errors_of(fmt::format("General {{ Metrics {{ Path /{} }} }}", std::string(107, 'x')))
+                .find("Path is longer than 107 characters"),
+            std::string::npos);
+}
+
 TEST(Config, EmptyFileHasAllDefaults) {
   const Config config = good("");
   EXPECT_FALSE(config.has_sync || config.has_stats || config.has_helper);
@@ -382,31 +425,32 @@ TEST(Diagnostics, AllMistakesOfAFileAreReportedWithTheirPlaces) {
       "\tUDP {\n\t\tGroup 3\n\t\tPort 3780 4\n\t}\n"
       "}\n"
       "Frob {\n}\n");
-  EXPECT_EQ(
-      errors,
-      "f:2:2: parsing config file in line (2), symbol 'Hashsize': syntax error, expected one of: "
-      "EventIterationLimit, Filter, HashLimit, HashSize, KernelCompareSecs, LockFile, LogFile, NetlinkBufferSize, "
-      "NetlinkBufferSizeMaxGrowth, NetlinkEventsReliable, NetlinkOverrunResync, Nice, PollSecs, Scheduler, "
-      "Syslog, Systemd, UNIX, }\n"
-      "f:3:12: parsing config file in line (3), symbol 'many': syntax error, expected a number\n"
-      "f:4:19: unknown scheduler `OTHER', expected one of: FIFO, RR\n"
-      "f:6:8: parsing config file in line (6), symbol 'relative': syntax error, expected a path\n"
-      "f:8:2: parsing config file in line (8), symbol 'Bogus': syntax error, expected one of: "
-      "EventIterationLimit, Filter, HashLimit, HashSize, KernelCompareSecs, LockFile, LogFile, NetlinkBufferSize, "
-      "NetlinkBufferSizeMaxGrowth, NetlinkEventsReliable, NetlinkOverrunResync, Nice, PollSecs, Scheduler, "
-      "Syslog, Systemd, UNIX, }\n"
-      "f:14:2: parsing config file in line (14), symbol 'PollSecs': syntax error, expected a number\n"
-      "f:14:11: `PollSecs' clause must be > 0\n"
-      "f:17:7: parsing config file in line (17), symbol 'FOO': syntax error, expected one of: ALARM, FTFW, NACK, "
-      "NOTRACK, PERSISTENT\n"
-      "f:21:3: parsing config file in line (21), symbol 'Group': syntax error, expected one of: Checksum, "
-      "IPv4_Destination_Address, IPv4_address, IPv6_Destination_Address, IPv6_address, Interface, Port, "
-      "RcvSocketBuffer, SndSocketBuffer, }\n"
-      "f:22:13: parsing config file in line (22), symbol '4': syntax error, expected one of: Checksum, "
-      "IPv4_Destination_Address, IPv4_address, IPv6_Destination_Address, IPv6_address, Interface, Port, "
-      "RcvSocketBuffer, SndSocketBuffer, }\n"
-      "f:25:1: parsing config file in line (25), symbol 'Frob': syntax error, expected one of: General, Helper, "
-      "Stats, Sync, end of file\n");
+  EXPECT_EQ(errors,
+            "f:2:2: parsing config file in line (2), symbol 'Hashsize': syntax error, expected one of: "
+            "EventIterationLimit, Filter, HashLimit, HashSize, KernelCompareSecs, LockFile, LogFile, Metrics, "
+            "NetlinkBufferSize, "
+            "NetlinkBufferSizeMaxGrowth, NetlinkEventsReliable, NetlinkOverrunResync, Nice, PollSecs, Scheduler, "
+            "Syslog, Systemd, UNIX, }\n"
+            "f:3:12: parsing config file in line (3), symbol 'many': syntax error, expected a number\n"
+            "f:4:19: unknown scheduler `OTHER', expected one of: FIFO, RR\n"
+            "f:6:8: parsing config file in line (6), symbol 'relative': syntax error, expected a path\n"
+            "f:8:2: parsing config file in line (8), symbol 'Bogus': syntax error, expected one of: "
+            "EventIterationLimit, Filter, HashLimit, HashSize, KernelCompareSecs, LockFile, LogFile, Metrics, "
+            "NetlinkBufferSize, "
+            "NetlinkBufferSizeMaxGrowth, NetlinkEventsReliable, NetlinkOverrunResync, Nice, PollSecs, Scheduler, "
+            "Syslog, Systemd, UNIX, }\n"
+            "f:14:2: parsing config file in line (14), symbol 'PollSecs': syntax error, expected a number\n"
+            "f:14:11: `PollSecs' clause must be > 0\n"
+            "f:17:7: parsing config file in line (17), symbol 'FOO': syntax error, expected one of: ALARM, FTFW, NACK, "
+            "NOTRACK, PERSISTENT\n"
+            "f:21:3: parsing config file in line (21), symbol 'Group': syntax error, expected one of: Checksum, "
+            "IPv4_Destination_Address, IPv4_address, IPv6_Destination_Address, IPv6_address, Interface, Port, "
+            "RcvSocketBuffer, SndSocketBuffer, }\n"
+            "f:22:13: parsing config file in line (22), symbol '4': syntax error, expected one of: Checksum, "
+            "IPv4_Destination_Address, IPv4_address, IPv6_Destination_Address, IPv6_address, Interface, Port, "
+            "RcvSocketBuffer, SndSocketBuffer, }\n"
+            "f:25:1: parsing config file in line (25), symbol 'Frob': syntax error, expected one of: General, Helper, "
+            "Stats, Sync, end of file\n");
 }
 
 TEST(Diagnostics, AMissingBraceDoesNotHideTheNextBlock) {

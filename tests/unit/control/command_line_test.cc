@@ -126,6 +126,27 @@ TEST(CommandLine, LongNamesOfWhatConntrackdDoesNotHave) {
   EXPECT_EQ(parse({"--take"}).exit_status, 1);
 }
 
+TEST(CommandLine, MetricsAndHealth) {
+  const std::map<std::string, int> codes = {
+      {"--metrics", 1201}, {"--metrics openmetrics", 1201}, {"--metrics prometheus", 1203}, {"--metrics -C file", 1201},
+      {"--health", 1202},  {"-C file --health", 1202}};
+  for (const auto& [arguments, code] : codes) {
+    SCOPED_TRACE(arguments);
+    const auto r = parse(split_arguments(arguments));
+    EXPECT_EQ(r.action, Action::request);
+    EXPECT_EQ(static_cast<int>(r.request), code);
+    ASSERT_TRUE(decode_request(code));
+    EXPECT_FALSE(is_json(r.request));
+    EXPECT_EQ(is_metrics(r.request), code != 1202);
+    EXPECT_EQ(has_status(r.request), code == 1202);
+  }
+  EXPECT_EQ(decode_request(1201)->form, node::Form::openmetrics);
+  EXPECT_EQ(decode_request(1203)->form, node::Form::text);
+  EXPECT_EQ(parse({"--metrics", "xml"}).messages.at(0).text, "unknown parameter `xml' for option `--metrics'");
+  EXPECT_EQ(parse({"--metrics", "--json"}).exit_status, 1);
+  EXPECT_EQ(parse({"--metrics", "-d"}).exit_status, 1);
+}
+
 TEST(CommandLine, LongNamesOfWhatConntrackdHas) {
   const std::map<std::string, std::string> names = {
       {"-c", "--commit"},    {"-f", "--flush"},          {"-F", "--flush-kernel"}, {"-i", "--internal"},

@@ -589,6 +589,50 @@ TEST_F(ClientTest, TellsADocumentThatIsNotWholeAndADaemonThatKnowsNone) {
   EXPECT_EQ(output(), document);
 }
 
+TEST_F(ClientTest, TellsMetricsThatAreNotWhole) {
+  ASSERT_TRUE(server_.open(path_));
+  std::string document;
+  answer = [&](const Command& command, Client c) {
+    EXPECT_EQ(command.verb, Verb::metrics);
+    c.write(document);
+    c.finish();
+  };
+  for (const auto& [text, status] : {std::pair("a 1\n# EOF\n", 0), std::pair("a 1\n", 1), std::pair("a 1\n# EOF", 1),
+                                     std::pair("]\n", 1), std::pair("", kUnknownRequest)}) {
+    document = text;
+    EXPECT_EQ(run(Request::metrics), status) << text;
+    EXPECT_EQ(output(), text);
+    EXPECT_EQ(run(Request::metrics_prometheus), status) << text;
+  }
+  document = std::string(100'000, 'x') + "\n# EOF\n";
+  EXPECT_EQ(run(Request::metrics), 0);
+  EXPECT_EQ(output(), document);
+}
+
+TEST_F(ClientTest, HealthEndsWithItsStatus) {
+  ASSERT_TRUE(server_.open(path_));
+  answer = [&](const Command& command, Client c) {
+    EXPECT_EQ(command.verb, Verb::health);
+    c.write(node::outcome_text(11, "not ready"));
+    c.finish();
+  };
+  EXPECT_EQ(run(Request::health), 11);
+  EXPECT_EQ(output(), "not ready\n");
+}
+
+TEST_F(ServerTest, HealthOfADaemonThatDoesNotAnswer) {
+  ListLog log;
+  EXPECT_EQ(run_client(path_, Request::health, log), kNoAnswer) << "none there";
+  ASSERT_TRUE(server_.open(path_));
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(run_client(path_, Request::health, log), kNoAnswer) << "nobody turns the loop";
+  const auto took = std::chrono::steady_clock::now() - began;
+  EXPECT_GE(took, kHealthTime - std::chrono::milliseconds(100));
+  EXPECT_LT(took, 3 * kHealthTime);
+  ASSERT_EQ(log.lines.size(), 2U);
+  EXPECT_EQ(log.lines[1], "ERROR the daemon does not answer");
+}
+
 TEST_F(ServerTest, ClientWithoutADaemon) {
   ListLog log;
   EXPECT_EQ(run_client(path_, Request::stats, log), 1);

@@ -578,6 +578,83 @@ TEST_F(SuccessorTest, WhoIsHeardHasNoSuccessor) {
   EXPECT_TRUE(holds(1) && holds(2));
 }
 
+// --- Health and metrics ---
+
+TEST_F(CompareTest, FillsUntilEachPeerHasToldEverything) {
+  EXPECT_FALSE(node_->is_filling());
+  put_in(at(3), 500, 8, {}, wire::flag::kAlive | wire::flag::kHello);
+  turn();
+  EXPECT_TRUE(node_->is_filling());
+  put_in(at(3), 501, 8, {.bulk_end = wire::BulkEnd{.first = 500, .count = 0}});
+  turn();
+  EXPECT_FALSE(node_->is_filling());
+}
+
+TEST_F(CompareTest, DoesNotFillForEver) {
+  put_in(at(3), 500, 8, {}, wire::flag::kAlive | wire::flag::kHello);
+  for (std::uint32_t i = 1; i < 60; ++i) {
+    turn(seconds(1));
+    put_in(at(3), 500 + i, 8, {});
+    EXPECT_TRUE(node_->is_filling() || i > 55) << i;
+  }
+  turn(seconds(1));
+  EXPECT_FALSE(node_->is_filling());
+}
+
+TEST_F(CompareTest, DoesNotWaitForWhoIsLost) {
+  put_in(at(3), 500, 8, {}, wire::flag::kAlive | wire::flag::kHello);
+  for (int i = 0; i < 9; ++i) {
+    turn(seconds(1));
+    say({});
+  }
+  EXPECT_TRUE(node_->is_filling());
+  turn(seconds(2));
+  EXPECT_FALSE(node_->is_filling());
+}
+
+TEST_F(NodeTest, WaitsAMomentForPeersAtItsBegin) {
+  start();
+  EXPECT_TRUE(node_->is_filling());
+  hear(wire::flag::kAlive, 1);  // a stock node: when it has told everything nobody knows
+  turns(4, seconds(1));
+  EXPECT_TRUE(node_->is_filling());
+  turn(seconds(1));
+  EXPECT_FALSE(node_->is_filling());
+}
+
+TEST_F(CompareTest, APeerLagsWhileItsAcknowledgementIsMissing) {
+  const auto lag = [this] { return node_->snapshot().peers.at(0).lag; };
+  EXPECT_EQ(lag(), 0U);
+  kernel_.create(kernel_flow(50));
+  turn();
+  clock_.advance(milliseconds(30));
+  EXPECT_EQ(lag(), 30'000U);
+  say({}, wire::flag::kAck);
+  EXPECT_EQ(lag(), 0U);
+  EXPECT_EQ(node_->snapshot().delays->sum(), milliseconds(30));
+  turns(11, seconds(1));
+  EXPECT_EQ(lag(), std::nullopt) << "it is lost";
+}
+
+TEST_F(NodeTest, ACommitMakesAPrimaryAndIsCounted) {
+  start();
+  EXPECT_EQ(node_->snapshot().role, text::Role::unknown);
+  for (std::uint16_t n = 100; n < 110; ++n) hear_flow(n);
+  turns(3);
+  const auto commit = ask({.verb = Verb::commit, .what = What::flows});
+  EXPECT_EQ(node_->role(), text::Role::primary);
+  while (!commit->finished) turn();
+  const auto commits = node_->snapshot().commits;
+  ASSERT_TRUE(commits);
+  EXPECT_EQ(commits->committed, 10U);
+  EXPECT_EQ(commits->failed, 0U);
+  EXPECT_GT(commits->durations.sum(), Duration::zero());
+  ask({.verb = Verb::schedule_purge});
+  EXPECT_EQ(node_->role(), text::Role::backup);
+  ask({.verb = Verb::take_over});
+  EXPECT_EQ(node_->role(), text::Role::primary);
+}
+
 // --- Round trip ---
 
 class RoundTripTest : public CompareTest {
