@@ -149,13 +149,13 @@ vrrp_instance INSIDE {{
     assert node.client("-s").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["keepalived.conf", "keepalived-fast.conf"])
+@pytest.mark.parametrize("name", ["keepalived.conf", "keepalived-fast.conf", "keepalived-health.conf"])
 def test_the_examples_are_good(name, tmp_path):
-    """But for the script, which is not installed here."""
+    """But for the scripts, which are not installed here."""
     with open(os.path.join(lab.ROOT, "conf", name), encoding="utf-8") as file:
         text = file.read()
     conf = tmp_path / "keepalived.conf"
-    conf.write_text(text.replace("/etc/conntrackd/primary-backup.sh", "/bin/true"))
+    conf.write_text(text.replace("/etc/conntrackd/primary-backup.sh", "/bin/true").replace("/usr/sbin/ctsyncd", "/bin/true"))
     with lab.Net("k") as net:
         lab.veth(net, "int", net, "ext")
         done = net.run("keepalived", "-t", "-l", "-f", conf, check=False)
