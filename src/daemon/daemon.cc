@@ -85,7 +85,7 @@ class Process final : private control::CommandHandler {
   Result<> take_over(config::Config next);
   Outcome reload();
   Outcome read_configuration();
-  Result<> serve_metrics(const config::MetricsConfig& to);
+  Result<> serve_metrics();
   text::Snapshot snapshot() const;
   std::string metrics(text::MetricsForm form) const;
   std::string health() const;
@@ -186,9 +186,7 @@ Result<> Process::start() {
   } else {
     log_.warning("no `UNIX' socket path is configured: the daemon can only be stopped by a signal");
   }
-  if (config_.metrics) {
-    if (auto ok = serve_metrics(*config_.metrics); !ok) return ok;
-  }
+  if (auto ok = serve_metrics(); !ok) return ok;
   if (config_.has_helper && !config_.helper.instances.empty()) {
     log_.error("user-space helpers are not supported yet: the `Helper' section of {} is ignored", config_path_);
   }
@@ -197,7 +195,11 @@ Result<> Process::start() {
   return node_->start();
 }
 
-Result<> Process::serve_metrics(const config::MetricsConfig& to) {
+// As the configuration says now.
+Result<> Process::serve_metrics() {
+  metrics_server_.reset();
+  if (!config_.metrics) return {};
+  const auto& to = *config_.metrics;
   metrics_server_.emplace(loop_, [this](bool openmetrics) {
     return metrics(openmetrics ? text::MetricsForm::openmetrics : text::MetricsForm::prometheus);
   });
@@ -275,10 +277,13 @@ Result<> Process::take_over(config::Config next) {
   const auto terminal = background_wanted_ ? Terminal::none : Terminal::all;
   const bool other_log = config_.log_file != before.log_file || config_.syslog_facility != before.syslog_facility;
   auto ok = other_log ? log_.open(log_targets(terminal)) : Result<>();
+  const bool other_metrics = !same(config_.metrics, before.metrics);
+  if (ok && other_metrics) ok = serve_metrics();
   if (ok && node_) ok = node_->reload(before);
   if (!ok) {
     config_ = before;
     if (other_log) (void)log_.open(log_targets(terminal));
+    if (other_metrics) (void)serve_metrics();
     return ok;
   }
   if (config_.scheduler != before.scheduler) set_scheduler(config_.scheduler, log_);

@@ -61,6 +61,11 @@ bool same_sections(const Config& a, const Config& b) {
   return a.has_sync == b.has_sync && a.has_stats == b.has_stats && a.has_helper == b.has_helper;
 }
 
+bool same(const std::optional<config::MetricsConfig>& a, const std::optional<config::MetricsConfig>& b) {
+  if (!a || !b) return a.has_value() == b.has_value();
+  return a->path == b->path && a->address == b->address && a->port == b->port;
+}
+
 bool same(const std::optional<config::KeepalivedConfig>& a, const std::optional<config::KeepalivedConfig>& b) {
   if (!a || !b) return a.has_value() == b.has_value();
   return a->fifo == b->fifo && a->groups == b->groups && a->instances == b->instances;
@@ -85,6 +90,7 @@ Changes adopt(Config& next, const Config& running) {
   c.at_once("PollSecs", &Config::poll_secs);
   c.at_once("Filter", &Config::filter);
   c.at_once("Scheduler", &Config::scheduler);
+  c.at_once("Metrics", !same(next.metrics, running.metrics));
   c.at_restart("Systemd", &Config::systemd);
   // Stats
   c.at_once("LogFile of Stats", &Config::stats_log_file);

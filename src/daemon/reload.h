@@ -22,7 +22,8 @@ struct Changes {
 
 // Whether both have the same sections: a daemon cannot become another one.
 bool same_sections(const config::Config& a, const config::Config& b);
-// But for where it stands in the file.
+// But for where they stand in the file.
+bool same(const std::optional<config::MetricsConfig>& a, const std::optional<config::MetricsConfig>& b);
 bool same(const std::optional<config::KeepalivedConfig>& a, const std::optional<config::KeepalivedConfig>& b);
 
 // How `next` differs from the configuration that runs. What counts only after a restart is put back in `next`, which then

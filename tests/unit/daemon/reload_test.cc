@@ -29,6 +29,7 @@ std::string whole(int n, const char* on, const char* mode) {
   EventIterationLimit {0}0 KernelCompareSecs {0}00
   Filter {{ Protocol Accept {{ {2} }} }}
   Scheduler {{ Type RR Priority {0} }}
+  Metrics {{ IPv4_address 127.0.0.1 Port 919{0} }}
   Systemd {1}
 }}
 Sync {{
@@ -52,7 +53,7 @@ TEST(Adopt, WhatCanChangeDoesAndTheRestIsNamedAndStays) {
   EXPECT_EQ(
       changes.to_string(),
       "configuration read again, changed: HashLimit, LogFile, Syslog, NetlinkBufferSize, "
-      "NetlinkBufferSizeMaxGrowth, NetlinkOverrunResync, EventIterationLimit, KernelCompareSecs, Filter, Scheduler, "
+      "NetlinkBufferSizeMaxGrowth, NetlinkOverrunResync, EventIterationLimit, KernelCompareSecs, Filter, Scheduler, Metrics, "
       "ResendQueueSize, ACKWindowSize, CommitTimeout, PurgeTimeout, MirrorTimeout, links, SyncMinAge, "
       "SyncMinAgeEstablished, SyncCoalesce, Keepalived; to change at the next restart: HashSize, LockFile, Path, "
       "NetlinkEventsReliable, Systemd, WarmStandby, StartupResync, TCPWindowTracking, ExpectationSync");
