@@ -8,11 +8,6 @@
 namespace ctsync::control {
 namespace {
 
-constexpr int kOk = 200;
-constexpr int kBadRequest = 400;
-constexpr int kNotFound = 404;
-constexpr int kMethodNotAllowed = 405;
-
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) { return std::ranges::equal(a, b, {}, lower, lower); }
@@ -49,14 +44,14 @@ bool takes_openmetrics(std::string_view accept) {
 int status_of_request_line(std::string_view line) {
   const auto method_end = line.find(' ');
   const auto target_end = line.rfind(' ');
-  if (method_end == std::string_view::npos || target_end == method_end) return kBadRequest;
+  if (method_end == std::string_view::npos || target_end == method_end) return kHttpBadRequest;
   const auto method = line.substr(0, method_end);
   const auto target = line.substr(method_end + 1, target_end - method_end - 1);
   const auto version = line.substr(target_end + 1);
-  if (!is_token(method) || !target.starts_with('/') || !std::ranges::all_of(target, is_visible)) return kBadRequest;
-  if (version != "HTTP/1.1" && version != "HTTP/1.0") return kBadRequest;
-  if (target.substr(0, target.find('?')) != kMetricsPage) return kNotFound;
-  return method == "GET" ? kOk : kMethodNotAllowed;
+  if (!is_token(method) || !target.starts_with('/') || !std::ranges::all_of(target, is_visible)) return kHttpBadRequest;
+  if (version != "HTTP/1.1" && version != "HTTP/1.0") return kHttpBadRequest;
+  if (target.substr(0, target.find('?')) != kMetricsPage) return kHttpNotFound;
+  return method == "GET" ? kHttpOk : kHttpMethodNotAllowed;
 }
 
 HttpRequest read(std::span<const std::string_view> lines) {
@@ -73,7 +68,7 @@ HttpRequest read(std::span<const std::string_view> lines) {
     has_body |= equals_ignoring_case(name, "Transfer-Encoding");
     has_body |= equals_ignoring_case(name, "Content-Length") && value != "0";
   }
-  if (request.status == kOk && has_body) return {};
+  if (request.status == kHttpOk && has_body) return {};
   return request;
 }
 

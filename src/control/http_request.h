@@ -12,8 +12,14 @@ namespace ctsync::control {
 inline constexpr std::size_t kMaxHttpRequest = 4096;  // bytes of request line and header fields
 inline constexpr std::string_view kMetricsPage = "/metrics";
 
+// Statuses of answers.
+inline constexpr int kHttpOk = 200;
+inline constexpr int kHttpBadRequest = 400;  // no request, or too long
+inline constexpr int kHttpNotFound = 404;
+inline constexpr int kHttpMethodNotAllowed = 405;
+
 struct HttpRequest {
-  int status = 400;          // of the answer: 200, 400 (no request, or too long), 404, 405
+  int status = kHttpBadRequest;
   bool openmetrics = false;  // the client takes application/openmetrics-text
   bool operator==(const HttpRequest&) const = default;
 };

@@ -21,15 +21,13 @@ namespace {
 
 constexpr Duration kAcceptAgain = std::chrono::milliseconds(100);
 
-constexpr int kOk = 200;
-
 std::string_view reason_of(int status) {
   switch (status) {
-    case kOk:
+    case kHttpOk:
       return "OK";
-    case 404:
+    case kHttpNotFound:
       return "Not Found";
-    case 405:
+    case kHttpMethodNotAllowed:
       return "Method Not Allowed";
     default:
       return "Bad Request";
@@ -37,7 +35,7 @@ std::string_view reason_of(int status) {
 }
 
 std::string answer_to(const HttpRequest& request, const MetricsServer::Text& text) {
-  const bool ok = request.status == kOk;
+  const bool ok = request.status == kHttpOk;
   const bool openmetrics = ok && request.openmetrics;
   const auto body = ok ? text(openmetrics) : fmt::format("{}\n", reason_of(request.status));
   return fmt::format(
@@ -46,7 +44,7 @@ std::string answer_to(const HttpRequest& request, const MetricsServer::Text& tex
       openmetrics ? "application/openmetrics-text; version=1.0.0"
       : ok        ? "text/plain; version=0.0.4"
                   : "text/plain",
-      body.size(), request.status == 405 ? "Allow: GET\r\n" : "", body);
+      body.size(), request.status == kHttpMethodNotAllowed ? "Allow: GET\r\n" : "", body);
 }
 
 // For bind(2).
