@@ -393,7 +393,9 @@ void Engine::hear_probe(Peer& p, const wire::Probe& probe) {
     if (echo.node != options_.self.node) continue;
     const std::uint32_t since = stamp_of(p.last_heard) - echo.stamp;
     const auto took = std::chrono::microseconds(since - echo.held);
-    if (echo.held <= since && took <= kLongestRoundTrip) p.round_trip = took;
+    if (echo.held > since || took > kLongestRoundTrip) continue;
+    p.round_trip = took;
+    delays_.add(took / 2);
   }
 }
 

@@ -501,15 +501,13 @@ void FtFw::on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now) 
   if (!is_before(to, next_seq_)) return;  // numbers not sent yet: meant for another node, or for our former self
   if (!skipped(p, from)) return;          // its next ACK shows it again
   heard_us(p, now);
-  if (!p.acked || is_after(to + 1, *p.acked)) has_acknowledged(p, to + 1, now);
+  if (!p.acked || is_after(to + 1, *p.acked)) has_acknowledged(p, to + 1);
   acknowledged(from, to, now);
 }
 
-void FtFw::has_acknowledged(Peer& p, std::uint32_t before, TimePoint now) {
+void FtFw::has_acknowledged(Peer& p, std::uint32_t before) {
   p.acked = before;
-  if (!p.watched_at || !is_before(p.watched, before)) return;
-  delays_.add(now - *p.watched_at);
-  p.watched_at.reset();
+  if (p.watched_at && is_before(p.watched, before)) p.watched_at.reset();
 }
 
 // Of a node of our kind: all up to `to` but what it names as missing, whatever it said before.
@@ -532,7 +530,7 @@ void FtFw::on_whole_ack(Peer& p, std::uint32_t to, const wire::Extension& tail, 
     if (is_before(r.to, known) || is_before(to, r.to) || is_before(r.to, r.from)) continue;
     if (!want_repeat(p, is_before(r.from, known) ? known : r.from, r.to)) return;  // its next ACK shows it again
   }
-  has_acknowledged(p, to + 1, now);
+  has_acknowledged(p, to + 1);
   acknowledged(known, to, now);
 }
 
@@ -949,6 +947,7 @@ void FtFw::transmitted(TimePoint now) {
   tail_at_ = hears_its_kind() ? std::optional(now + kTailProbe) : std::nullopt;
 }
 
+// For each peer one message at a time: the last object of a turn, as soon as the one before was acknowledged.
 void FtFw::watch(std::uint32_t seq, TimePoint now) {
   for (Peer& p : peers_.all()) {
     if (p.watched_at || !is_live(p)) continue;

@@ -407,7 +407,7 @@ void add_peers(Writer& w, const Snapshot& s) {
   family(Type::counter, "peer_mended_connections", "Connections that repairs have changed.",
          [](const PeerNumbers& p) { return p.mended; });
   if (!s.delays) return;
-  w.begin(Type::histogram, "replication_delay_seconds", "From sending a message to its acknowledgement by a peer.");
+  w.begin(Type::histogram, "replication_delay_seconds", "Half of each round trip of a message to a peer.");
   w.values(*s.delays);
 }
 

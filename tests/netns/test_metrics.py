@@ -196,7 +196,7 @@ def test_what_is_measured_is_counted(watched):
     assert backup['ctsyncd_role{role="primary"}'] == 1 and active['ctsyncd_role{role="unknown"}'] == 1
     assert active["ctsyncd_replication_delay_seconds_count"] > 0
     mean = active["ctsyncd_replication_delay_seconds_sum"] / active["ctsyncd_replication_delay_seconds_count"]
-    assert 0 < mean < 2
+    assert 0 < mean < 0.5
     assert active["ctsyncd_loop_turn_seconds_count"] > FLOWS / 100
     assert active["ctsyncd_loop_turn_seconds_sum"] < active["ctsyncd_uptime_seconds"] + 1
     for side in ("server", "client"):
@@ -212,9 +212,6 @@ def test_a_peer_that_acknowledges_nothing_lags(our_pair):
             time.sleep(1.5)
             assert 1.3 < metrics(pair.active)[lag] < 4
         lab.wait_for(lambda: metrics(pair.active)[lag] == 0, 5, "the acknowledgement")
-    found = metrics(pair.active)
-    assert found["ctsyncd_replication_delay_seconds_sum"] > 1.3
-    assert found['ctsyncd_replication_delay_seconds_bucket{le="1.048576"}'] < found["ctsyncd_replication_delay_seconds_count"]
 
 
 # --- Over HTTP ---

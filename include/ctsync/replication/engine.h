@@ -26,6 +26,7 @@
 #include <span>
 
 #include "ctsync/base/clock.h"
+#include "ctsync/base/histogram.h"
 #include "ctsync/replication/bulk_ledger.h"
 #include "ctsync/replication/delay_queue.h"
 #include "ctsync/replication/events.h"
@@ -156,6 +157,8 @@ class Engine {
   // Control messages allocated; objects need no node of their own.
   std::size_t queue_nodes() const { return nodes_.controls(); }
   const Peers& peers() const { return peers_; }
+  // Half of each round trip that was measured with a peer.
+  const Histogram& delays() const { return delays_; }
 
  protected:
   using Kind = NodeRef::Kind;
@@ -292,6 +295,7 @@ class Engine {
   // Who has not shown what it is for so long while it was heard is a stock node now.
   static constexpr Duration kShownLately = std::chrono::seconds(10);
 
+  Histogram delays_;
   Bulk bulk_;
   table::Buckets repaired_;
   bool whole_ = true;

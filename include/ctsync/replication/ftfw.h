@@ -36,7 +36,6 @@
 #include <optional>
 #include <vector>
 
-#include "ctsync/base/histogram.h"
 #include "ctsync/replication/engine.h"
 #include "ctsync/replication/resend_queue.h"
 #include "ctsync/replication/sequence.h"
@@ -118,9 +117,6 @@ class FtFw final : public Engine {
   std::uint64_t resend_no_space() const { return no_space_; }
   // Messages that this peer has not acknowledged yet, as far as it is known.
   std::uint32_t waiting_for(PeerId peer) const;
-  // From sending a message until a peer has acknowledged it. For each peer one message at a time is watched: the last object of
-  // a turn, as soon as the one before was acknowledged.
-  const Histogram& delays() const { return delays_; }
   // The next `most` elements in order from `next` on (empty: from the first), so that nobody has to walk over all of
   // them in one go; moves `next` behind them. How many there were. f(bool control, std::uint32_t seq, std::uint8_t
   // flags); flags of control messages, else 0.
@@ -180,7 +176,7 @@ class FtFw final : public Engine {
   void answer(Peer& p, std::uint8_t flags, std::uint32_t from, std::uint32_t to);
   void digest(Peer& p, const wire::Message& m, const wire::Extension& tail, TimePoint now);
   void watch(std::uint32_t seq, TimePoint now);
-  void has_acknowledged(Peer& p, std::uint32_t before, TimePoint now);
+  static void has_acknowledged(Peer& p, std::uint32_t before);
   void on_ack(Peer& p, std::uint32_t from, std::uint32_t to, TimePoint now);
   void on_nack(Peer& p, std::uint32_t from, std::uint32_t to);
   void on_whole_ack(Peer& p, std::uint32_t to, const wire::Extension& tail, TimePoint now);
@@ -237,7 +233,6 @@ class FtFw final : public Engine {
   TimePoint alive_at_;
   std::optional<std::uint32_t> object_sent_;  // number of the last one, in the drain under way
   std::optional<TimePoint> tail_at_;
-  Histogram delays_;
   std::uint64_t no_space_ = 0;
   bool overflow_told_ = false;
   std::optional<std::uint32_t> given_up_;    // highest number of an object that was given up

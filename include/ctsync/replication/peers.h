@@ -127,7 +127,8 @@ struct Peer {
   // them. Nothing known yet: empty.
   std::optional<std::uint32_t> acked;
   TimePoint acked_at{};  // when its last acknowledgement was heard
-  // A message of ours whose acknowledgement is waited for, to learn how long that takes: its number, and when it was sent.
+  // A message of ours whose acknowledgement is waited for, to tell how long it has been missing: its number, and when it was
+  // sent.
   std::uint32_t watched = 0;
   std::optional<TimePoint> watched_at;
   // Since when it is known to lack something that only a bulk can bring.

@@ -193,7 +193,7 @@ struct Snapshot {
   // For the metrics alone. All but the first one in sync mode.
   Histogram turns;  // of the event loop
   std::optional<CommitNumbers> commits;
-  std::optional<Histogram> delays;  // until acknowledgements come; FT-FW
+  std::optional<Histogram> delays;  // of messages, as far as measured; FT-FW
   std::optional<Role> role;
   std::optional<Health> health;
 };

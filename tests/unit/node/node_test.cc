@@ -631,7 +631,6 @@ TEST_F(CompareTest, APeerLagsWhileItsAcknowledgementIsMissing) {
   EXPECT_EQ(lag(), 30'000U);
   say({}, wire::flag::kAck);
   EXPECT_EQ(lag(), 0U);
-  EXPECT_EQ(node_->snapshot().delays->sum(), milliseconds(30));
   turns(11, seconds(1));
   EXPECT_EQ(lag(), std::nullopt) << "it is lost";
 }
@@ -680,6 +679,7 @@ TEST_F(RoundTripTest, IsTheTimeUntilTheAnswerLessWhatItWasHeld) {
   clock_.advance(milliseconds(40));
   answer(stamp, since + 39500);
   EXPECT_EQ(round_trip(), 500U);
+  EXPECT_EQ(node_->snapshot().delays->sum(), std::chrono::microseconds(250));
 }
 
 TEST_F(RoundTripTest, EachProbeIsAnsweredOnceWithWhatItWasHeld) {
