@@ -10,6 +10,7 @@
 #include "ctsync/config/parse.h"
 #include "ctsync/control/client.h"
 #include "ctsync/control/command_line.h"
+#include "ctsync/control/watch.h"
 #include "ctsync/daemon/check.h"
 #include "ctsync/daemon/daemon.h"
 #include "ctsync/link/interface_info.h"
@@ -67,7 +68,8 @@ int main(int argc, char* argv[]) {
     std::fputs(result.text.c_str(), stdout);
     return result.exit_status;
   }
-  const bool is_request = command.action == control::CommandLine::Action::request;
+  const bool is_watch = command.action == control::CommandLine::Action::watch;
+  const bool is_request = is_watch || command.action == control::CommandLine::Action::request;
   for (const auto& d : parsed.diagnostics) {
     if (d.severity == config::Severity::error) {
       log.write(Level::error, d.to_string());
@@ -78,6 +80,7 @@ int main(int argc, char* argv[]) {
   // A client needs no more than the socket: a file that is just being edited must not stop a take-over.
   const bool suffices = is_request && !parsed.config.unix_path.empty();
   if (!parsed.ok() && !suffices) return parsed.exit_status;
+  if (is_watch) return control::run_watch(parsed.config.unix_path, command.interval, log);
   if (is_request) {
     return control::run_client(parsed.config.unix_path, command.request, log);
   }

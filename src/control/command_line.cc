@@ -173,6 +173,7 @@ class Parser {
     if (argument == "--decode") return take_capture();
     if (argument == "--port") return take_port();
     if (argument == kMetrics.name) return take_client_option(kMetrics, argument);
+    if (argument == "--watch") return take_interval();
     for (const auto& option : kLongOptions) {
       if (option.name != argument) continue;
       result_.request = option.request;
@@ -231,6 +232,20 @@ class Parser {
       return fail_with_usage(fmt::format("`{}' is no port", given));
     }
     result_.ports.push_back(port);
+    return true;
+  }
+
+  bool take_interval() {
+    if (!set_action(Action::watch)) return false;
+    if (next_ == arguments_.size() || arguments_[next_].starts_with('-')) return true;
+    const std::string_view given = arguments_[next_++];
+    constexpr int kMost = 3600;
+    int seconds = 0;
+    const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), seconds);
+    if (error != std::errc() || end != given.data() + given.size() || seconds < 1 || seconds > kMost) {
+      return fail_with(fmt::format("`--watch' takes whole seconds, from 1 to {}, not `{}'", kMost, given));
+    }
+    result_.interval = std::chrono::seconds(seconds);
     return true;
   }
 
@@ -337,6 +352,7 @@ std::string usage_text(const std::string& program) {
       "  --decode file|-, tell the messages on the link that tcpdump captured; with --port number: of this port\n"
       "  --metrics [openmetrics|prometheus], print all counters for a monitoring system\n"
       "  --health, tell whether this node could take over now\n"
+      "  --watch [seconds], show live what the daemon does\n"
       "\n"
       "Long names, with the same parameters; -c -f -B -n -t then tell their outcome:\n"
       "  -d --daemon          -C --config          -v --version         -h --help\n"

@@ -4,6 +4,7 @@
 // addition long names.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct CommandLine {
     explain,         // tell what `keyword` means, then exit
     decode,          // tell the messages of a capture, then exit
     request,         // send `request` to the running daemon
+    watch,           // show what it does, again each `interval`
   };
   // To be written to the terminal log, in this order.
   struct Message {
@@ -37,6 +39,7 @@ struct CommandLine {
   std::string capture_path;          // with Action::decode, as the following ones
   std::vector<std::uint16_t> ports;  // empty: not given
   bool json = false;
+  std::chrono::seconds interval{1};  // with Action::watch
   std::string config_path = kDefaultConfigPath;
   std::vector<Message> messages;  // warnings may come with any action
   std::string output;             // for stdout, complete with newlines

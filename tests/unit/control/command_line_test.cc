@@ -329,6 +329,22 @@ TEST(CommandLine, Decode) {
   }
 }
 
+TEST(CommandLine, WatchTakesAnInterval) {
+  EXPECT_EQ(parse({"--watch"}).action, Action::watch);
+  EXPECT_EQ(parse({"--watch"}).interval, std::chrono::seconds(1));
+  EXPECT_EQ(parse({"--watch", "10"}).interval, std::chrono::seconds(10));
+  EXPECT_EQ(parse({"--watch", "3600", "-C", "a"}).config_path, "a");
+  EXPECT_EQ(parse({"--watch", "-C", "a"}).config_path, "a");
+  for (const char* wrong : {"0", "3601", "1.5", "5s", "x", "", "99999999999999999999"}) {
+    const auto r = parse({"--watch", wrong});
+    EXPECT_EQ(r.action, Action::print_and_exit) << wrong;
+    EXPECT_EQ(r.exit_status, 1) << wrong;
+    EXPECT_EQ(r.messages.at(0).text, std::string("`--watch' takes whole seconds, from 1 to 3600, not `") + wrong + "'");
+  }
+  EXPECT_EQ(parse({"--watch", "-s"}).exit_status, 1) << "looks once or again and again, not both";
+  EXPECT_EQ(parse({"--watch", "--json"}).exit_status, 1);
+}
+
 TEST(CommandLine, RefusesWhatOnlyLooksLikeAnOption) {
   for (const char* a : {"-daemon", "xd", "sv", "-ix", "-help", "--daemo", "-", "--", "d"}) {
     SCOPED_TRACE(a);
