@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the documents promise: the examples start, the manual pages name every option and keyword and render cleanly, the
-packages of the README are those the tests install, and the tests that doc/differences.md names exist."""
+"""What the documents promise: the examples start, the manual explains every message, the manual pages name every option and keyword
+and render cleanly, the packages of the README are those the tests install, and the tests that doc/differences.md names exist."""
 import glob
 import os
 import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import pytest
 
@@ -125,3 +126,86 @@ def test_every_difference_names_its_tests():
                         (name not in sources if name == file else name not in sources.get(file, ""))]
     assert len(rows) > 80
     assert unknown == []
+
+
+def literals(text):
+    """What a row of adjacent string literals says."""
+    return "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', text)).replace('\\"', '"')
+
+
+STRINGS = r'((?:"(?:[^"\\]|\\.)*"\s*)+)'
+MESSAGES = [rf"\blog_?(?:\.|->)(?:warning|error)\(\s*{STRINGS}",
+            rf"\btell\(\w+, Level::(?:warning|error),[^{{]*\{{\s*return (?:fmt::format\(\s*)?{STRINGS}",
+            rf"\bfail(?:_errno)?\(\s*(?:fmt::format\(\s*)?{STRINGS}",
+            r'("could not [^"]*"|"commit-\w+")']
+
+
+def messages_of_the_program():
+    """All warnings and errors, but for what the configuration file has wrong and what is put together elsewhere."""
+    found = set()
+    for path in glob.glob(os.path.join(lab.ROOT, "src/**/*.cc"), recursive=True):
+        if "/src/config/" in path:
+            continue
+        source = read(path)
+        found |= {literals(text) for pattern in MESSAGES for text in re.findall(pattern, source)}
+    return {text for text in found if re.search(r"[a-z]{4}", text.replace("{}", "")) and not text.endswith(" ")}
+
+
+def quotations_of_the_manual():
+    """The texts in the first columns of sections 8 and 13, in which `...`, `N` and `REASON` stand for anything."""
+    manual = read("doc/manual.md")
+    sections = [re.search(rf"\n## {number} .*?(?=\n## |\Z)", manual, re.DOTALL)[0] for number in (8, 13)]
+    return {text for section in sections for cell in re.findall(r"^\| (.*?) \| ", section, re.MULTILINE)
+            for text in re.findall(r"`([^`]+)`", cell)}
+
+
+def is_quoted(message, quotations):
+    """Whether some text is what the message may become, or has ten letters of it or more and all its parts in it in their order."""
+    whole = re.compile(".+".join(re.escape(part) for part in message.replace("`{}'", "{}").split("{}")))
+    for text in quotations:
+        parts = [part.strip(" :,.") for part in re.split(r"\.\.\.+|\bN\b|\bREASON\b", text)]
+        in_order = re.search(".*".join(map(re.escape, parts)), message)
+        if whole.fullmatch(text) or (in_order and sum(map(len, parts)) >= 10):
+            return True
+    return False
+
+
+def test_the_manual_tells_what_each_message_means():
+    messages, quotations = messages_of_the_program(), quotations_of_the_manual()
+    assert len(messages) > 80 and len(quotations) > 80
+    assert not is_quoted("link on device `{}': there is a new trouble", quotations)
+    assert sorted(message for message in messages if not is_quoted(message, quotations)) == []
+
+
+def test_the_manual_names_options_and_keywords_that_exist():
+    manual = read("doc/manual.md")
+    usage = subprocess.run([lab.OURS, "-h"], capture_output=True, text=True, timeout=10, check=True).stdout
+    shown = [inline or block for inline, block in re.findall(r"`([^`\n]+)`|^ {4,}(.*)$", manual, re.MULTILINE)]
+    commands = re.findall(r"\bctsyncd (-[^|&;#\n]+)", "\n".join(shown))
+    used = {word for command in commands for word in re.findall(r"(?<!\S)--?[A-Za-z][a-z-]*(?!\S)", command)}
+    assert len(used) > 12
+    assert sorted(option for option in used if not re.search(rf"(?<!\S){option}(?![\w-])", usage)) == []
+    known = set(re.findall(r"\w+", subprocess.run([lab.OURS, "--explain"], capture_output=True, text=True, timeout=10, check=True).stdout))
+    words = {word for quoted in re.findall(r"`([^`\n]+)`", manual) for word in re.findall(r"\b[A-Z][a-z]+[A-Z]\w*", quoted)}
+    assert len(words) > 15
+    assert sorted(words - known) == []
+
+
+def test_links_of_the_documents_lead_somewhere():
+    broken = []
+    for path in [os.path.join(lab.ROOT, "README.md"), *glob.glob(os.path.join(lab.ROOT, "doc/*.md"))]:
+        text = read(path)
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
+            if not os.path.exists(os.path.join(os.path.dirname(path), target)):
+                broken.append((os.path.basename(path), target))
+        anchors = {re.sub(r"[^\w\- ]", "", line).strip().lower().replace(" ", "-")
+                   for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+        broken += [(os.path.basename(path), target) for target in re.findall(r"\]\(#([^)]*)\)", text) if target not in anchors]
+    assert broken == []
+
+
+@pytest.mark.parametrize("picture", sorted(glob.glob(os.path.join(lab.ROOT, "doc/pictures/*.svg"))), ids=os.path.basename)
+def test_pictures_are_well_formed_and_shown(picture):
+    root = xml.etree.ElementTree.parse(picture).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.find("{*}title").text
+    assert f"(pictures/{os.path.basename(picture)})" in read("doc/manual.md")
