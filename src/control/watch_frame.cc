@@ -267,6 +267,7 @@ class Frame {
     if (links.empty()) return;
     gap();
     std::vector<std::string> names;
+    names.reserve(links.size());
     for (const auto& link : links) names.push_back(name_of_link(link));
     const auto width = width_of_names(names);
     auto head = row();

@@ -44,9 +44,9 @@ std::optional<double> WatchHistory::mean(const std::string& histogram) const {
 }
 
 const std::deque<double>& WatchHistory::lags(const std::string& peer) const {
-  static const std::deque<double> kNone;
+  static const std::deque<double> none;
   const auto found = lags_.find(peer);
-  return found == lags_.end() ? kNone : found->second;
+  return found == lags_.end() ? none : found->second;
 }
 
 }  // namespace ctsync::control

@@ -191,6 +191,14 @@ def test_the_manual_names_options_and_keywords_that_exist():
     assert sorted(words - known) == []
 
 
+def test_the_live_view_reads_metrics_that_exist():
+    known = set(re.findall(r"^\| `(ctsyncd_\w+)` \|", read("doc/metrics.md"), re.MULTILINE))
+    used = {name for path in glob.glob(os.path.join(lab.ROOT, "src/control/watch*.cc"))
+            for name in re.findall(r'"(ctsyncd_\w+)"', read(path))}
+    assert len(known) > 40 and len(used) > 20
+    assert sorted(name for name in used if name not in known and re.sub("_(sum|count)$", "", name) not in known) == []
+
+
 def test_links_of_the_documents_lead_somewhere():
     broken = []
     for path in [os.path.join(lab.ROOT, "README.md"), *glob.glob(os.path.join(lab.ROOT, "doc/*.md"))]:

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <limits>
 
 namespace ctsync::control {
@@ -259,6 +261,37 @@ TEST_F(WatchFrame, NumbersOfAnySizeKeepTheirColumns) {
     EXPECT_EQ(columns_of(lines.back()), 68U) << lines.back();
     EXPECT_LT(lines.front().size(), 50U) << lines.front();
   }
+}
+
+// Recorded from a node of a pair with 2000 new connections a second.
+TEST(WatchFrameOfARealNode, HasEverything) {
+  std::ifstream file(CTSYNC_TEST_DATA "/metrics.txt");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  WatchHistory history;
+  add(history, at(0), text);
+  const WatchView v{
+      .history = history, .silence = std::nullopt, .time = "12:34:56", .interval = std::chrono::seconds(1)};
+  const std::vector<std::string> expected = {
+      "ctsyncd 0.1.0  primary  up 00:00:15  12:34:56  every 1 s",
+      "",
+      "kernel           - events/s         - filtered/s         0 overruns",
+      "",
+      "cache       active     total     new/s  change/s     end/s    failed",
+      "internal     32000     32000         -         -         -         0",
+      "external         0         0         -         -         -         0",
+      "",
+      "peer       state             lag   unacked      held  lag over time",
+      "10.77.9.2  catching up     20 ms         2         0  #",
+      "",
+      "link       state              sent    received    errors",
+      "sync0 udp  active                -           -         0",
+      "",
+      "messages         - received/s         0 lost         0 malformed",
+      "packets          - received/s         - sent/s",
+      "resend           2 waiting  of 131072",
+      "commits          1 done  0 entries  0 failed  54 us each",
+  };
+  EXPECT_EQ(texts(draw(v, {80, 24})), expected);
 }
 
 TEST(Sparkline, FromNothingToTheLargestThatIsShown) {
