@@ -6,7 +6,7 @@ BUILD_PACKAGES=(g++ cmake ninja-build pkg-config bison flex libfmt-dev libmnl-de
 	libgtest-dev libpcap-dev)
 # netbase: without /etc/protocols Debian's conntrackd knows no protocol by name. The demo does without.
 TEST_PACKAGES=(clang-16 clang-format-16 clang-tidy-16 libclang-rt-16-dev llvm-16 python3-pytest python3-pytest-xdist
-	python3-pyflakes netbase groff-base strace prometheus python3-prometheus-client)
+	python3-pyflakes netbase groff-base strace tmux prometheus python3-prometheus-client)
 VM_PACKAGES=(debootstrap e2fsprogs qemu-system-x86)
 LAB_PACKAGES=(iproute2 iputils-ping nftables conntrack conntrackd keepalived python3 procps util-linux)
 
