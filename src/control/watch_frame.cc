@@ -335,7 +335,7 @@ class Frame {
         .right(count_text(waiting) + " waiting", kNumber + 8)
         .word("of " + count_text(now().value("ctsyncd_queue_capacity_elements", which)));
     if (const auto delay = history_.mean("ctsyncd_replication_delay_seconds")) {
-      r.word("acknowledged after " + seconds_text(delay));
+      r.word("delay " + seconds_text(delay));
     }
     add(r);
   }

@@ -137,7 +137,7 @@ TEST_F(WatchFrame, OnAnOrdinaryTerminal) {
       "",
       "messages       2.0 received/s         8 lost         3 malformed",
       "packets        2.0 received/s        20 sent/s",
-      "resend          12 waiting  of 131072  acknowledged after 100 ms",
+      "resend          12 waiting  of 131072  delay 100 ms",
       "commits          2 done  200000 entries  5 failed  750 ms each",
       "",
       "",
