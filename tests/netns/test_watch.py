@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """--watch on a real terminal (tmux): what it shows, at any size, and that the terminal is afterwards as it was before; through
 a pipe; with a daemon that goes away and comes back."""
+import atexit
 import itertools
 import os
 import re
@@ -25,6 +26,7 @@ class Terminal:
         self.tmux_command = ["tmux", "-u", "-L", f"cts{os.getpid()}x{next(_serial)}", "-f", "/dev/null"]
         self.env = {"PATH": os.environ["PATH"], "HOME": self.dir, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8",
                     "TMUX_TMPDIR": self.dir}
+        atexit.register(self.close)
         self.tmux("new-session", "-d", "-x", columns, "-y", rows, "/bin/sh", ";", "set-option", "-g", "status", "off")
         lab.wait_for(lambda: self.screen().strip(), 10, "the shell")
         self.type("PS1='ready$ '")
@@ -35,6 +37,10 @@ class Terminal:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Ends the server of this terminal. May be called twice."""
         lab.run([*self.tmux_command, "kill-server"], env=self.env, check=False)
 
     def tmux(self, *words):
