@@ -42,7 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   while (in.more()) {
     std::size_t length = in.byte() * 256U;
     length += in.byte();
-    const capture::Time time{.seconds = static_cast<std::int64_t>(length), .microseconds = 999'999};
+    const capture::Time time{.seconds = static_cast<std::int64_t>(length) << 44, .microseconds = 999'999};
     decoder.frame(kLinkTypes[kind % kLinkTypes.size()], {.time = time, .bytes = in.bytes(length)});
     lines += check(decoder.take_output());
   }
