@@ -156,6 +156,7 @@ static ctsync::config::Grammar::symbol_type yylex(ctsync::config::TokenStream& t
   SYNC_MIN_AGE             "SyncMinAge"
   SYNC_MIN_AGE_ESTABLISHED "SyncMinAgeEstablished"
   SYNC_COALESCE            "SyncCoalesce"
+  SWAP_NAT_ADDRESSES       "SwapNATAddresses"
   KEEPALIVED               "Keepalived"
   NOTIFY_FIFO              "NotifyFifo"
   INSTANCE                 "Instance"
@@ -424,6 +425,7 @@ option_statement:
   | SYNC_MIN_AGE number { builder.sync_min_age($2); }
   | SYNC_MIN_AGE_ESTABLISHED boolean { builder.config.sync_min_age_established = $2; }
   | SYNC_COALESCE number { builder.sync_coalesce($2); }
+  | SWAP_NAT_ADDRESSES boolean { builder.config.swap_nat_addresses = $2; }
   | EXPECTATION_SYNC "{" { builder.config.expectation_sync.enabled = true; } expectation_helpers "}"
   | error { CTSYNC_RECOVER(recover); }
   ;

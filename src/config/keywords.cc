@@ -135,6 +135,8 @@ constexpr auto kKeywords = std::to_array<Keyword>({
      "announce established flows at once, whatever their age; not known to conntrackd", ""},
     {"SyncCoalesce", S::options, milliseconds, "0",
      "changes of a flow within this time are announced together; not known to conntrackd", ""},
+    {"SwapNATAddresses", S::options, boolean, "off",
+     "read and write NAT addresses as peers up to conntrackd 1.4.6 do; not known to conntrackd", ""},
 
     {"NotifyFifo", S::keepalived, path, "", "what vrrp_notify_fifo names in keepalived's configuration", ""},
     {"Group", S::keepalived, identifier, "", "name of a vrrp_sync_group to follow", ""},

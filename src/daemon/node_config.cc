@@ -95,7 +95,9 @@ node::NodeOptions node_options(const config::Config& config) {
   o.min_age = std::chrono::seconds(config.sync_min_age);
   o.established_at_once = config.sync_min_age_established;
   o.coalesce = std::chrono::milliseconds(config.sync_coalesce);
-  o.encode = {.send_timeout = config.commit_timeout == 0, .window_scale = config.tcp_window_tracking};
+  o.encode = {.send_timeout = config.commit_timeout == 0,
+              .window_scale = config.tcp_window_tracking,
+              .swap_nat = config.swap_nat_addresses};
   return o;
 }
 

@@ -76,6 +76,7 @@ NodeRunner::NodeRunner(const config::Config& config, EventLoop& loop, SystemLog&
   options.seed = random_seed();
   options.self = self(config, clock);
   options.silent_flows = kernel::events_need_a_listener();
+  options.own_addresses = link::own_addresses;
   if (config.has_stats) {
     options.on_finished = [this](const FlowRecord& r) { flow_log_.add(r, clock_.wall_seconds()); };
     nowhere_ = std::make_unique<Nowhere>();

@@ -43,6 +43,7 @@ void KernelFollower::on_flow(EventType type, FlowRecord& record, Origin origin) 
   if (type == EventType::new_ && origin == Origin::foreign && record.flow.knows(has::kMaster)) {
     look_again_at(record.extra.master);
   }
+  if (began && type == EventType::new_ && origin == Origin::foreign) began(record.flow);
   if (!destroyed) complete(record);
   c_.store.on_flow(type, record, origin);
 }

@@ -53,6 +53,8 @@ class KernelFollower final : public kernel::EventHandler {
   // There is something that the kernel finishes only after the event that told of it: catch_up() is to be called about
   // 20 ms from now. May be called again before that.
   std::function<void()> later;
+  // A flow of this node's own has begun; may be empty.
+  std::function<void(const Flow&)> began;
 
   // kernel::EventHandler
   void on_flow(kernel::EventType type, FlowRecord& record, kernel::Origin origin) override;

@@ -43,6 +43,7 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
     mirror_->knows_what_lives_here = [this] { return kernel_side_->knows_its_flows(); };
   }
   if (peer_side_) {
+    kernel_side_->follower().began = [this](const Flow& f) { peer_side_->nat_order().began_here(f); };
     roles_ = std::make_unique<RoleSwitch>(
         RoleSwitch::Context{kernel_, clock_, log_, jobs_, options_, internal_, *kernel_side_, *peer_side_});
   }

@@ -33,7 +33,8 @@ PeerSide::PeerSide(Context context)
       flusher_(c_.jobs, *store_),
       sweeper_(
           c_.jobs, *store_, c_.clock, [this](std::uint32_t owner) { return last_of(owner); },
-          [this](std::uint32_t owner, std::uint32_t removed) { swept(owner, removed); }) {
+          [this](std::uint32_t owner, std::uint32_t removed) { swept(owner, removed); }),
+      nat_order_(c_.options.own_addresses) {
   store_->full = [this] { external_full(); };
   make_engine();
   if (ftfw_ == nullptr || cache_ == nullptr || c_.options.self.node == 0) return;
@@ -158,11 +159,7 @@ bool PeerSide::on_datagram(const replication::PeerAddress& from, std::span<const
 
 void PeerSide::take(const wire::Message& m) {
   if (wire::is_flow(m.header.type)) {
-    if (wire::decode_flow(m.payload, record_) == wire::DecodeStatus::ok) {
-      store_->take(m.header.type, record_, origin_of(m));
-    } else {
-      received_.count_malformed_payload();
-    }
+    take_flow(m);
   } else if (wire::is_expectation(m.header.type)) {
     Expectation e;
     if (wire::decode_expectation(m.payload, e) != wire::DecodeStatus::ok) {
@@ -172,6 +169,37 @@ void PeerSide::take(const wire::Message& m) {
     }
   } else {
     received_.count_bad_type();
+  }
+}
+
+void PeerSide::take_flow(const wire::Message& m) {
+  if (wire::decode_flow(m.payload, record_) != wire::DecodeStatus::ok) return received_.count_malformed_payload();
+  Flow& f = record_.flow;
+  if (c_.options.encode.swap_nat) wire::swap_nat_addresses(f);
+  if ((f.present & (has::kSnat | has::kDnat)) != 0) look_at_nat_order();
+  store_->take(m.header.type, record_, origin_of(m));
+}
+
+// One line for each peer: it has no other way to show which conntrackd it is.
+void PeerSide::look_at_nat_order() {
+  const auto& peer = engine_->sender();
+  const auto id = engine_->peers().id(peer);
+  if (nat_order_told_[id] == peer.owner) return;
+  const auto now = c_.clock.now();
+  const auto address = nat_order_.turned(record_.flow, now);
+  if (!address || !nat_order_limit_.allow(now)) return;
+  nat_order_told_[id] = peer.owner;
+  const auto told = to_string(IpAddress{Family::ipv4, *address});
+  const auto meant = to_string(IpAddress{Family::ipv4, wire::swapped(*address)});
+  if (c_.options.encode.swap_nat) {
+    c_.log.warning(
+        "peer {} tells NAT addresses as conntrackd does from 1.4.7 on, `SwapNATAddresses' turns {} into {}: remove it",
+        name_of(id), meant, told);
+  } else {
+    c_.log.warning(
+        "peer {} tells NAT addresses with their bytes swapped ({} for {}), as conntrackd does up to 1.4.6: translated "
+        "connections are lost at a take-over; upgrade it, or see `SwapNATAddresses'",
+        name_of(id), told, meant);
   }
 }
 

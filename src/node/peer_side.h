@@ -21,6 +21,7 @@
 #include "external_cache.h"
 #include "flush_cache_job.h"
 #include "injection.h"
+#include "nat_order.h"
 #include "reconciler.h"
 #include "sweep_job.h"
 
@@ -71,6 +72,7 @@ class PeerSide final : private replication::Events {
   ExternalStore& store() { return *store_; }
   ExternalCache* cache() const { return cache_; }  // the store, if it is one
   Injection* injection() { return injection_; }
+  NatOrder& nat_order() { return nat_order_; }
 
   void fill(text::Snapshot& s) const;
   std::string status() const;
@@ -141,6 +143,8 @@ class PeerSide final : private replication::Events {
   std::uint32_t first_sequence() const;
   std::unique_ptr<ExternalStore> make_store();
   void take(const wire::Message& m);
+  void take_flow(const wire::Message& m);
+  void look_at_nat_order();
   table::Origin origin_of(const wire::Message& m) const;
   void swept(std::uint32_t owner, std::uint32_t removed);
   std::optional<std::uint32_t> last_of(std::uint32_t owner) const;
@@ -170,6 +174,8 @@ class PeerSide final : private replication::Events {
   TimePoint state_lines_at_{};
   std::optional<Reconciler> reconciler_;  // FT-FW with an external cache
   FlowRecord record_;
+  NatOrder nat_order_;
+  std::array<std::uint32_t, replication::kMaxPeers> nat_order_told_{};  // by peer: of which owner
   // Any of these a stranger can cause as often as it likes.
   bool told_of_sharing_ = false;
   RateLimit resync_limit_{std::chrono::seconds(1)};
@@ -183,6 +189,7 @@ class PeerSide final : private replication::Events {
   std::optional<TimePoint> lack_told_at_;
   RateLimit too_much_limit_{std::chrono::seconds(10)};
   RateLimit end_limit_{std::chrono::seconds(60)};
+  RateLimit nat_order_limit_{std::chrono::seconds(1)};
   RateLimit full_limit_{std::chrono::seconds(60)};
 };
 

@@ -124,10 +124,13 @@ void put_protocol_part(ByteWriter& w, const Flow& f, const FlowExtra* x, const E
   }
 }
 
-void put_nat(ByteWriter& w, const Flow& f) {
+void put_nat(ByteWriter& w, const Flow& f, bool swap) {
   const auto nat = nat_of(f);
-  if (nat.snat) put_address(w, kSnatIpv4, kSnatIpv6, f.orig.family, f.reply_dst);
-  if (nat.dnat) put_address(w, kDnatIpv4, kDnatIpv6, f.orig.family, f.reply_src);
+  const auto written = [swap = swap && f.orig.family == Family::ipv4](const Address& a) {
+    return swap ? swapped(a) : a;
+  };
+  if (nat.snat) put_address(w, kSnatIpv4, kSnatIpv6, f.orig.family, written(f.reply_dst));
+  if (nat.dnat) put_address(w, kDnatIpv4, kDnatIpv6, f.orig.family, written(f.reply_src));
   // For ICMP the two numbers are not ports; stock sends zeros then (spec replication.md 2.5).
   const bool ports = !is_icmp(f.orig.l4);
   if (nat.snat_port) put_host16(w, kSnatPort, ports ? f.reply_dst_port : std::uint16_t{0});
@@ -300,6 +303,14 @@ void get_word(Flow& f, std::uint32_t& to, const Attributes& a, Attr id, std::uin
 
 }  // namespace
 
+Address swapped(const Address& ipv4) { return {ipv4[3], ipv4[2], ipv4[1], ipv4[0]}; }
+
+void swap_nat_addresses(Flow& f) {
+  if (f.orig.family != Family::ipv4) return;
+  if (f.knows(has::kSnat)) f.reply_dst = swapped(f.reply_dst);
+  if (f.knows(has::kDnat)) f.reply_src = swapped(f.reply_src);
+}
+
 void encode_flow(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t seq, const Flow& f,
                  const FlowExtra* extra, std::uint32_t age_seconds, const EncodeOptions& options) {
   const auto begin = w.size();
@@ -311,7 +322,7 @@ void encode_flow(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t 
   if (options.send_timeout && f.knows(has::kTimeout)) put_be32(w, kTimeout, aged_timeout(f.timeout, age_seconds));
   if (f.knows(has::kMark)) put_be32(w, kMark, f.mark);
   if (extra != nullptr) put_master(w, f, *extra);
-  put_nat(w, f);
+  put_nat(w, f, options.swap_nat);
   if (extra != nullptr && (f.present & has::kExtra) != 0) {
     if (f.knows(has::kSeqAdjOrig | has::kSeqAdjReply)) put_seq_adjust(w, *extra);
     if (f.knows(has::kHelper)) put_string(w, kHelper, extra->helper, kMaxWireHelperName);

@@ -12,6 +12,7 @@
 #include "ctsync/base/clock.h"
 #include "ctsync/flow/flow.h"
 #include "ctsync/flow/flow_filter.h"
+#include "ctsync/flow/ip_address.h"
 #include "ctsync/kernel/kernel_table.h"
 #include "ctsync/wire/extension.h"
 #include "ctsync/wire/flow_codec.h"
@@ -67,6 +68,8 @@ struct NodeOptions {
   bool established_at_once = false;  // SyncMinAgeEstablished
   Duration coalesce{};               // SyncCoalesce
   wire::EncodeOptions encode;
+  // Of this machine, now; may be empty. To find peers whose NAT addresses make no sense.
+  std::function<std::vector<IpAddress>()> own_addresses;
   wire::Capabilities self{};  // what to show to peers of our kind; node 0: nothing (see replication::EngineOptions)
   std::size_t buffer_size = 1472;  // of a datagram, bytes; see Packer
 

@@ -20,6 +20,7 @@ struct EncodeOptions {
   bool window_scale = false;  // TCPWindowTracking
   // All that hear it take attributes 33 and 34: the zone of a flow that has one in its original, its reply direction alone.
   bool one_way_zones = false;
+  bool swap_nat = false;  // SwapNATAddresses: IPv4 NAT addresses as peers up to conntrackd 1.4.6 write and read them
 };
 
 enum class DecodeStatus : std::uint8_t {
@@ -39,6 +40,12 @@ inline constexpr std::size_t kMaxWireHelperName = kLongestToldHelper;
 // there is too little room, w.failed() is set and the caller must rewind w.
 void encode_flow(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t seq, const Flow& f,
                  const FlowExtra* extra, std::uint32_t age_seconds, const EncodeOptions& options);
+
+// Turns the IPv4 NAT addresses of a flow that came over the wire: what a peer up to conntrackd 1.4.6 tells becomes what it
+// means. Their four bytes are in the opposite order there, as if they were a number of the (little-endian) host.
+void swap_nat_addresses(Flow& f);
+// The address with its four bytes in the opposite order; the others are zero, as of any IPv4 address.
+Address swapped(const Address& ipv4);
 
 // `payload`: the message behind its header. On success out.flow is complete (as received: nothing is defaulted or
 // forced) and the members of out.extra that out.flow.present announces are set. Otherwise out is unspecified.

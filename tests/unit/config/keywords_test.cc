@@ -168,6 +168,7 @@ TEST(Keywords, DefaultsOfTheTableAreThoseOfConfig) {
                                                      {"TCPWindowTracking", config.tcp_window_tracking},
                                                      {"ExpectationSync", config.expectation_sync.enabled},
                                                      {"SyncMinAgeEstablished", config.sync_min_age_established},
+                                                     {"SwapNATAddresses", config.swap_nat_addresses},
                                                      {"Setup", config.helper.register_private_data},
                                                      {"Checksum", LinkConfig{}.checksum}};
   std::size_t compared = 0;

@@ -353,6 +353,11 @@ TEST(Config, WhatIsNotAnnouncedAtOnce) {
   EXPECT_EQ(text_of(of("SyncCoalesce 1001")), "f:1:31: `SyncCoalesce' must be at most 1000 milliseconds\n");
 }
 
+TEST(Config, WhatPeersOfConntrackd146Need) {
+  EXPECT_FALSE(good("Sync { Options { } }").swap_nat_addresses);
+  EXPECT_TRUE(good("Sync { Options { SwapNATAddresses on } }").swap_nat_addresses);
+}
+
 TEST(Config, FilterListsOfAKindAreOneListAndTheLastActionCounts) {
   const FilterConfig filter = good(R"(General { Filter From Kernelspace {
       Protocol Accept { TCP SCTP } Protocol Ignore { UDP tcp }

@@ -175,6 +175,96 @@ TEST_F(NodeTest, ResyncsAndHellosOfAnyoneDoNotFloodTheLog) {
   }
 }
 
+// --- Peers up to conntrackd 1.4.6: NAT addresses with their bytes swapped ---
+
+class OldPeerTest : public NodeTest {
+ protected:
+  OldPeerTest() {
+    options_.own_addresses = [this] {
+      ++asked_;
+      return own_;
+    };
+  }
+  static FlowRecord translated(std::uint16_t n, const Address& to) {
+    auto r = wire_flow(n);
+    r.flow.reply_dst = to;
+    r.flow.present |= has::kSnat;
+    return r;
+  }
+  Address held(std::uint16_t n) const {
+    const auto& external = node_->external_flows();
+    return external.slot(external.find(wire_flow(n).flow.orig)).flow.reply_dst;
+  }
+
+  static constexpr Address kAddress{203, 0, 113, 9};
+  static constexpr Address kSwapped{9, 113, 0, 203};
+  std::vector<IpAddress> own_{{Family::ipv4, kAddress}};
+  int asked_ = 0;
+};
+
+TEST_F(OldPeerTest, IsRecognisedByAnAddressOfThisMachineOnceEach) {
+  for (const auto mode : {Mode::ftfw, Mode::notrack, Mode::alarm}) {
+    options_.mode = mode;
+    start();
+    hear_flow(1, 2, translated(1, {198, 51, 100, 7}));  // nobody knows that one, either way
+    hear_flow(2, 2, translated(2, kAddress));
+    EXPECT_EQ(log_lines("bytes swapped"), 0);
+    hear_flow(3, 2, translated(3, kSwapped));
+    turn(seconds(2));
+    hear_flow(4, 2, translated(4, kSwapped));
+    hear_flow(60001, 3, translated(5, kSwapped));
+    turn(seconds(2));
+    hear_flow(60002, 3, translated(6, kSwapped));
+    EXPECT_EQ(log_lines("peer 192.168.0.2 tells NAT addresses with their bytes swapped (9.113.0.203 for 203.0.113.9)"),
+              1);
+    EXPECT_EQ(log_lines("peer 192.168.0.3 tells NAT addresses with their bytes swapped"), 1);
+    EXPECT_EQ(log_lines("bytes swapped"), 2);
+    EXPECT_EQ(held(3), kSwapped);  // it may mean it
+    node_.reset();
+  }
+}
+
+TEST_F(OldPeerTest, IsRecognisedByWhatTheKernelTranslatesTo) {
+  own_.clear();
+  start();
+  hear_flow(1, 2, translated(1, kSwapped));
+  EXPECT_EQ(log_lines("bytes swapped"), 0);
+  auto here = kernel_flow(100);
+  here.flow.reply_dst = kAddress;
+  kernel_.create(here);
+  turn();
+  hear_flow(2, 2, translated(2, kSwapped));
+  EXPECT_EQ(log_lines("bytes swapped"), 1);
+}
+
+TEST_F(OldPeerTest, AnAddressThatIsKnownAsItIsSaysNothing) {
+  own_.push_back({Family::ipv4, kSwapped});
+  start();
+  hear_flow(1, 2, translated(1, kSwapped));
+  EXPECT_EQ(log_lines("bytes swapped"), 0);
+}
+
+TEST_F(OldPeerTest, IsReadAsItMeansIfSoWanted) {
+  options_.encode.swap_nat = true;
+  start();
+  hear_flow(1, 2, translated(1, kSwapped));
+  EXPECT_EQ(held(1), kAddress);
+  EXPECT_TRUE(log_.lines.empty());
+  hear_flow(60001, 3, translated(2, kAddress));
+  EXPECT_EQ(log_lines("peer 192.168.0.3 tells NAT addresses as conntrackd does from 1.4.7 on, `SwapNATAddresses' turns "
+                      "203.0.113.9 into 9.113.0.203: remove it"),
+            1);
+}
+
+TEST_F(OldPeerTest, TheAddressesOfTheMachineAreReadNowAndThen) {
+  start();
+  for (std::uint16_t n = 1; n <= 100; ++n) hear_flow(n, 2, translated(n, {198, 51, 100, 7}));
+  EXPECT_EQ(asked_, 1);
+  clock_.advance(seconds(10));
+  hear_flow(101, 2, translated(101, {198, 51, 100, 7}));
+  EXPECT_EQ(asked_, 2);
+}
+
 // --- Three nodes: what one has acknowledged is freed, though another lacks it ---
 
 TEST_F(NodeTest, WhatEachPeerLacksIsToldOfThatPeer) {

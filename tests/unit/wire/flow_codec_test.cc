@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -539,6 +540,54 @@ TEST(DecodeFlow, ARecordIsUsedAgainWithoutLeftovers) {
   EXPECT_EQ(r.flow.present, 0U);
   EXPECT_EQ(r.flow.orig.src_port, 0);
   EXPECT_EQ(r.flow.reply_dst, Address{});
+}
+
+// --- Peers up to conntrackd 1.4.6 ---
+
+FlowRecord decoded_message(const Bytes& message) {
+  FlowRecord r;
+  EXPECT_EQ(decode_flow(std::span(message).subspan(kHeaderSize), r), DecodeStatus::ok);
+  return r;
+}
+
+// The four bytes of attributes 12 and 13 are in the opposite order, and nothing else differs.
+TEST(OldPeers, NatAddressesAreTurnedBothWays) {
+  auto both = tcp(41002, 80, 3, 0x1be, 432000, kClient, {10, 77, 1, 200});
+  both.flow.reply_dst = {203, 0, 113, 9};
+  both.flow.reply_dst_port = 50880;
+  both.flow.reply_src = kServer;
+  both.flow.reply_src_port = 5000;
+  auto old = encode(both);
+  const auto turn = [&old](const Bytes& header, const Bytes& address) {
+    auto at = std::search(old.begin(), old.end(), header.begin(), header.end());
+    ASSERT_NE(at, old.end());
+    at += static_cast<std::ptrdiff_t>(header.size());
+    ASSERT_TRUE(std::equal(address.begin(), address.end(), at));
+    std::copy(address.rbegin(), address.rend(), at);
+  };
+  turn({0, 8, 0, 12}, {203, 0, 113, 9});
+  turn({0, 8, 0, 13}, {10, 77, 2, 2});
+  EXPECT_EQ(encode(both, MsgType::flow_update, 0, {.swap_nat = true}), old);
+
+  auto got = decoded_message(old);
+  EXPECT_EQ(got.flow.reply_dst, (Address{9, 113, 0, 203}));
+  swap_nat_addresses(got.flow);
+  EXPECT_EQ(got.flow.reply_dst, both.flow.reply_dst);
+  EXPECT_EQ(got.flow.reply_src, kServer);
+  EXPECT_EQ(got.flow.reply_src_port, 5000);
+}
+
+TEST(OldPeers, OtherAddressesAreLeftAlone) {
+  auto snat66 = tcp(41021, 5000, 3, 0x19e, 432000, kClient6, kServer6);
+  snat66.flow.reply_dst = {0xfd, 0x77, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+  expect_written(wire_test::kSnat66, snat66, {.swap_nat = true});
+  auto got = decoded_message(hex(wire_test::kSnat66));
+  swap_nat_addresses(got.flow);
+  EXPECT_EQ(got.flow.reply_dst, snat66.flow.reply_dst);
+  auto plain = decoded_message(hex(wire_test::kEstablished));
+  swap_nat_addresses(plain.flow);
+  EXPECT_EQ(plain.flow.reply_dst, Address{});
+  expect_written(wire_test::kEstablished, tcp(40002, 5000, 3, 0xe, 432000), {.swap_nat = true});
 }
 
 // --- FlowPrint ---
