@@ -24,6 +24,35 @@ std::uint64_t seconds_since(TimePoint then, TimePoint now) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now - then).count());
 }
 
+// Why a message is malformed, as the log says it. Of payloads there are several reasons.
+struct Malformed {
+  std::uint64_t wire::ReceiveStats::*count;
+  std::string_view what;
+};
+constexpr std::array kMalformed{
+    Malformed{&wire::ReceiveStats::wrong_version, "another protocol version than 1"},
+    Malformed{&wire::ReceiveStats::malformed_header, "type and flags mean nothing in this mode"},
+    Malformed{&wire::ReceiveStats::bad_type, "an unknown type"},
+    Malformed{&wire::ReceiveStats::truncated, "its end is missing"},
+    Malformed{&wire::ReceiveStats::bad_size, "a length that cannot be"},
+};
+enum BadPayload : std::uint8_t { kBadAttribute, kIncomplete, kNoPorts, kEndWithoutPorts };
+constexpr std::array<std::string_view, 4> kBadPayloads{
+    "an attribute that is unknown or has a wrong size", "no addresses or no protocol",
+    "a connection without ports, though its protocol has them",
+    "the end of a connection without ports, as conntrackd up to 1.4.6 tells it with `DisableInternalCache'"};
+
+BadPayload reason_of(wire::DecodeStatus why, wire::MsgType type) {
+  switch (why) {
+    case wire::DecodeStatus::bad_attribute:
+      return kBadAttribute;
+    case wire::DecodeStatus::no_ports:
+      return type == wire::MsgType::flow_delete ? kEndWithoutPorts : kNoPorts;
+    default:
+      return kIncomplete;
+  }
+}
+
 }  // namespace
 
 PeerSide::PeerSide(Context context)
@@ -135,6 +164,7 @@ void PeerSide::flush_store(Scope scope, std::function<void()> on_done) {
 
 bool PeerSide::on_datagram(const replication::PeerAddress& from, std::span<const std::uint8_t> datagram) {
   const auto now = c_.clock.now();
+  const auto before = received_;
   bool heard = false;
   wire::MessageReader reader(datagram);
   wire::Message m;
@@ -154,6 +184,7 @@ bool PeerSide::on_datagram(const replication::PeerAddress& from, std::span<const
         break;
     }
   }
+  if (received_.malformed != before.malformed) tell_malformed(from.address, before);
   return heard;
 }
 
@@ -162,8 +193,8 @@ void PeerSide::take(const wire::Message& m) {
     take_flow(m);
   } else if (wire::is_expectation(m.header.type)) {
     Expectation e;
-    if (wire::decode_expectation(m.payload, e) != wire::DecodeStatus::ok) {
-      received_.count_malformed_payload();
+    if (const auto why = wire::decode_expectation(m.payload, e); why != wire::DecodeStatus::ok) {
+      refuse(why, m.header.type);
     } else if (c_.options.expectations) {
       store_->take(m.header.type, e, origin_of(m));
     }
@@ -173,11 +204,35 @@ void PeerSide::take(const wire::Message& m) {
 }
 
 void PeerSide::take_flow(const wire::Message& m) {
-  if (wire::decode_flow(m.payload, record_) != wire::DecodeStatus::ok) return received_.count_malformed_payload();
+  if (const auto why = wire::decode_flow(m.payload, record_); why != wire::DecodeStatus::ok) {
+    return refuse(why, m.header.type);
+  }
   Flow& f = record_.flow;
   if (c_.options.encode.swap_nat) wire::swap_nat_addresses(f);
   if ((f.present & (has::kSnat | has::kDnat)) != 0) look_at_nat_order();
   store_->take(m.header.type, record_, origin_of(m));
+}
+
+// There is no index by addresses alone, and the table is not searched for whom it might mean.
+void PeerSide::refuse(wire::DecodeStatus why, wire::MsgType type) {
+  received_.count_malformed_payload();
+  bad_payload_ = reason_of(why, type);
+  if (bad_payload_ == kEndWithoutPorts) ++received_.ends_without_ports;
+}
+
+void PeerSide::tell_malformed(const IpAddress& from, const wire::ReceiveStats& before) {
+  const auto say = [&](std::size_t kind, std::string_view what) {
+    const auto held_back = malformed_lines_.allow(from, static_cast<std::uint8_t>(kind), c_.clock.now());
+    if (!held_back) return;
+    c_.log.warning("malformed message from {}: {}{}", to_string(from), what,
+                   *held_back == 0 ? "" : fmt::format(" ({} more since the last such line)", *held_back));
+  };
+  for (std::size_t i = 0; i < kMalformed.size(); ++i) {
+    if (received_.*kMalformed[i].count != before.*kMalformed[i].count) say(i, kMalformed[i].what);
+  }
+  if (received_.malformed_payload != before.malformed_payload) {
+    say(kMalformed.size() + bad_payload_, kBadPayloads[bad_payload_]);
+  }
 }
 
 // One line for each peer: it has no other way to show which conntrackd it is.
@@ -478,6 +533,7 @@ void PeerSide::fill(text::Snapshot& s) const {
                .wrong_version = received_.wrong_version,
                .bad_header = received_.malformed_header,
                .bad_payload = received_.malformed_payload,
+               .ends_without_ports = received_.ends_without_ports,
                .bad_type = received_.bad_type,
                .truncated = received_.truncated,
                .bad_size = received_.bad_size,

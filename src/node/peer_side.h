@@ -21,6 +21,7 @@
 #include "external_cache.h"
 #include "flush_cache_job.h"
 #include "injection.h"
+#include "malformed_lines.h"
 #include "nat_order.h"
 #include "reconciler.h"
 #include "sweep_job.h"
@@ -145,6 +146,8 @@ class PeerSide final : private replication::Events {
   void take(const wire::Message& m);
   void take_flow(const wire::Message& m);
   void look_at_nat_order();
+  void refuse(wire::DecodeStatus why, wire::MsgType type);
+  void tell_malformed(const IpAddress& from, const wire::ReceiveStats& before);
   table::Origin origin_of(const wire::Message& m) const;
   void swept(std::uint32_t owner, std::uint32_t removed);
   std::optional<std::uint32_t> last_of(std::uint32_t owner) const;
@@ -177,6 +180,8 @@ class PeerSide final : private replication::Events {
   NatOrder nat_order_;
   std::array<std::uint32_t, replication::kMaxPeers> nat_order_told_{};  // by peer: of which owner
   // Any of these a stranger can cause as often as it likes.
+  std::uint8_t bad_payload_ = 0;  // why the last one was refused: index of kBadPayloads
+  MalformedLines malformed_lines_;
   bool told_of_sharing_ = false;
   RateLimit resync_limit_{std::chrono::seconds(1)};
   RateLimit shown_limit_{std::chrono::seconds(1)};

@@ -149,6 +149,7 @@ void add_network(JsonObject& in, const NetworkNumbers& n) {
   o.number("wrong_version", n.wrong_version);
   o.number("bad_header", n.bad_header);
   o.number("bad_payload", n.bad_payload);
+  o.number("ends_without_ports", n.ends_without_ports);
   o.number("bad_type", n.bad_type);
   o.number("truncated", n.truncated);
   o.number("bad_size", n.bad_size);

@@ -171,25 +171,25 @@ void put_labels(ByteWriter& w, const FlowExtra& x) {
 
 using Attributes = AttrIndex<kAttrCount>;
 
-// The original tuple; false if it lacks something. `family` is that of the address pair that came last.
-bool get_tuple(Flow& f, const Attributes& a, Family family) {
-  if (family == Family::none || !a.has(kL4Proto)) return false;
+// The original tuple. `family` is that of the address pair that came last.
+DecodeStatus get_tuple(Flow& f, const Attributes& a, Family family) {
+  if (family == Family::none || !a.has(kL4Proto)) return DecodeStatus::incomplete;
   auto& t = f.orig;
   get_addresses(t, family, a.at(family == Family::ipv4 ? kOrigIpv4 : kOrigIpv6));
   t.l4 = *a.at(kL4Proto);
   if (is_icmp(t.l4)) {
-    if (!a.has(kIcmpType)) return true;
+    if (!a.has(kIcmpType)) return DecodeStatus::ok;
     t.set_icmp(*a.at(kIcmpType), a.has(kIcmpCode) ? *a.at(kIcmpCode) : std::uint8_t{0},
                a.has(kIcmpId) ? get_host16(a.at(kIcmpId)) : std::uint16_t{0});
     f.present |= has::kPorts;
-    return true;
+    return DecodeStatus::ok;
   }
   const bool may_have = has_ports(t.l4) || t.l4 == kGre || t.l4 == kUdpLite;
   if (may_have && a.has(kOrigPorts)) {
     get_ports(t, a.at(kOrigPorts));
     f.present |= has::kPorts;
   }
-  return !has_ports(t.l4) || f.knows(has::kPorts);
+  return has_ports(t.l4) && !f.knows(has::kPorts) ? DecodeStatus::no_ports : DecodeStatus::ok;
 }
 
 void get_nat(Flow& f, const Attributes& a) {
@@ -351,7 +351,7 @@ DecodeStatus decode_flow(std::span<const std::uint8_t> payload, FlowRecord& out)
 
   auto& f = out.flow;
   f = Flow{};
-  if (!get_tuple(f, a, family)) return DecodeStatus::incomplete;
+  if (const auto status = get_tuple(f, a, family); status != DecodeStatus::ok) return status;
   get_word(f, f.status, a, kStatus, has::kStatus);
   get_word(f, f.timeout, a, kTimeout, has::kTimeout);
   get_word(f, f.mark, a, kMark, has::kMark);

@@ -99,6 +99,21 @@ def test_bad_payload_is_counted(node, peer, name):
     assert "src=10.1.0.1 " not in node.out("-e")
 
 
+def test_what_was_malformed_is_told_once(node, peer):
+    """One line for each kind and sender, with the reason: the numbers of `-s network' tell neither."""
+    for data in (b"\x10\x00\x00", wire.message(wire.NEW, 1, FLOW, version=2), wire.message(7, 1, FLOW)):
+        for _ in range(3):
+            peer.send(data)
+        time.sleep(1.1)
+    for _ in range(3):
+        peer.say(wire.NEW, PAYLOADS["unknown attribute"])
+    settle(node, peer)
+    told = [line.split("[warning] ")[1] for line in node.log().splitlines() if "malformed" in line]
+    assert told == [f"malformed message from 10.77.9.2: {why}" for why in (
+        "its end is missing", "another protocol version than 1", "type and flags mean nothing in this mode",
+        "an attribute that is unknown or has a wrong size")]
+
+
 def test_good_messages_before_a_bad_one_count(node, peer):
     one = wire.message(wire.NEW, peer.next(), FLOW)
     two = wire.message(wire.NEW, peer.next(), wire.flow("10.1.0.2", "10.2.0.1", 2, 80))

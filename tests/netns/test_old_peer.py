@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A peer up to conntrackd 1.4.6, made by hand: the bytes of translated IPv4 addresses are swapped, and with
 DisableInternalCache the ends of TCP connections have no ports (doc/differences.md 91, 92)."""
+import json
 import socket
 
 import pytest
@@ -93,3 +94,20 @@ def test_it_understands_what_is_written_for_it():
         assert committed(pair.backup) == {"10.1.0.9": VIRTUAL}
         lab.wait_for(lambda: "peer 10.77.9.1: in sync" in pair.backup.log(), 10, "what they compare to be the same")
         assert "mended" not in pair.backup.log()
+
+
+def test_ends_without_ports_are_counted_and_told(met):
+    """They name no connection: the table has no index by addresses alone."""
+    node, peer = met("\tMode NOTRACK {\n\t}\n")
+    for number in (1, 2):
+        peer.say(wire.NEW, wire.flow("10.1.0.1", "10.2.0.1", number, 80))
+    end = wire.attr(0, socket.inet_aton("10.1.0.1") + socket.inet_aton("10.2.0.1")) + wire.attr(2, b"\6")
+    for _ in range(3):
+        peer.say(wire.DELETE, end)
+    lab.wait_for(lambda: node.stats()["malformed"] == 3, 3, "the ends")
+    assert node.external_count() == 2
+    messages = json.loads(node.out("-s", "network", "--json"))["messages"]
+    assert (messages["bad_payload"], messages["ends_without_ports"]) == (3, 3)
+    told = [line for line in node.log().splitlines() if "malformed" in line]
+    assert len(told) == 1 and "malformed message from 10.77.9.2: the end of a connection without ports, as conntrackd up to " \
+        "1.4.6 tells it with `DisableInternalCache'" in told[0], node.log()

@@ -26,7 +26,8 @@ struct EncodeOptions {
 enum class DecodeStatus : std::uint8_t {
   ok,
   bad_attribute,  // rules 1 to 5 of spec replication.md 2.7: length, unknown id, wrong size
-  incomplete,     // no address pair, no protocol, or no ports where the protocol has them
+  incomplete,     // no address pair or no protocol
+  no_ports,       // where the protocol has them
 };
 
 // More than the longest message the encoders write; a ByteWriter with that much room never fails.

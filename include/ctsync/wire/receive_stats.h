@@ -12,6 +12,7 @@ struct ReceiveStats {
   std::uint64_t wrong_version = 0;
   std::uint64_t malformed_header = 0;
   std::uint64_t malformed_payload = 0;
+  std::uint64_t ends_without_ports = 0;  // of these
   std::uint64_t bad_type = 0;
   std::uint64_t truncated = 0;
   std::uint64_t bad_size = 0;

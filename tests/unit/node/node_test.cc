@@ -265,6 +265,83 @@ TEST_F(OldPeerTest, TheAddressesOfTheMachineAreReadNowAndThen) {
   EXPECT_EQ(asked_, 2);
 }
 
+// --- What is malformed is told, with its reason and sender ---
+
+class MalformedTest : public NodeTest {
+ protected:
+  void put(const std::vector<std::uint8_t>& bytes, std::uint8_t host = 2) {
+    node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, host}}}, bytes);
+  }
+  std::string told(std::string_view why, int host = 2) const {
+    return fmt::format("[warning] malformed message from 192.168.0.{}: {}", host, why);
+  }
+
+  const std::vector<std::uint8_t> cut_{0x10, 0, 0};
+  // A new TCP connection, and the end of one: addresses and protocol, but no ports.
+  const std::vector<std::uint8_t> new_{0x10, 0, 0,  28, 0, 0, 0, 3, 0, 12, 0, 0, 10, 0,
+                                       0,    1, 10, 0,  0, 2, 0, 5, 0, 2,  6, 0, 0,  0};
+  const std::vector<std::uint8_t> end_{0x12, 0, 0,  28, 0, 0, 0, 4, 0, 12, 0, 0, 10, 0,
+                                       0,    1, 10, 0,  0, 2, 0, 5, 0, 2,  6, 0, 0,  0};
+};
+
+TEST_F(MalformedTest, EachKindHasItsLineOnce) {
+  start();
+  const std::vector<std::pair<std::vector<std::uint8_t>, std::string>> kinds{
+      {{0x20, 0, 0, 8, 0, 0, 0, 1}, "another protocol version than 1"},
+      {{0x17, 0, 0, 8, 0, 0, 0, 1}, "type and flags mean nothing in this mode"},
+      {cut_, "its end is missing"},
+      {{0x10, 0, 0, 0, 0, 0, 0, 1}, "a length that cannot be"},
+      {{0x10, 0, 0, 16, 0, 0, 0, 1, 0, 8, 0, 99, 0, 0, 0, 0}, "an attribute that is unknown or has a wrong size"},
+      {{0x10, 0, 0, 16, 0, 0, 0, 2, 0, 5, 0, 2, 6, 0, 0, 0}, "no addresses or no protocol"},
+      {new_, "a connection without ports, though its protocol has them"},
+      {end_, "the end of a connection without ports, as conntrackd up to 1.4.6 tells it with `DisableInternalCache'"}};
+  std::vector<std::string> expected;
+  for (const auto& [bytes, why] : kinds) {
+    put(bytes);
+    put(bytes);
+    turn(seconds(1));
+    expected.push_back(told(why));
+  }
+  std::erase_if(log_.lines, [](const std::string& l) { return l.find("malformed") == std::string::npos; });
+  EXPECT_EQ(log_.lines, expected);
+  const auto network = node_->snapshot().network;
+  EXPECT_EQ(network.ends_without_ports, 1U);  // the second one had the same number
+  EXPECT_EQ(network.bad_payload, 4U);
+  EXPECT_EQ(network.malformed, 12U);
+}
+
+TEST_F(MalformedTest, TypesThatNobodyKnowsInAlarmMode) {
+  options_.mode = Mode::alarm;
+  start();
+  put({0x17, 0, 0, 8, 0, 0, 0, 1});
+  EXPECT_EQ(log_.lines, std::vector{told("an unknown type")});
+}
+
+TEST_F(MalformedTest, EachSenderHasItsLineAndItsMinute) {
+  start();
+  for (int i = 0; i < 5; ++i) put(cut_, 2);
+  put(cut_, 3);  // too soon after that of the other one
+  turn(seconds(1));
+  put(cut_, 3);
+  turn(seconds(58));
+  put(cut_, 2);
+  EXPECT_EQ(log_.lines,
+            (std::vector{told("its end is missing"), told("its end is missing (1 more since the last such line)", 3)}));
+  turn(seconds(2));
+  put(cut_, 2);
+  EXPECT_EQ(log_.lines.back(), told("its end is missing (5 more since the last such line)"));
+}
+
+TEST_F(MalformedTest, SendersWithoutEndDoNotFloodTheLog) {
+  start();
+  for (int i = 0; i < 20000; ++i) {
+    put(cut_, static_cast<std::uint8_t>(i));
+    if (i % 100 == 0) turn(milliseconds(10));  // two seconds in all
+  }
+  EXPECT_GE(log_lines("malformed"), 2);
+  EXPECT_LE(log_lines("malformed"), 3);
+}
+
 // --- Three nodes: what one has acknowledged is freed, though another lacks it ---
 
 TEST_F(NodeTest, WhatEachPeerLacksIsToldOfThatPeer) {

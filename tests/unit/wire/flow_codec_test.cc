@@ -462,7 +462,7 @@ TEST(DecodeFlow, RequiresAddressesProtocolAndPorts) {
   EXPECT_EQ(decode(kAddresses + kPorts), DecodeStatus::incomplete);
   for (const char* l4 : {"06", "11", "84", "21"}) {
     const auto proto = std::string("00 05 00 02 ") + l4 + " 00 00 00 ";
-    EXPECT_EQ(decode(kAddresses + proto), DecodeStatus::incomplete) << l4;
+    EXPECT_EQ(decode(kAddresses + proto), DecodeStatus::no_ports) << l4;
     EXPECT_EQ(decode(kAddresses + proto + kPorts), DecodeStatus::ok) << l4;
   }
   for (const char* l4 : {"01", "2f", "63", "88"}) {
