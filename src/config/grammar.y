@@ -156,6 +156,8 @@ static ctsync::config::Grammar::symbol_type yylex(ctsync::config::TokenStream& t
   SYNC_MIN_AGE             "SyncMinAge"
   SYNC_MIN_AGE_ESTABLISHED "SyncMinAgeEstablished"
   SYNC_COALESCE            "SyncCoalesce"
+  SYNC_MARK                "SyncMark"
+  SYNC_LABELS              "SyncLabels"
   SWAP_NAT_ADDRESSES       "SwapNATAddresses"
   KEEPALIVED               "Keepalived"
   NOTIFY_FIFO              "NotifyFifo"
@@ -425,6 +427,8 @@ option_statement:
   | SYNC_MIN_AGE number { builder.sync_min_age($2); }
   | SYNC_MIN_AGE_ESTABLISHED boolean { builder.config.sync_min_age_established = $2; }
   | SYNC_COALESCE number { builder.sync_coalesce($2); }
+  | SYNC_MARK boolean { builder.config.sync_mark = $2; }
+  | SYNC_LABELS boolean { builder.config.sync_labels = $2; }
   | SWAP_NAT_ADDRESSES boolean { builder.config.swap_nat_addresses = $2; }
   | EXPECTATION_SYNC "{" { builder.config.expectation_sync.enabled = true; } expectation_helpers "}"
   | error { CTSYNC_RECOVER(recover); }

@@ -135,6 +135,8 @@ constexpr auto kKeywords = std::to_array<Keyword>({
      "announce established flows at once, whatever their age; not known to conntrackd", ""},
     {"SyncCoalesce", S::options, milliseconds, "0",
      "changes of a flow within this time are announced together; not known to conntrackd", ""},
+    {"SyncMark", S::options, boolean, "on", "send and take marks; not known to conntrackd", ""},
+    {"SyncLabels", S::options, boolean, "on", "send and take labels; not known to conntrackd", ""},
     {"SwapNATAddresses", S::options, boolean, "off",
      "read and write NAT addresses as peers up to conntrackd 1.4.6 do; not known to conntrackd", ""},
 

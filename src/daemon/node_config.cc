@@ -97,6 +97,7 @@ node::NodeOptions node_options(const config::Config& config) {
   o.coalesce = std::chrono::milliseconds(config.sync_coalesce);
   o.encode = {.send_timeout = config.commit_timeout == 0,
               .window_scale = config.tcp_window_tracking,
+              .left_out = (config.sync_mark ? 0 : has::kMark) | (config.sync_labels ? 0 : has::kLabels),
               .swap_nat = config.swap_nat_addresses};
   return o;
 }

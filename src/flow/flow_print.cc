@@ -52,10 +52,10 @@ enum Part : std::uint64_t {
   kReplyZonePart
 };
 
-void mix_extras(Mixer& m, const Flow& f, const FlowExtra& x) {
+void mix_extras(Mixer& m, const Flow& f, const FlowExtra& x, bool labels) {
   const auto word = [&](std::size_t i) { return std::uint64_t{x.labels[i]}; };
   // None set, or never known: all the same to a peer.
-  if (f.knows(has::kLabels) && std::ranges::any_of(x.labels, [](std::uint32_t w) { return w != 0; })) {
+  if (labels && std::ranges::any_of(x.labels, [](std::uint32_t w) { return w != 0; })) {
     m.words(kLabelsPart, 0);
     m.words(word(0) | word(1) << 32, word(2) | word(3) << 32);
   }
@@ -106,7 +106,7 @@ std::uint32_t bucket_of(const Tuple& orig) {
   return bucket_of(m.value());
 }
 
-FlowPrint print_of(const Flow& f, const FlowExtra* extra, bool window_scale) {
+FlowPrint print_of(const Flow& f, const FlowExtra* extra, bool window_scale, std::uint32_t left_out) {
   Mixer m;
   m.tuple(f.orig);
   FlowPrint print{.bucket = bucket_of(m.value())};
@@ -116,7 +116,8 @@ FlowPrint print_of(const Flow& f, const FlowExtra* extra, bool window_scale) {
   const bool scales = state && window_scale && f.orig.l4 == kTcp;
   const bool scale_orig = scales && f.knows(has::kWscaleOrig);
   const bool scale_reply = scales && f.knows(has::kWscaleReply);
-  const bool mark = f.knows(has::kMark);
+  const std::uint32_t sent = f.present & ~left_out;
+  const bool mark = (sent & has::kMark) != 0;
   const std::uint64_t shape = (nat.snat ? 1 : 0) | (nat.dnat ? 2 : 0) | (nat.snat_port ? 4 : 0) |
                               (nat.dnat_port ? 8 : 0) | (state ? 16 : 0) | (scale_orig ? 32 : 0) |
                               (scale_reply ? 64 : 0) | (mark ? 128 : 0) | (f.knows(has::kSynproxy) ? 256 : 0) |
@@ -126,7 +127,7 @@ FlowPrint print_of(const Flow& f, const FlowExtra* extra, bool window_scale) {
   const std::uint32_t status = f.knows(has::kStatus) ? f.status & ~status::kLocal : 0;
   m.words(status | std::uint64_t{mark ? f.mark : 0} << 32, shape | small << 32);
   mix_nat(m, f, nat);
-  if (extra != nullptr && (f.present & has::kExtra) != 0) mix_extras(m, f, *extra);
+  if (extra != nullptr && (f.present & has::kExtra) != 0) mix_extras(m, f, *extra, (sent & has::kLabels) != 0);
   print.number = m.value();
   return print;
 }

@@ -52,7 +52,9 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
 void Node::make_peer_side() {
   const bool expectations = options_.expectations;
   const bool cached = options_.internal_cache || options_.mode != Mode::notrack;  // the others cannot do without
-  if (options_.mode == Mode::ftfw) sums_.emplace(internal_, options_.encode.window_scale);
+  if (options_.mode == Mode::ftfw) {
+    sums_.emplace(internal_, options_.encode.window_scale, options_.encode.left_out);
+  }
   table::ToldSums* const sums = sums_ ? &*sums_ : nullptr;
   peer_side_ = std::make_unique<PeerSide>(
       PeerSide::Context{.kernel = kernel_,

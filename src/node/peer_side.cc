@@ -208,6 +208,7 @@ void PeerSide::take_flow(const wire::Message& m) {
     return refuse(why, m.header.type);
   }
   Flow& f = record_.flow;
+  f.present &= ~c_.options.encode.left_out;
   if (c_.options.encode.swap_nat) wire::swap_nat_addresses(f);
   if ((f.present & (has::kSnat | has::kDnat)) != 0) look_at_nat_order();
   store_->take(m.header.type, record_, origin_of(m));

@@ -320,13 +320,14 @@ void encode_flow(ByteWriter& w, MsgType type, std::uint8_t flags, std::uint32_t 
   put_u8(w, kL4Proto, f.orig.l4);
   put_protocol_part(w, f, extra, options);
   if (options.send_timeout && f.knows(has::kTimeout)) put_be32(w, kTimeout, aged_timeout(f.timeout, age_seconds));
-  if (f.knows(has::kMark)) put_be32(w, kMark, f.mark);
+  const std::uint32_t sent = f.present & ~options.left_out;
+  if ((sent & has::kMark) != 0) put_be32(w, kMark, f.mark);
   if (extra != nullptr) put_master(w, f, *extra);
   put_nat(w, f, options.swap_nat);
   if (extra != nullptr && (f.present & has::kExtra) != 0) {
     if (f.knows(has::kSeqAdjOrig | has::kSeqAdjReply)) put_seq_adjust(w, *extra);
     if (f.knows(has::kHelper)) put_string(w, kHelper, extra->helper, kMaxWireHelperName);
-    if (f.knows(has::kLabels)) put_labels(w, *extra);
+    if ((sent & has::kLabels) != 0) put_labels(w, *extra);
   }
   if (f.knows(has::kSynproxy)) put_synproxy(w, f, extra);
   if (f.knows(has::kZone)) {

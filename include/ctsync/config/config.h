@@ -106,6 +106,8 @@ struct Config {
   std::uint32_t sync_min_age = 0;  // seconds, at most a day; 0: new flows are announced at once
   bool sync_min_age_established = false;
   std::uint32_t sync_coalesce = 0;  // milliseconds, at most a second; 0: each change is announced at once
+  bool sync_mark = true;            // marks are sent and taken
+  bool sync_labels = true;          // and labels
   bool swap_nat_addresses = false;  // for peers up to conntrackd 1.4.6
   std::optional<KeepalivedConfig> keepalived;
 

@@ -18,8 +18,9 @@ struct FlowPrint {
   bool operator==(const FlowPrint&) const = default;
 };
 
-// `window_scale`: whether window scales are sent (wire::EncodeOptions); true for what has come over the wire.
-FlowPrint print_of(const Flow& f, const FlowExtra* extra, bool window_scale);
+// `window_scale`: whether window scales are sent, `left_out`: what is not (wire::EncodeOptions); true and 0 for what has come
+// over the wire.
+FlowPrint print_of(const Flow& f, const FlowExtra* extra, bool window_scale, std::uint32_t left_out = 0);
 std::uint32_t bucket_of(const Tuple& orig);
 
 }  // namespace ctsync

@@ -10,8 +10,9 @@ namespace ctsync::table {
 
 class ToldSums {
  public:
-  // `window_scale`: whether peers are sent window scales. The table must outlive this.
-  ToldSums(FlowTable& flows, bool window_scale) : flows_(flows), window_scale_(window_scale) {}
+  // What peers are sent, as in print_of(). The table must outlive this.
+  ToldSums(FlowTable& flows, bool window_scale, std::uint32_t left_out = 0)
+      : flows_(flows), window_scale_(window_scale), left_out_(left_out) {}
 
   // A live flow is told, as it is now.
   void told(FlowId id) {
@@ -35,10 +36,13 @@ class ToldSums {
   const FlowSums& sums() const { return sums_; }
 
  private:
-  FlowPrint print(FlowId id) const { return print_of(flows_.slot(id).flow, flows_.extra(id), window_scale_); }
+  FlowPrint print(FlowId id) const {
+    return print_of(flows_.slot(id).flow, flows_.extra(id), window_scale_, left_out_);
+  }
 
   FlowTable& flows_;
   const bool window_scale_;
+  const std::uint32_t left_out_;
   FlowSums sums_;
 };
 

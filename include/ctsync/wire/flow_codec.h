@@ -20,6 +20,7 @@ struct EncodeOptions {
   bool window_scale = false;  // TCPWindowTracking
   // All that hear it take attributes 33 and 34: the zone of a flow that has one in its original, its reply direction alone.
   bool one_way_zones = false;
+  std::uint32_t left_out = 0;  // of has::kMark and has::kLabels: neither sent nor taken (SyncMark, SyncLabels off)
   bool swap_nat = false;  // SwapNATAddresses: IPv4 NAT addresses as peers up to conntrackd 1.4.6 write and read them
 };
 

@@ -168,6 +168,8 @@ TEST(Keywords, DefaultsOfTheTableAreThoseOfConfig) {
                                                      {"TCPWindowTracking", config.tcp_window_tracking},
                                                      {"ExpectationSync", config.expectation_sync.enabled},
                                                      {"SyncMinAgeEstablished", config.sync_min_age_established},
+                                                     {"SyncMark", config.sync_mark},
+                                                     {"SyncLabels", config.sync_labels},
                                                      {"SwapNATAddresses", config.swap_nat_addresses},
                                                      {"Setup", config.helper.register_private_data},
                                                      {"Checksum", LinkConfig{}.checksum}};

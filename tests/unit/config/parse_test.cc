@@ -353,6 +353,14 @@ TEST(Config, WhatIsNotAnnouncedAtOnce) {
   EXPECT_EQ(text_of(of("SyncCoalesce 1001")), "f:1:31: `SyncCoalesce' must be at most 1000 milliseconds\n");
 }
 
+TEST(Config, WhatIsNotSynchronised) {
+  EXPECT_TRUE(good("Sync { }").sync_mark);
+  EXPECT_TRUE(good("Sync { }").sync_labels);
+  const auto config = good("Sync { Options { SyncMark off SyncLabels off } }");
+  EXPECT_FALSE(config.sync_mark);
+  EXPECT_FALSE(config.sync_labels);
+}
+
 TEST(Config, WhatPeersOfConntrackd146Need) {
   EXPECT_FALSE(good("Sync { Options { } }").swap_nat_addresses);
   EXPECT_TRUE(good("Sync { Options { SwapNATAddresses on } }").swap_nat_addresses);

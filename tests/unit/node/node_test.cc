@@ -342,6 +342,26 @@ TEST_F(MalformedTest, SendersWithoutEndDoNotFloodTheLog) {
   EXPECT_LE(log_lines("malformed"), 3);
 }
 
+// --- What is not synchronised ---
+
+TEST_F(NodeTest, MarksAndLabelsAreNotTakenWhereTheyAreLeftOut) {
+  for (const auto left_out : {0U, has::kMark, has::kLabels}) {
+    options_.encode.left_out = left_out;
+    start();
+    auto r = with_mark(wire_flow(1), 7);
+    r.flow.present |= has::kLabels;
+    r.extra.labels = {8, 0, 0, 0};
+    std::array<std::uint8_t, 512> room;
+    ByteWriter w(room);
+    wire::encode_flow(w, wire::MsgType::flow_new, 0, 1, r.flow, &r.extra, 0, {});
+    node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, 2}}}, w.written());
+    const auto& external = node_->external_flows();
+    const auto held = external.slot(external.find(r.flow.orig)).flow.present;
+    EXPECT_EQ(held & (has::kMark | has::kLabels), (has::kMark | has::kLabels) & ~left_out);
+    node_.reset();
+  }
+}
+
 // --- Three nodes: what one has acknowledged is freed, though another lacks it ---
 
 TEST_F(NodeTest, WhatEachPeerLacksIsToldOfThatPeer) {

@@ -664,6 +664,18 @@ TEST(FlowPrint, IsTheSameAtBothEnds) {
   }
 }
 
+TEST(FlowPrint, IsOfWhatIsSentAlone) {
+  for (const auto left_out : {has::kMark, has::kLabels, has::kMark | has::kLabels}) {
+    for (const auto& r : rich_flows()) {
+      const auto got = as_the_peer_has_it(r, {.left_out = left_out});
+      EXPECT_EQ(got.flow.present & left_out, 0U);
+      EXPECT_EQ(got.flow.present & (has::kMark | has::kLabels),
+                r.flow.present & (has::kMark | has::kLabels) & ~left_out);
+      EXPECT_EQ(print(got, false), print_of(r.flow, &r.extra, false, left_out)) << r.flow.orig.src_port;
+    }
+  }
+}
+
 TEST(FlowPrint, LabelsWithNoBitSetAreNone) {
   auto r = tcp(1, 2, 3, 0xe, 0);
   const auto without = print(r);
