@@ -75,6 +75,8 @@ class Builder {
   void filter_address(Position where, Family family, std::string_view text);
   void filter_states(Position where, FilterAction action);
   void filter_state(unsigned state);
+  void filter_ports(Position where, FilterAction action);
+  void filter_port(const Number& port);
 
   // Sync
   void mode(Position where, SyncMode mode);

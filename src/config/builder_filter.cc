@@ -42,6 +42,18 @@ void Builder::filter_states(Position where, FilterAction action) {
   set_action(where, config.filter.state_action, action, "State");
 }
 
+void Builder::filter_ports(Position where, FilterAction action) {
+  set_action(where, config.filter.port_action, action, "Port");
+}
+
+void Builder::filter_port(const Number& port) {
+  if (port.value == 0 || port.value > 65535) {
+    report_.error(port.where, fmt::format("{} is no port: 1 to 65535", printable(port.text)));
+    return;
+  }
+  config.filter.ports.push_back(static_cast<std::uint16_t>(port.value));
+}
+
 void Builder::filter_protocol(Position where, std::string_view name) {
   const std::optional<std::uint8_t> number = protocol_number(std::string(name));
   if (!number) {

@@ -261,6 +261,7 @@ filter_statement:
     PROTOCOL action "{" { builder.filter_protocols(@1, $2); } protocols "}"
   | ADDRESS action "{" { builder.filter_addresses(@1, $2); } filter_addresses "}"
   | STATE action "{" { builder.filter_states(@1, $2); } state_lists "}"
+  | PORT action "{" { builder.filter_ports(@1, $2); } ports "}"
   | error { CTSYNC_RECOVER(recover); }
   ;
 
@@ -282,6 +283,10 @@ filter_address:
   | IPV6_ADDRESS IP { builder.filter_address(@2, Family::ipv6, $2); }
   | error { CTSYNC_RECOVER(recover); }
   ;
+
+ports: %empty | ports port;
+
+port: number { builder.filter_port($1); } | error { CTSYNC_RECOVER(recover); };
 
 state_lists: %empty | state_lists states FOR TCP | state_lists error { CTSYNC_RECOVER(recover); };
 

@@ -54,6 +54,7 @@ constexpr auto kKeywords = std::to_array<Keyword>({
     {"Protocol", S::filter, action_block, "", "layer-4 protocols to accept or ignore", ""},
     {"Address", S::filter, action_block, "", "addresses and networks to accept or ignore", ""},
     {"State", S::filter, action_block, "", "TCP states to accept or ignore", ""},
+    {"Port", S::filter, action_block, "", "destination ports to accept or ignore; not known to conntrackd", ""},
 
     {"IPv4_address", S::filter_address, address, "", "address or network", ""},
     {"IPv6_address", S::filter_address, address, "", "address or network", ""},

@@ -22,6 +22,7 @@ FlowFilter make_filter(const config::FilterConfig& config) {
     filter.set_addresses(*config.address_action, std::move(networks));
   }
   if (config.state_action) filter.set_tcp_states(*config.state_action, config.tcp_states);
+  if (config.port_action) filter.set_ports(*config.port_action, config.ports);
   return filter;
 }
 

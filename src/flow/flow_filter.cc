@@ -2,6 +2,7 @@
 #include "ctsync/flow/flow_filter.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace ctsync {
 namespace {
@@ -62,6 +63,13 @@ void FlowFilter::set_tcp_states(FilterAction action, TcpStates states) {
   states_ = states;
 }
 
+void FlowFilter::set_ports(FilterAction action, std::vector<std::uint16_t> ports) {
+  port_action_ = action;
+  ports_ = std::move(ports);
+  std::ranges::sort(ports_);
+  ports_.erase(std::ranges::unique(ports_).begin(), ports_.end());
+}
+
 bool FlowFilter::accepts(const Flow& f, bool destroyed) const {
   if (!agrees(protocol_action_, protocols_.test(f.orig.l4))) return false;
   if (address_action_) {
@@ -69,6 +77,12 @@ bool FlowFilter::accepts(const Flow& f, bool destroyed) const {
     const Address& far = far_known ? f.reply_src : f.orig.dst;
     const bool match = networks_.contains(f.orig.family, f.orig.src) || networks_.contains(f.orig.family, far);
     if (!agrees(address_action_, match)) return false;
+  }
+  if (port_action_ && (has_ports(f.orig.l4) || f.orig.l4 == kUdpLite)) {
+    const bool changed_known = f.knows(has::kReply) || f.knows(has::kDnatPort);
+    const bool match = std::ranges::binary_search(ports_, f.orig.dst_port) ||
+                       (changed_known && std::ranges::binary_search(ports_, f.reply_src_port));
+    if (!agrees(port_action_, match)) return false;
   }
   const bool testable = !destroyed && f.orig.l4 == kTcp && f.knows(has::kProtoState) && f.proto_state < states_.size();
   return !testable || agrees(state_action_, states_.test(f.proto_state));

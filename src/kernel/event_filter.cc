@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -33,7 +34,11 @@ constexpr std::uint32_t kSubsystemAt = kLittle ? 5 : 4;
 
 constexpr std::uint16_t kLoadByte = BPF_LD | BPF_B | BPF_ABS;
 constexpr std::uint16_t kLoadByteFromX = BPF_LD | BPF_B | BPF_IND;
+constexpr std::uint16_t kLoadHalfFromX = BPF_LD | BPF_H | BPF_IND;
 constexpr std::uint16_t kLoadWordFromX = BPF_LD | BPF_W | BPF_IND;
+
+// More ports are left to user space: each is two steps of a search, for both directions.
+constexpr std::size_t kMostPorts = 400;
 
 // What is done with values from `start` up to the next segment's.
 struct Segment {
@@ -53,6 +58,7 @@ class Compiler {
     // Last criterion first, as everything is written backwards.
     Label next = pass_;
     if (filter_.address_action()) next = addresses(*filter_.address_action(), next);
+    if (filter_.port_action() && filter_.ports().size() <= kMostPorts) next = ports(*filter_.port_action(), next);
     if (filter_.state_action()) next = states(*filter_.state_action(), next);
     if (filter_.protocol_action()) next = protocol(next);
     next = program_.jump_if(BPF_JEQ, NFNL_SUBSYS_CTNETLINK, next, pass_);
@@ -118,6 +124,31 @@ class Compiler {
     test = find_protocol(program_.jump_if(BPF_JEQ, kTcp, test, next));
     test = program_.jump_if(BPF_JEQ, IPCTNL_MSG_CT_DELETE, next, test);
     return program_.load(kLoadByte, kCommandAt, test);
+  }
+
+  // The original destination, then the reply source, of protocols that have ports; GRE has keys in their place.
+  Label ports(FilterAction action, Label next) {
+    const Label hit = action == FilterAction::accept ? next : drop_;
+    const Label miss = action == FilterAction::accept ? drop_ : next;
+    const Label reply = find({CTA_TUPLE_REPLY, CTA_TUPLE_PROTO, CTA_PROTO_SRC_PORT}, match_port(hit, miss), pass_);
+    const Label test = find({CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_PROTO_DST_PORT}, match_port(hit, reply), pass_);
+    std::bitset<256> with_ports;
+    for (const auto l4 : {kTcp, kUdp, kSctp, kDccp, kUdpLite}) with_ports.set(l4);
+    return find_protocol(decide_bits(with_ports, test, next, next));
+  }
+
+  // Whether the port of the attribute at X is in the list.
+  Label match_port(Label hit, Label miss) {
+    std::vector<Segment> segments{{0, miss}};
+    const auto from = [&segments](std::uint32_t start, Label target) {
+      if (segments.back().start == start) segments.pop_back();
+      if (segments.empty() || segments.back().target != target) segments.push_back({start, target});
+    };
+    for (const auto port : filter_.ports()) {
+      from(port, hit);
+      from(port + 1U, miss);
+    }
+    return program_.load(kLoadHalfFromX, NLA_HDRLEN, decide(segments));
   }
 
   Label addresses(FilterAction action, Label next) {

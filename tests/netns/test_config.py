@@ -46,6 +46,7 @@ DIFFERENCES = {
     "sync-options-expectation-on-off": (RUNS, "conntrackd 1.4.7 fails an assertion"),
     "sync-options-expectation-list-off": (RUNS, "conntrackd 1.4.7 fails an assertion"),
     "text-path-with-nul": (REFUSED, "no file can have this name; conntrackd cuts it"),
+    "filter-unknown-statement": (RUNS, "a filter by port, which conntrackd does not know"),
     "mcast-no-ipv4-interface": (RUNS, "the group is joined on the interface, no route is needed"),
     "sync-link-mcast-bad-interface-address": (RUNS, "as without the address: the group is joined on the interface"),
     "tcp-ipv6-linklocal": (None, "conntrackd does not apply the interface to the connecting side; a link that works may start"),

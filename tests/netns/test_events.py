@@ -135,6 +135,46 @@ def test_filter_matrix_in_user_space_and_in_the_kernel(host):
         node.close()
 
 
+PORT_FLOWS = {1: flow(1, TCP, "10.1.0.1", "10.2.0.1", ESTABLISHED),  # each to port 80, but for what follows
+              2: {**flow(2, TCP, "10.1.0.2", "10.2.0.1", ESTABLISHED), "dnat": ("10.3.0.2", 8080)},
+              3: flow(3, UDP, "10.1.0.3", "10.2.0.1"), 4: flow(4, UDP, "fd00::4", "fd00::5"),
+              5: flow(5, 132, "10.1.0.5", "10.2.0.1", sctp={"state": 4, "vtag_orig": 1, "vtag_reply": 2})}
+PORT_FLOWS[3]["orig"]["dport"] = 53
+# What none of these filters is about.
+WITHOUT_PORTS = [{"proto": 1, "orig": {"src": "10.1.0.8", "dst": "10.2.0.1", "type": 8, "code": 0, "id": 80}, "status": CONFIRMED,
+                  "timeout": 600},
+                 {"proto": 47, "orig": {"src": "10.1.0.9", "dst": "10.2.0.1", "sport": 0, "dport": 0}, "status": CONFIRMED,
+                  "timeout": 600}]
+PORT_FILTERS = {"Port Accept { 80 }": {1, 2, 4, 5}, "Port Ignore { 80 }": {3}, "Port Accept { 8080 }": {2},
+                "Port Ignore { 53 8080 1001 }": {1, 4, 5}, "Port Accept { }": set(), "Port Ignore { }": {1, 2, 3, 4, 5},
+                "Port Accept { 80 } Protocol Ignore { TCP }": {4, 5}}
+
+
+def test_port_filter_in_user_space_and_in_the_kernel(host):
+    """Not known to conntrackd: the port of the destination, before or after NAT."""
+    daemons = {(row, place): filtered(host, row, place) for row in PORT_FILTERS for place in ("Userspace", "Kernelspace")}
+    guest.start_all(daemons.values())
+    with ctnl.Table(host) as table:
+        for made in [*PORT_FLOWS.values(), *WITHOUT_PORTS]:
+            table.create(made)
+        for (row, place), node in daemons.items():
+            def kept():
+                found = [f["orig"] for f in node.internal()]
+                return {int(f["sport"]) - 1000 for f in found if int(f.get("sport") or 0) > 1000}, len(found)
+            wanted = (PORT_FILTERS[row], len(PORT_FILTERS[row]) + len(WITHOUT_PORTS))
+            lab.wait_for(lambda: kept() == wanted, 3, lambda: f"{place}, {row}: {kept()} to be {wanted}")
+            counted = runtime(node)
+            dropped = len(PORT_FLOWS) - len(PORT_FILTERS[row])
+            seen = (counted["events received"], counted["events filtered"])
+            assert seen == ((7 - dropped, 0) if place == "Kernelspace" else (7, dropped)), f"{place}, {row}"
+        for made in [*PORT_FLOWS.values(), *WITHOUT_PORTS]:
+            table.delete(made)
+        for key, node in daemons.items():
+            lab.wait_for(lambda: not node.internal(), 3, lambda: f"{key}: an empty cache")
+    for node in daemons.values():
+        node.close()
+
+
 def networks(count):
     return " ".join(f"IPv4_address 100.{n >> 8}.{n & 255}.0/24" for n in range(count))
 

@@ -31,6 +31,9 @@ struct FilterConfig {
   std::optional<FilterAction> state_action;
   std::uint16_t tcp_states = 0;  // bit N: state N of enum tcp_conntrack (linux/netfilter/nf_conntrack_tcp.h)
 
+  std::optional<FilterAction> port_action;
+  std::vector<std::uint16_t> ports;
+
   bool operator==(const FilterConfig&) const = default;
 };
 

@@ -31,6 +31,7 @@ const std::map<std::string, Difference> kDifferences = {
     {"text-nul-at-top-level", {Verdict::refuse, "conntrackd silently ignores the rest of the file"}},
     {"text-latin1-at-top-level", {Verdict::refuse, "conntrackd silently ignores the rest of the file"}},
     {"text-bom-in-the-middle", {Verdict::refuse, "conntrackd silently ignores the rest of the file"}},
+    {"filter-unknown-statement", {Verdict::accept, "a filter by port, which conntrackd does not know"}},
     {"text-path-with-nul", {Verdict::refuse, "no file can have this name; conntrackd cuts it"}},
 };
 

@@ -383,6 +383,16 @@ TEST(Config, FilterListsOfAKindAreOneListAndTheLastActionCounts) {
                                   {ip("127.0.0.1"), 32}, {ip("10.0.0.0"), 8}, {ip("::1"), 128}, {ip("fd00::"), 8}}));
 }
 
+TEST(Config, PortsOfTheFilter) {
+  const FilterConfig filter = good("General { Filter { Port Accept { 80 443 } Port Ignore { 65535 1 80 } } }").filter;
+  EXPECT_EQ(filter.port_action, FilterAction::ignore);
+  EXPECT_EQ(filter.ports, (std::vector<std::uint16_t>{80, 443, 65535, 1, 80}));
+  EXPECT_FALSE(good("General { Filter { } }").filter.port_action);
+  EXPECT_EQ(errors_of("General { Filter { Port Accept { 0\n65536\nhttp } } }"),
+            "f:1:34: 0 is no port: 1 to 65535\nf:2:1: 65536 is no port: 1 to 65535\n"
+            "f:3:1: parsing config file in line (3), symbol 'http': syntax error, expected one of: a number, }\n");
+}
+
 TEST(Config, AnActionWithoutEntriesIsNotTheSameAsNoAction) {
   const FilterConfig none = good("General { Filter { } }").filter;
   EXPECT_FALSE(none.protocol_action || none.address_action || none.state_action);

@@ -173,6 +173,41 @@ TEST(FlowFilter, WireFlowsAreComparedByTheirRealServer) {
   EXPECT_FALSE(g.accepts(wire));
 }
 
+TEST(FlowFilter, PortIsThatOfTheDestinationBeforeOrAfterNat) {
+  FlowFilter f;
+  f.set_ports(kAccept, {443, 80, 80});
+  EXPECT_TRUE(f.active());
+  EXPECT_EQ(f.ports(), (std::vector<std::uint16_t>{80, 443}));
+  FlowFilter g;
+  g.set_ports(kIgnore, {80, 443});
+  const auto matches = [&](const Flow& tested) {
+    EXPECT_NE(f.accepts(tested), g.accepts(tested));
+    EXPECT_EQ(f.accepts(tested), f.accepts(tested, true));
+    return f.accepts(tested);
+  };
+  auto tested = flow(kTcp, Family::ipv4, "10.1.0.1", "10.2.0.1", kEstablished);
+  tested.orig.src_port = tested.reply_dst_port = 443;
+  tested.orig.dst_port = tested.reply_src_port = 8080;
+  EXPECT_FALSE(matches(tested));  // the source does not count
+  tested.orig.dst_port = 80;
+  EXPECT_TRUE(matches(tested));
+  tested.orig.dst_port = 8080;
+  tested.reply_src_port = 443;
+  EXPECT_TRUE(matches(tested));
+  tested.present &= ~has::kReply;  // from the wire: it is not known
+  EXPECT_FALSE(matches(tested));
+  tested.present |= has::kDnatPort;
+  EXPECT_TRUE(matches(tested));
+  for (const auto l4 : {kUdp, kSctp, kDccp, kUdpLite}) {
+    tested.orig.l4 = l4;
+    EXPECT_TRUE(matches(tested)) << int{l4};
+  }
+  for (const auto l4 : {kIcmp, kGre, std::uint8_t{50}}) {  // have none: not tested
+    tested.orig.l4 = l4;
+    EXPECT_TRUE(f.accepts(tested) && g.accepts(tested)) << int{l4};
+  }
+}
+
 TEST(NetworkSet, HostBitsOfANetworkDoNotMatter) {
   const auto set = networks("10.1.2.3", 22);
   EXPECT_TRUE(set.contains(Family::ipv4, address("10.1.0.0")));

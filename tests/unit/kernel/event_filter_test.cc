@@ -56,7 +56,13 @@ Bytes from_hex(std::string_view text) {
   return bytes;
 }
 
-void put_tuple(Request& r, unsigned type, Family family, std::uint8_t l4, const Address& src, const Address& dst) {
+struct Ports {
+  std::uint16_t src = 1;
+  std::uint16_t dst = 2;
+};
+
+void put_tuple(Request& r, unsigned type, Family family, std::uint8_t l4, const Address& src, const Address& dst,
+               const Ports& ports) {
   const Nest tuple(r, type);
   const std::size_t size = family == Family::ipv4 ? 4 : 16;
   {
@@ -66,8 +72,8 @@ void put_tuple(Request& r, unsigned type, Family family, std::uint8_t l4, const 
   }
   const Nest proto(r, CTA_TUPLE_PROTO);
   r.u8(CTA_PROTO_NUM, l4);
-  r.be16(CTA_PROTO_SRC_PORT, 1);
-  r.be16(CTA_PROTO_DST_PORT, 2);
+  r.be16(CTA_PROTO_SRC_PORT, ports.src);
+  r.be16(CTA_PROTO_DST_PORT, ports.dst);
 }
 
 struct Event {
@@ -76,6 +82,8 @@ struct Event {
   Address src{};
   Address dst{};
   Address reply_src{};
+  Ports ports;
+  Ports reply_ports;
   int tcp_state = -1;
   bool destroyed = false;
 };
@@ -83,8 +91,8 @@ struct Event {
 Bytes message(const Event& e) {
   Bytes bytes(1024);
   Request r(bytes, e.destroyed ? kFlowDelete : kFlowNew, NLM_F_CREATE, 0, e.family);
-  put_tuple(r, CTA_TUPLE_ORIG, e.family, e.l4, e.src, e.dst);
-  put_tuple(r, CTA_TUPLE_REPLY, e.family, e.l4, e.reply_src, e.src);
+  put_tuple(r, CTA_TUPLE_ORIG, e.family, e.l4, e.src, e.dst, e.ports);
+  put_tuple(r, CTA_TUPLE_REPLY, e.family, e.l4, e.reply_src, e.src, e.reply_ports);
   r.be32(CTA_STATUS, 8);
   if (e.tcp_state >= 0) {
     const Nest info(r, CTA_PROTOINFO);
@@ -147,11 +155,21 @@ class Random {
     }
     if (below(3) != 0) f.set_addresses(action(), networks());
     if (coin()) f.set_tcp_states(action(), FlowFilter::TcpStates(below(1U << 16)));
+    if (below(3) == 0) f.set_ports(action(), ports());
     return f;
   }
+  std::uint16_t port() {
+    static constexpr std::uint16_t kPorts[] = {0, 1, 80, 81, 82, 443, 0x100, 0x8000, 65534, 65535};
+    return kPorts[below(10)];
+  }
+  std::vector<std::uint16_t> ports() {
+    std::vector<std::uint16_t> list;
+    for (unsigned i = below(6); i > 0; --i) list.push_back(port());
+    return list;
+  }
   std::uint8_t protocol() {
-    static constexpr std::uint8_t kProtocols[] = {kTcp, kTcp, kUdp, kIcmp, kSctp, 0, 255, 50};
-    return kProtocols[below(8)];
+    static constexpr std::uint8_t kProtocols[] = {kTcp, kTcp, kUdp, kIcmp, kSctp, 0, 255, 50, kGre, kUdpLite};
+    return kProtocols[below(10)];
   }
   Event event() {
     Event e;
@@ -160,6 +178,8 @@ class Random {
     e.src = address(e.family);
     e.dst = address(e.family);
     e.reply_src = coin() ? e.dst : address(e.family);
+    e.ports = {port(), port()};
+    e.reply_ports = {coin() ? e.ports.dst : port(), e.ports.src};
     if (e.l4 == kTcp && below(4) != 0) e.tcp_state = static_cast<int>(below(20));
     e.destroyed = below(4) == 0;
     return e;
@@ -251,6 +271,34 @@ TEST(EventFilter, ManyNetworksFitAndStayExact) {
     dropped += !wanted;
   }
   EXPECT_GT(dropped, 3);
+}
+
+TEST(EventFilter, ManyPortsFitAndMoreAreLeftToUserSpace) {
+  std::vector<std::uint16_t> list;
+  for (std::uint16_t i = 0; i < 400; ++i) list.push_back(static_cast<std::uint16_t>(3 + 160 * i));
+  FlowFilter f;
+  f.set_ports(FilterAction::accept, list);
+  const auto code = compile_event_filter(f);
+  ASSERT_LE(code.size(), std::size_t{BPF_MAXINSNS} / 2);
+  Sieve sieve(code);
+  std::mt19937 random(5);
+  int passed = 0;
+  for (int i = 0; i < 20000; ++i) {
+    Event e;
+    e.ports.dst = static_cast<std::uint16_t>(random());
+    e.reply_ports.src = random() % 2 == 0 ? e.ports.dst : static_cast<std::uint16_t>(random());
+    const auto m = message(e);
+    const bool wanted = accepts(f, m);
+    ASSERT_EQ(wanted, sieve.passes(m)) << e.ports.dst << " " << e.reply_ports.src;
+    passed += wanted;
+  }
+  EXPECT_GT(passed, 50);
+  list.push_back(1);
+  f.set_ports(FilterAction::accept, list);
+  Event e;
+  e.ports.dst = e.reply_ports.src = 2;
+  EXPECT_FALSE(accepts(f, message(e)));
+  EXPECT_TRUE(Sieve(compile_event_filter(f)).passes(message(e)));
 }
 
 // What does not fit is left to user space: the program drops nothing that FlowFilter would keep, and still judges the
