@@ -64,7 +64,8 @@ int main(int argc, char* argv[]) {
   if (command.action == control::CommandLine::Action::decode) return decode(command, log);
   auto parsed = config::parse_file(command.config_path);
   if (command.action == control::CommandLine::Action::check) {
-    const auto result = daemon::check(std::move(parsed), command.config_path, link::own_addresses());
+    const auto result =
+        daemon::check(std::move(parsed), command.config_path, link::own_addresses(), daemon::this_machine());
     std::fputs(result.text.c_str(), stdout);
     return result.exit_status;
   }

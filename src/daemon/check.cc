@@ -5,7 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
+#include <iterator>
 #include <string_view>
+
+#include "virtual_addresses.h"
 
 namespace ctsync::daemon {
 namespace {
@@ -20,12 +24,13 @@ constexpr std::array<std::string_view, 4> kReadOnly{"/usr/", "/boot/", "/efi/", 
 
 class MachineCheck {
  public:
-  MachineCheck(const Config& config, const std::string& path, const std::vector<IpAddress>& own,
+  MachineCheck(const Config& config, const std::string& path, const std::vector<IpAddress>& own, const Machine& machine,
                std::vector<Diagnostic>& found)
-      : config_(config), path_(path), own_(own), found_(found) {}
+      : config_(config), path_(path), own_(own), machine_(machine), found_(found) {}
 
   void run() {
     for (const config::LinkConfig& link : config_.links) check_link(link);
+    check_filter(config_.filter);
     if (config_.netlink_buffer_size > config_.netlink_buffer_size_max) {
       whole(fmt::format("`NetlinkBufferSize' {} is above `NetlinkBufferSizeMaxGrowth' {} and has no effect",
                         config_.netlink_buffer_size, config_.netlink_buffer_size_max));
@@ -49,6 +54,31 @@ class MachineCheck {
       about(link, fmt::format("leads to this node: its destination {} is an address of this machine",
                               to_string(link.destination)));
     }
+    check_buffer(link, "RcvSocketBuffer", link.receive_buffer, machine_.buffers.receive);
+    check_buffer(link, "SndSocketBuffer", link.send_buffer, machine_.buffers.send);
+  }
+
+  void check_buffer(const config::LinkConfig& link, std::string_view keyword,
+                    const std::optional<std::uint32_t>& wanted, const std::optional<std::uint32_t>& most) {
+    if (!wanted || !most || *wanted <= *most) return;
+    about(link, fmt::format("gets {} of the {} bytes of `{}': without CAP_NET_ADMIN the system gives no more "
+                            "(net.core.{}mem_max)",
+                            *most, *wanted, keyword, keyword.starts_with('R') ? 'r' : 'w'));
+  }
+
+  void check_filter(const config::FilterConfig& filter) {
+    if (filter.address_action != FilterAction::ignore) return;
+    NetworkSet ignored;
+    for (const auto& a : filter.addresses) {
+      ignored.add(a.address.family, a.address.bytes, static_cast<std::uint8_t>(a.prefix));
+    }
+    for (const IpAddress& a : machine_.virtual_addresses) {
+      if (!ignored.contains(a.family, a.bytes)) continue;
+      whole(
+          fmt::format("`Address Ignore' has {}, a virtual address in {}: connections of which it is an end, not only "
+                      "translated, are left out, and missing after a take-over",
+                      to_string(a), kKeepalivedConfiguration));
+    }
   }
 
   void check_path(std::string_view keyword, std::string_view path) {
@@ -70,16 +100,24 @@ class MachineCheck {
   const Config& config_;
   const std::string& path_;
   const std::vector<IpAddress>& own_;
+  const Machine& machine_;
   std::vector<Diagnostic>& found_;
 };
 
 }  // namespace
 
-CheckResult check(config::ParseResult parsed, const std::string& path, const std::vector<IpAddress>& own) {
+Machine this_machine() {
+  std::ifstream file(kKeepalivedConfiguration);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  return {.virtual_addresses = virtual_addresses(text), .buffers = link::buffer_limits()};
+}
+
+CheckResult check(config::ParseResult parsed, const std::string& path, const std::vector<IpAddress>& own,
+                  const Machine& machine) {
   auto& found = parsed.diagnostics;
   if (parsed.ok()) {
     std::ranges::move(config::check_start(parsed.config, path), std::back_inserter(found));
-    MachineCheck(parsed.config, path, own, found).run();
+    MachineCheck(parsed.config, path, own, machine, found).run();
   }
   CheckResult result;
   std::size_t errors = 0;

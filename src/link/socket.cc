@@ -7,18 +7,28 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "ctsync/base/bytes.h"
 #include "ctsync/base/log.h"
+#include "ctsync/link/buffer_limits.h"
 
 namespace ctsync::link {
 namespace {
 
-Result<> force_buffer(int fd, int option, std::uint32_t bytes, const LinkOptions& options, std::string_view step) {
+// Who may not force it is given what the system allows.
+Result<> set_buffer(int fd, int forced, int asked, std::uint32_t bytes, const LinkOptions& options,
+                    std::string_view step) {
   const int value = static_cast<int>(std::min<std::uint32_t>(bytes, INT32_MAX));
-  auto done = set_option(fd, SOL_SOCKET, option, value, options, step);
-  if (!done && done.error().code == ENOPROTOOPT) return {};
-  return done;
+  auto done = set_option(fd, SOL_SOCKET, forced, value, options, step);
+  if (done || (done.error().code != ENOPROTOOPT && done.error().code != EPERM)) return done;
+  return set_option(fd, SOL_SOCKET, asked, value, options, step);
+}
+
+std::optional<std::uint32_t> number_in(const char* path) {
+  std::ifstream file(path);
+  std::uint32_t value = 0;
+  return file >> value ? std::optional(value) : std::nullopt;
 }
 
 bool is_link_local(const IpAddress& s) {
@@ -129,12 +139,12 @@ Result<UniqueFd> open_socket(const LinkOptions& options, int type) {
 
 Result<> set_send_buffer(int fd, const LinkOptions& options) {
   if (!options.send_buffer) return {};
-  return force_buffer(fd, SO_SNDBUFFORCE, *options.send_buffer, options, "setting SndSocketBuffer");
+  return set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, *options.send_buffer, options, "setting SndSocketBuffer");
 }
 
 Result<> set_receive_buffer(int fd, const LinkOptions& options) {
   if (options.receive_buffer) {
-    return force_buffer(fd, SO_RCVBUFFORCE, *options.receive_buffer, options, "setting RcvSocketBuffer");
+    return set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, *options.receive_buffer, options, "setting RcvSocketBuffer");
   }
   if (options.kind == LinkKind::tcp) return {};  // the kernel tunes it better
   // Nobody asked for it, so being refused is no error; without privilege the kernel gives what net.core.rmem_max
@@ -144,6 +154,13 @@ Result<> set_receive_buffer(int fd, const LinkOptions& options) {
     (void)::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &wanted, sizeof wanted);
   }
   return {};
+}
+
+BufferLimits buffer_limits() {
+  const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  constexpr int kAny = 4096;
+  if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kAny, sizeof kAny) == 0) return {};
+  return {.receive = number_in("/proc/sys/net/core/rmem_max"), .send = number_in("/proc/sys/net/core/wmem_max")};
 }
 
 bool port_is_free(const LinkOptions& options, std::uint32_t interface_index) {

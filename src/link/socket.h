@@ -51,7 +51,7 @@ Result<> set_option(int fd, int level, int name, const T& value, const LinkOptio
   return {};
 }
 
-// The configured sizes, with the FORCE variants; a kernel without them is no error (spec replication.md 1.6).
+// The configured sizes, with the FORCE variants (spec replication.md 1.6); who may not use them gets what the system allows.
 Result<> set_send_buffer(int fd, const LinkOptions& options);
 Result<> set_receive_buffer(int fd, const LinkOptions& options);
 

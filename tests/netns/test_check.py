@@ -62,6 +62,32 @@ def test_check_tells_by_its_status(machine):
         "f:2:2: hint: did you mean `Mode'?", "f:21:12: hint: numbers have no unit: write all digits, such as 5120"]
 
 
+def test_check_looks_at_the_virtual_addresses(machine):
+    """Those that keepalived is configured with, which need not be on any interface."""
+    os.makedirs(f"{machine.dir}/keepalived")
+    with open(f"{machine.dir}/keepalived/keepalived.conf", "w", encoding="ascii") as file:
+        file.write("vrrp_instance OUTSIDE {\n\tvirtual_ipaddress {\n\t\t203.0.113.9/24 dev out0\n\t}\n}\n")
+    ignored = "\n\tFilter { Address Ignore { IPv4_address 203.0.113.9 } }"
+    machine.write_config(f"Sync {{\n\tMode FTFW {{ }}\n{LINK}}}\n" + machine.general(event_filter=ignored))
+    done = machine.run("unshare", "--mount", "sh", "-c",
+                       f"mount --bind {machine.dir}/keepalived /etc/keepalived && exec {machine.binary} --check -C "
+                       f"{machine.config_path}", check=False, timeout=10)
+    assert done.returncode == 1 and "`Address Ignore' has 203.0.113.9, a virtual address in" in done.stdout, done
+
+
+def test_check_looks_at_the_buffers_of_the_links(machine):
+    """Who may not go beyond the system's maximum does not get more."""
+    large = LINK.replace("Checksum on", "Checksum on\n\t\tRcvSocketBuffer 67108864")
+    machine.write_config(f"Sync {{\n\tMode FTFW {{ }}\n{large}}}\n" + machine.general())
+    command = (machine.binary, "--check", "-C", machine.config_path)
+    assert machine.run(*command, check=False).returncode == 0
+    most = machine.run("cat", "/proc/sys/net/core/rmem_max", check=False).stdout.strip()
+    if not most:
+        pytest.skip("this kernel does not show the maximum in a network namespace")
+    done = machine.run("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", *command, check=False)
+    assert done.returncode == 1 and f"UDP link gets {most} of the 67108864 bytes of `RcvSocketBuffer'" in done.stdout, done
+
+
 def test_check_of_a_missing_file():
     done = ours("--check", "-C", "/nonexistent/c.conf")
     assert done.returncode == 2

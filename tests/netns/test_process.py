@@ -472,3 +472,17 @@ def test_log_lines_have_date_pid_and_level(node):
                             line), line
     with contextlib.suppress(FileNotFoundError):
         assert os.stat(node.log_path).st_uid == 0
+
+
+def test_a_container_gets_the_buffers_that_the_system_allows(node):
+    """Root of a user namespace may not go beyond the system's maximum, and need not."""
+    node.edit_config("Checksum on", "Checksum on\n\t\tRcvSocketBuffer 67108864\n\t\tSndSocketBuffer 67108864")
+    setup = ("ip link add sync0 type veth peer name sync0p && ip link set sync0p up && "
+             "ip address add 10.77.9.1/24 dev sync0 && ip link set sync0 up")
+    with open(f"{node.dir}/console", "a", encoding="utf-8") as console:
+        node.daemon = node.popen("unshare", "--user", "--map-root-user", "--net", "sh", "-c",
+                                 f"{setup} && exec {node.binary} -C {node.config_path}", stdout=console, stderr=console)
+    lab.wait_for(lambda: node.daemon.poll() is not None or "initialization completed" in node.log(), 10, "the start")
+    assert node.alive(), node.console()
+    lab.wait_for(lambda: node.client("-s", check=False).returncode == 0, 5, "it to answer")
+    node.kill(signal.SIGTERM)

@@ -7,8 +7,16 @@
 
 #include "ctsync/config/parse.h"
 #include "ctsync/flow/ip_address.h"
+#include "ctsync/link/buffer_limits.h"
 
 namespace ctsync::daemon {
+
+// What --check knows of the machine beside its addresses.
+struct Machine {
+  std::vector<IpAddress> virtual_addresses;  // those that keepalived's configuration names
+  link::BufferLimits buffers;
+};
+Machine this_machine();
 
 struct CheckResult {
   std::string text;     // a line for each error and warning, then one that says which there are
@@ -16,6 +24,7 @@ struct CheckResult {
 };
 
 // Adds what only --check looks at. `own` are the addresses of this machine.
-CheckResult check(config::ParseResult parsed, const std::string& path, const std::vector<IpAddress>& own);
+CheckResult check(config::ParseResult parsed, const std::string& path, const std::vector<IpAddress>& own,
+                  const Machine& machine = {});
 
 }  // namespace ctsync::daemon

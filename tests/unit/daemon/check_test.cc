@@ -7,17 +7,17 @@
 #include <algorithm>
 
 #include "ctsync/link/interface_info.h"
+#include "virtual_addresses.h"
 
 namespace ctsync::daemon {
 namespace {
 
 constexpr const char* kGeneral = "General { LockFile /run/l UNIX { Path /run/s } }";
 
-CheckResult checked(const std::string& text) {
-  const std::vector<IpAddress> own{*parse_ip(Family::ipv4, "192.0.2.1"), *parse_ip(Family::ipv4, "192.0.2.9"),
-                                   *parse_ip(Family::ipv6, "fd00::1")};
-  return check(config::parse_text(text, "f"), "f", own);
-}
+const std::vector<IpAddress> kOwn{*parse_ip(Family::ipv4, "192.0.2.1"), *parse_ip(Family::ipv4, "192.0.2.9"),
+                                  *parse_ip(Family::ipv6, "fd00::1")};
+
+CheckResult checked(const std::string& text) { return check(config::parse_text(text, "f"), "f", kOwn); }
 
 std::string link(const std::string& local, const std::string& destination) {
   return fmt::format(
@@ -76,6 +76,63 @@ TEST(Check, ABufferAboveItsMaximum) {
   EXPECT_EQ(result.text,
             "f: warning: `NetlinkBufferSize' 4096 is above `NetlinkBufferSizeMaxGrowth' 4095 and has no effect\n"
             "f: warnings only\n");
+}
+
+TEST(Check, ALinkBufferAboveWhatTheSystemGives) {
+  const std::string text = fmt::format(
+      "{}\nSync {{ Mode FTFW {{ }}\n UDP {{ Interface lo Port 1 IPv4_address 192.0.2.1 IPv4_Destination_Address "
+      "192.0.2.2 "
+      "RcvSocketBuffer 300000 SndSocketBuffer 200000 }} }}",
+      kGeneral);
+  EXPECT_EQ(check(config::parse_text(text, "f"), "f", kOwn).text, "f: in order\n");
+  const CheckResult result =
+      check(config::parse_text(text, "f"), "f", kOwn, {.buffers = {.receive = 212992, .send = 200000}});
+  EXPECT_EQ(
+      result.text,
+      "f:3:2: warning: UDP link gets 212992 of the 300000 bytes of `RcvSocketBuffer': without CAP_NET_ADMIN the system "
+      "gives no more (net.core.rmem_max)\nf: warnings only\n");
+}
+
+TEST(Check, AVirtualAddressThatIsIgnored) {
+  const auto with = [](std::string_view action) {
+    const auto text =
+        fmt::format("{} General {{ Filter {{ Address {} {{ IPv4_address 203.0.113.0/28 IPv6_address ::1 }} }} }}",
+                    kGeneral, action);
+    return check(
+        config::parse_text(text, "f"), "f", kOwn,
+        {.virtual_addresses = {*parse_ip(Family::ipv4, "203.0.113.9"), *parse_ip(Family::ipv4, "203.0.113.16")}});
+  };
+  EXPECT_EQ(with("Ignore").text,
+            "f: warning: `Address Ignore' has 203.0.113.9, a virtual address in /etc/keepalived/keepalived.conf: "
+            "connections of which it is an end, not only translated, are left out, and missing after a take-over\n"
+            "f: warnings only\n");
+  EXPECT_EQ(with("Accept").text, "f: in order\n");
+}
+
+TEST(VirtualAddresses, OfBothKindsOfBlocksAlone) {
+  constexpr std::string_view kConfiguration = R"(
+! virtual_ipaddress { 192.0.2.1 }
+vrrp_instance INSIDE {
+    unicast_src_ip 192.0.2.2
+    virtual_ipaddress {
+        203.0.113.9/24 brd 203.0.113.255 dev eth0 # 192.0.2.3
+        fd00::9/64
+        eth0
+    }
+    virtual_routes { 192.0.2.4 }
+}
+vrrp_instance OUTSIDE {
+    virtual_ipaddress_excluded
+    { 203.0.113.10
+      203.0.113.11 }
+    track_interface { 192.0.2.5 }
+    virtual_ipaddress {203.0.113.12})";
+  std::vector<std::string> found;
+  for (const auto& a : virtual_addresses(kConfiguration)) found.push_back(to_string(a));
+  EXPECT_EQ(found,
+            (std::vector<std::string>{"203.0.113.9", "fd00::9", "203.0.113.10", "203.0.113.11", "203.0.113.12"}));
+  EXPECT_TRUE(virtual_addresses("").empty());
+  EXPECT_TRUE(virtual_addresses("virtual_ipaddress {").empty());
 }
 
 TEST(Check, OwnAddressesIncludeLoopback) {
