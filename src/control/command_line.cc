@@ -138,6 +138,18 @@ Request outcome_form(Request request) {
       return Request::request_resync_outcome;
     case Request::schedule_purge:
       return Request::schedule_purge_outcome;
+    case Request::flush_kernel_all:
+      return Request::flush_kernel_all_outcome;
+    case Request::flush_kernel_ct:
+      return Request::flush_kernel_ct_outcome;
+    case Request::flush_kernel_expect:
+      return Request::flush_kernel_expect_outcome;
+    case Request::resync_kernel_all:
+      return Request::resync_kernel_all_outcome;
+    case Request::resync_kernel_ct:
+      return Request::resync_kernel_ct_outcome;
+    case Request::resync_kernel_expect:
+      return Request::resync_kernel_expect_outcome;
     default:
       return request;
   }
@@ -354,7 +366,7 @@ std::string usage_text(const std::string& program) {
       "  --health, tell whether this node could take over now\n"
       "  --watch [seconds], show live what the daemon does\n"
       "\n"
-      "Long names, with the same parameters; -c -f -B -n -t then tell their outcome:\n"
+      "Long names, with the same parameters; -c -f -F -R -B -n -t then tell their outcome:\n"
       "  -d --daemon          -C --config          -v --version         -h --help\n"
       "  -c --commit          -f --flush           -F --flush-kernel    -i --internal\n"
       "  -e --external        -k --stop            -s --statistics      -R --resync-kernel\n"

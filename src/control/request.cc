@@ -125,6 +125,18 @@ std::optional<Command> decode_request(std::int32_t code) {
       return with_outcome(Request::request_resync);
     case Request::schedule_purge_outcome:
       return with_outcome(Request::schedule_purge);
+    case Request::flush_kernel_all_outcome:
+      return with_outcome(Request::flush_kernel_all);
+    case Request::flush_kernel_ct_outcome:
+      return with_outcome(Request::flush_kernel_ct);
+    case Request::flush_kernel_expect_outcome:
+      return with_outcome(Request::flush_kernel_expect);
+    case Request::resync_kernel_all_outcome:
+      return with_outcome(Request::resync_kernel_all);
+    case Request::resync_kernel_ct_outcome:
+      return with_outcome(Request::resync_kernel_ct);
+    case Request::resync_kernel_expect_outcome:
+      return with_outcome(Request::resync_kernel_expect);
     case Request::dump_internal_ct_json:
       return dump(Side::internal, What::flows, Form::json);
     case Request::dump_external_ct_json:

@@ -278,7 +278,7 @@ void KernelSide::mended(Load load, const Error* error) {
     resync_at_ = earlier(resync_at_, c_.clock.now() + mend_pause_);
     mend_pause_ = std::min(2 * mend_pause_, kLastPause);
   }
-  for (const auto& on_done : std::exchange(mend_for_, {})) on_done();
+  for (const auto& on_done : std::exchange(mend_for_, {})) on_done(error);
   run_merge();
 }
 
@@ -354,7 +354,7 @@ void KernelSide::catch_up() {
 // --- Commands ---
 
 // It tells the peers nothing. Whatever it finds that no event told, the next mending would take for known to them.
-void KernelSide::resync(Scope scope, std::function<void()> on_done) {
+void KernelSide::resync(Scope scope, OnDone on_done) {
   ++resyncs_;
   merge_after_.push_back(std::move(on_done));
   merge_scope_.flows |= scope.flows;
@@ -384,7 +384,7 @@ void KernelSide::merge_done(const Error* error) {
   merging_ = false;
   if (error == nullptr && !flusher_.running()) flushed_ = false;
   tell_whole();
-  for (const auto& on_done : std::exchange(merge_for_, {})) on_done();
+  for (const auto& on_done : std::exchange(merge_for_, {})) on_done(error);
   if (std::exchange(mend_again_, false)) mend_soon();
   run_merge();
 }
@@ -405,7 +405,7 @@ void KernelSide::flush_store(Scope scope, std::function<void()> on_done) {
   });
 }
 
-void KernelSide::flush_kernel(Purpose purpose, std::function<void()> on_done) {
+void KernelSide::flush_kernel(Purpose purpose, OnDone on_done) {
   ++flushes_;
   flush_after_.push_back({purpose, std::move(on_done)});
   if (flush_ == nullptr) run_flush();
@@ -426,7 +426,7 @@ void KernelSide::flush_done(const Error* error) {
   log_error(error);
   flush_ = nullptr;
   if (!c_.options.poll) read_events();  // so that the store can forget what it was told of the flush
-  for (const auto& waiter : std::exchange(flush_for_, {})) waiter.on_done();
+  for (const auto& waiter : std::exchange(flush_for_, {})) waiter.on_done(error);
   if (flush_ == nullptr) run_flush();
 }
 
@@ -440,7 +440,7 @@ void KernelSide::schedule_purge() {
 
 void KernelSide::purge() {
   c_.log.notice("flushing kernel conntrack table (scheduled)");
-  flush_kernel(Purpose::purge, [] {});
+  flush_kernel(Purpose::purge, [](const Error*) {});
   // Where no event tells of it, the next poll would tell the peers that all have ended.
   if (c_.options.poll) flush_store({.flows = true, .expectations = false}, [this] { mend_soon(); });
 }
@@ -460,7 +460,7 @@ bool KernelSide::stop_purge() {
 void KernelSide::when_flushed(std::function<void()> then) {
   auto& last = flush_after_.empty() ? flush_for_ : flush_after_;
   if (last.empty()) return then();
-  last.push_back({Purpose::command, std::move(then)});
+  last.push_back({Purpose::command, [then = std::move(then)](const Error*) { then(); }});
 }
 
 Result<> KernelSide::flush_kernel_expectations() {

@@ -33,6 +33,9 @@ class KernelSide {
     // Of the kernel's flows, those that neither -F nor -t is about.
     std::function<bool(const Tuple&)> spared = [](const Tuple&) { return false; };
   };
+  // Nothing if all was well.
+  using OnDone = std::function<void(const Error* error)>;
+
   explicit KernelSide(const Context& context);
   KernelSide(const KernelSide&) = delete;
   KernelSide& operator=(const KernelSide&) = delete;
@@ -50,7 +53,7 @@ class KernelSide {
 
   // -R. One at a time: who asks during one gets one more, together with all who ask meanwhile, and is answered when that
   // is through.
-  void resync(Scope scope, std::function<void()> on_done);
+  void resync(Scope scope, OnDone on_done);
   // As after lost events: the kernel is read, and the peers are told what no event has told.
   void read_again();
   // -f of the store.
@@ -59,7 +62,7 @@ class KernelSide {
   // Why the kernel's flows are deleted.
   enum class Purpose : std::uint8_t { command, purge };  // -F; PurgeTimeout after -t
   // Deletes what passes the filter. A flush that is under way does not count: it may have passed what is meant.
-  void flush_kernel(Purpose purpose, std::function<void()> on_done);
+  void flush_kernel(Purpose purpose, OnDone on_done);
   Result<> flush_kernel_expectations();
   // -t: a flush of the kernel's table after PurgeTimeout, unless one is scheduled already.
   void schedule_purge();
@@ -96,7 +99,7 @@ class KernelSide {
  private:
   struct Waiter {
     Purpose purpose;
-    std::function<void()> on_done;
+    OnDone on_done;
   };
 
   // Between a mending that fails and the next one: doubled each time, up to the last.
@@ -149,14 +152,14 @@ class KernelSide {
   bool freeing_ = false;
   Job* mending_ = nullptr;
   bool mend_again_ = false;
-  bool flushed_ = false;                            // the store is not filled again yet
-  bool unmended_ = false;                           // events were lost since a mending began, or before
-  bool waiting_when_lost_ = false;                  // events that waited when the last ones were lost may wait still
-  Duration mend_pause_ = kFirstPause;               // after the next failure
-  bool merging_ = false;                            // -R under way
-  std::vector<std::function<void()>> merge_for_;    // whom it is for
-  std::vector<std::function<void()>> merge_after_;  // whom the next one is for
-  std::vector<std::function<void()>> mend_for_;     // whom the mending under way serves as well
+  bool flushed_ = false;               // the store is not filled again yet
+  bool unmended_ = false;              // events were lost since a mending began, or before
+  bool waiting_when_lost_ = false;     // events that waited when the last ones were lost may wait still
+  Duration mend_pause_ = kFirstPause;  // after the next failure
+  bool merging_ = false;               // -R under way
+  std::vector<OnDone> merge_for_;      // whom it is for
+  std::vector<OnDone> merge_after_;    // whom the next one is for
+  std::vector<OnDone> mend_for_;       // whom the mending under way serves as well
   Scope merge_scope_{.flows = false, .expectations = false};  // of the next one
   bool merged_ = false;  // a -R has read the kernel since it was last known that no event was lost
   // New flows are not heard: a large commit is under way, or has ended and is to be followed by a mending.

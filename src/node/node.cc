@@ -15,6 +15,21 @@
 
 namespace ctsync::node {
 
+namespace {
+
+// What to answer if the command wants its outcome: what is told last, when nobody is left to tell more.
+auto outcome_of(const Command& command, const Client& client) {
+  return [answer = std::make_shared<Answer>(client), wanted = command.outcome](int status, const std::string& text) {
+    if (wanted) answer->last_words = outcome_text(status, text);
+  };
+}
+
+std::string_view text_of(bool flows, bool expectations) {
+  return !flows ? "expectations" : expectations ? "connections and expectations" : "connections";
+}
+
+}  // namespace
+
 Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& clock, Log& log, Jobs& jobs,
            NodeOptions options)
     : kernel_(kernel),
@@ -291,28 +306,43 @@ bool Node::wants_expectations(const Command& command) const {
 
 void Node::flush_kernel(const Command& command, const Client& client) {
   if (command.flows()) log_.notice("flushing kernel conntrack table");
+  const auto tell = outcome_of(command, client);
+  tell(1, "the flush is cut short: the daemon stops");
+  std::optional<Error> failed;
   if (wants_expectations(command)) {
     log_.notice("flushing kernel expect table");
-    if (auto ok = kernel_side_->flush_kernel_expectations(); !ok) log_.error("{}", ok.error().text);
+    if (auto ok = kernel_side_->flush_kernel_expectations(); !ok) {
+      log_.error("{}", ok.error().text);
+      failed = ok.error();
+    }
   }
-  if (!command.flows()) return client.finish();
-  const auto flush = [this, answer = std::make_shared<Answer>(client)] {
-    kernel_side_->flush_kernel(KernelSide::Purpose::command, [answer] {});
+  const auto done = [tell, failed, what = text_of(command.flows(), wants_expectations(command))](const Error* error) {
+    if (error == nullptr && failed) error = &*failed;
+    error == nullptr ? tell(0, fmt::format("the kernel's {} are deleted", what))
+                     : tell(1, fmt::format("the kernel's {} could not all be deleted: {}", what, error->text));
   };
+  if (!command.flows()) return done(nullptr);
+  const auto flush = [this, done] { kernel_side_->flush_kernel(KernelSide::Purpose::command, done); };
   roles_ ? roles_->when_adopted(flush) : flush();
 }
 
 void Node::resync_kernel(const Command& command, const Client& client) {
   const Scope scope{.flows = command.flows(), .expectations = wants_expectations(command)};
+  const auto tell = outcome_of(command, client);
   if (!store_->keeps_flows()) {
     if (scope.flows) log_.notice("resync is unsupported in this mode");
     if (scope.expectations) log_.notice("resync is unsupported in this mode");
-    return client.finish();
+    return tell(1, "there is no internal cache to read them into");
   }
   if (scope.flows) log_.notice("resync with master conntrack table");
   if (scope.expectations) log_.notice("resync with master expect table");
-  kernel_side_->resync({.flows = scope.flows, .expectations = scope.expectations && options_.expectations},
-                       [answer = std::make_shared<Answer>(client)] {});
+  tell(1, "the reading is cut short: the daemon stops");
+  const Scope read{.flows = scope.flows, .expectations = scope.expectations && options_.expectations};
+  kernel_side_->resync(read, [tell, read, what = text_of(read.flows, read.expectations)](const Error* error) {
+    if (!read.flows && !read.expectations) return tell(1, "expectations are not synchronised (see ExpectationSync)");
+    error == nullptr ? tell(0, fmt::format("the internal cache has the kernel's {}", what))
+                     : tell(1, fmt::format("the kernel's {} could not be read: {}", what, error->text));
+  });
 }
 
 void Node::dump(const Command& command, const Client& client) {

@@ -20,10 +20,10 @@ def pair(our_pair):
     return our_pair.configure(options="\t\tExpectationSync On", general_extra="").start().greeted()
 
 
-def ask(node, option, timeout=30):
+def ask(node, *option, timeout=30):
     """(status, output, seconds)"""
     began = time.monotonic()
-    done = node.client(option, check=False, timeout=timeout)
+    done = node.client(*option, check=False, timeout=timeout)
     return done.returncode, done.stdout + done.stderr, time.monotonic() - began
 
 
@@ -87,8 +87,17 @@ def test_long_names_tell_their_outcome_and_letters_nothing(pair):
         assert status == 0 and re.fullmatch(
             rf"committed {FLOWS} connections and 0 expectations, 0 entries failed, in 0\.\d+ seconds\n", output), output
         assert len(taken.flows()) == FLOWS
-        for letter in "cfBnt":
+        for letter in "cfFRBnt":
             assert ask(pair.backup, f"-{letter}")[:2] == (0, ""), letter
+    with ctnl.Table(pair.active) as table:
+        assert ask(pair.active, "--flush-kernel")[:2] == (0, "the kernel's connections and expectations are deleted\n")
+        assert not table.flows()
+        table.create(ctnl.udp_flow(1))
+    assert ask(pair.active, "--resync-kernel")[:2] == (
+        0, "the internal cache has the kernel's connections and expectations\n")
+    assert ask(pair.active, "--flush-kernel", "expect")[1] == "the kernel's expectations are deleted\n"
+    assert ask(pair.active, "--resync-kernel", "ct")[1] == "the internal cache has the kernel's connections\n"
+    assert pair.active.stats()["internal"]["active"] == 1
     assert ask(pair.active, "--flush")[:2] == (0, "flushed\n")
     assert pair.active.stats()["internal"]["active"] == 0
     for option, words in (("--bulk-send", "are sent"), ("--request-resync", "are asked"), ("--purge", "are deleted")):

@@ -83,14 +83,18 @@ enum class Request : std::int32_t {
   metrics_prometheus = 1203,
   health = 1202,  // answered as take_over is
   reload = 1211,  // likewise
+  // As those from 1005 on.
+  flush_kernel_all_outcome = 1221,
+  flush_kernel_ct_outcome = 1222,
+  flush_kernel_expect_outcome = 1223,
+  resync_kernel_all_outcome = 1224,
+  resync_kernel_ct_outcome = 1225,
+  resync_kernel_expect_outcome = 1226,
 };
 
 constexpr bool is_json(Request r) { return r >= Request::dump_internal_ct_json && r <= Request::stats_peers_json; }
 constexpr bool is_metrics(Request r) { return r == Request::metrics || r == Request::metrics_prometheus; }
-constexpr bool has_status(Request r) {
-  return (r >= Request::take_over && r <= Request::schedule_purge_outcome) || r == Request::health ||
-         r == Request::reload;
-}
+constexpr bool has_status(Request r) { return r >= Request::take_over && !is_json(r) && !is_metrics(r); }
 
 // What the request with this number asks for; nothing if there is none (27 is reserved and counts as none).
 std::optional<node::Command> decode_request(std::int32_t code);

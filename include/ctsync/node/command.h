@@ -38,7 +38,8 @@ struct Command {
   Side side = Side::both;
   Form form = Form::text;  // of the answer; xml is for `dump` alone, openmetrics for `metrics`
   text::Topic topic = text::Topic::summary;
-  // To be answered with a status and a line: commit, flush_caches, bulk_send, request_resync, schedule_purge.
+  // To be answered with a status and a line: commit, flush_caches, flush_kernel, resync_kernel, bulk_send, request_resync,
+  // schedule_purge.
   bool outcome = false;
 
   bool flows() const { return what != What::expectations; }

@@ -168,7 +168,7 @@ TEST(CommandLine, LongNamesOfWhatConntrackdHas) {
       EXPECT_EQ(got.exit_status, expected.exit_status) << parameter;
       EXPECT_EQ(got.messages.size(), expected.messages.size()) << parameter;
       if (got.action != Action::request) continue;
-      if (std::string_view("-c-f-B-n-t").find(letter) == std::string_view::npos) {
+      if (std::string_view("-c-f-F-R-B-n-t").find(letter) == std::string_view::npos) {
         EXPECT_EQ(got.request, expected.request) << parameter;
       } else {
         auto command = decode_request(static_cast<int>(expected.request));

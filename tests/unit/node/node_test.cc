@@ -1175,6 +1175,37 @@ TEST_F(NodeTest, ListsAndCommitsThatTheEndCutsSaySo) {
 
 // A creation costs the kernel much less while nobody wants its event. What began meanwhile is found afterwards, and told,
 // and a -R that comes next has nothing to read any more.
+TEST_F(NodeTest, AFlushAndAResyncThatFailSaySo) {
+  kernel_.put(kernel_flow(1));
+  start();
+  const auto outcome = [this](Verb verb) {
+    const auto channel = ask({.verb = verb, .what = What::flows, .outcome = true});
+    turns(5);
+    EXPECT_TRUE(channel->finished);
+    return channel->text;
+  };
+  kernel_.refused_dumps = 1;
+  EXPECT_EQ(outcome(Verb::flush_kernel),
+            "status 1\nthe kernel's connections could not all be deleted: can't get kernel conntrack table\n");
+  EXPECT_EQ(kernel_.flows.size(), 1U);
+  kernel_.refused_dumps = 1;
+  EXPECT_EQ(outcome(Verb::resync_kernel),
+            "status 1\nthe kernel's connections could not be read: can't get kernel conntrack table\n");
+  EXPECT_EQ(outcome(Verb::resync_kernel), "status 0\nthe internal cache has the kernel's connections\n");
+  EXPECT_EQ(outcome(Verb::flush_kernel), "status 0\nthe kernel's connections are deleted\n");
+  EXPECT_TRUE(kernel_.flows.empty());
+}
+
+TEST_F(NodeTest, AResyncWithoutACacheIsNone) {
+  options_.mode = Mode::notrack;
+  options_.internal_cache = false;
+  start();
+  const auto channel = ask({.verb = Verb::resync_kernel, .what = What::flows, .outcome = true});
+  EXPECT_EQ(channel->text, "status 1\nthere is no internal cache to read them into\n");
+  EXPECT_TRUE(channel->finished);
+  EXPECT_EQ(ask({.verb = Verb::resync_kernel, .what = What::flows})->text, "");
+}
+
 TEST_F(NodeTest, DuringALargeCommitNewFlowsAreNotHeardButFoundAfterwards) {
   options_.large_commit = 50;
   start();
