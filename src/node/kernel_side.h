@@ -67,6 +67,7 @@ class KernelSide {
   // -t: a flush of the kernel's table after PurgeTimeout, unless one is scheduled already.
   void schedule_purge();
   void unschedule_purge() { purge_at_.reset(); }
+  bool purge_is_scheduled() const { return purge_at_.has_value(); }
   // Unschedules it, and stops it where it is under way; true if that was so.
   bool stop_purge();
   // When no -F is under way or waits: at once, or later.
@@ -76,6 +77,9 @@ class KernelSide {
   // are not received; empty if they are.
   std::function<void(kernel::EventType, FlowRecord&)> written(kernel::Origin origin);
   std::function<void(kernel::EventType, Expectation&)> expectation_written(kernel::Origin origin);
+
+  // A flow is gone from the kernel, by our own hand, but the peers are to hear of it.
+  void ended(FlowRecord& record) { follower_.on_flow(kernel::EventType::destroy, record, kernel::Origin::foreign); }
 
   // Forgets what is remembered of our own writers, unless older events wait.
   void end_turn();

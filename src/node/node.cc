@@ -61,6 +61,7 @@ Node::Node(kernel::KernelTable& kernel, wire::DatagramSink& sink, const Clock& c
     kernel_side_->follower().began = [this](const Flow& f) { peer_side_->nat_order().began_here(f); };
     roles_ = std::make_unique<RoleSwitch>(
         RoleSwitch::Context{kernel_, clock_, log_, jobs_, options_, internal_, *kernel_side_, *peer_side_});
+    peer_side_->ended = [this](const Tuple& t) { roles_->ended_at_peer(t); };
   }
 }
 

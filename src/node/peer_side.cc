@@ -212,6 +212,7 @@ void PeerSide::take_flow(const wire::Message& m) {
   if (c_.options.encode.swap_nat) wire::swap_nat_addresses(f);
   if ((f.present & (has::kSnat | has::kDnat)) != 0) look_at_nat_order();
   store_->take(m.header.type, record_, origin_of(m));
+  if (ended && cache_ != nullptr && m.header.type == wire::MsgType::flow_delete) ended(f.orig);
 }
 
 // There is no index by addresses alone, and the table is not searched for whom it might mean.

@@ -74,6 +74,8 @@ class PeerSide final : private replication::Events {
   ExternalCache* cache() const { return cache_; }  // the store, if it is one
   Injection* injection() { return injection_; }
   NatOrder& nat_order() { return nat_order_; }
+  // With an external cache: a peer says that this flow has ended. May be empty.
+  std::function<void(const Tuple&)> ended;
 
   void fill(text::Snapshot& s) const;
   std::string status() const;

@@ -191,6 +191,21 @@ void RoleSwitch::schedule_purge() {
   c_.kernel_side.schedule_purge();
 }
 
+void RoleSwitch::ended_at_peer(const Tuple& orig) {
+  if (!c_.kernel_side.purge_is_scheduled()) return;
+  const auto id = c_.internal.find(orig);
+  if (id == table::kNoFlow || !is_live(c_.internal.slot(id).state)) return;
+  c_.internal.copy_to(id, left_behind_);
+  auto& writer = c_.kernel.writer(kernel::Origin::flush);
+  writer.write(kernel::WriteOp::destroy, left_behind_, 0, *this);
+  writer.finish(*this);
+}
+
+// The peers have it of this node as well, and would commit it when the service moves again.
+void RoleSwitch::on_written(const kernel::WriteResult& result, const FlowRecord&) {
+  if (result.error == 0) c_.kernel_side.ended(left_behind_);
+}
+
 // --- Before the service moves by plan ---
 
 void RoleSwitch::hand_over(const Client& client) {

@@ -24,7 +24,7 @@
 
 namespace ctsync::node {
 
-class RoleSwitch {
+class RoleSwitch final : private kernel::WriteHandler {
  public:
   // How long the peers have to acknowledge what they were told until --handover.
   static constexpr Duration kHandOverTime = std::chrono::seconds(3);
@@ -42,7 +42,7 @@ class RoleSwitch {
     PeerSide& peer_side;
   };
   explicit RoleSwitch(const Context& context) : c_(context) {}
-  ~RoleSwitch();
+  ~RoleSwitch() override;
   RoleSwitch(const RoleSwitch&) = delete;
   RoleSwitch& operator=(const RoleSwitch&) = delete;
 
@@ -56,6 +56,9 @@ class RoleSwitch {
   void take_over(const Client& client);
   // -t
   void schedule_purge();
+  // A peer says that this flow has ended. While a purge is scheduled the service is there, and what this node has of the flow
+  // is what it left behind: gone now, it cannot come back with the service.
+  void ended_at_peer(const Tuple& orig);
   // What -t and -n do.
   void stand_by(const Client& client);
   // Answers when the peers have all that this node has told until then.
@@ -89,6 +92,7 @@ class RoleSwitch {
   void run_waiters();
   void after_take_over();
   bool is_handed_over(HandOver& h) const;
+  void on_written(const kernel::WriteResult& result, const FlowRecord& record) override;
 
   Context c_;
   text::Role role_ = text::Role::unknown;
@@ -98,6 +102,7 @@ class RoleSwitch {
   bool adopt_again_ = false;
   std::vector<std::function<void()>> after_adoption_;
   std::vector<HandOver> hand_overs_;
+  FlowRecord left_behind_;
 };
 
 // The answer to a request that conntrackd does not have (see control/request.h): a status for the client to end with.

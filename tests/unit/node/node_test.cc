@@ -1175,6 +1175,37 @@ TEST_F(NodeTest, ListsAndCommitsThatTheEndCutsSaySo) {
 
 // A creation costs the kernel much less while nobody wants its event. What began meanwhile is found afterwards, and told,
 // and a -R that comes next has nothing to read any more.
+// Else it would live on here if the service came back before the purge, and at the peer after the next commit.
+TEST_F(NodeTest, WhatEndsAtThePeerIsNotLeftBehindUntilThePurge) {
+  kernel_.put(kernel_flow(1));
+  kernel_.put(kernel_flow(2));
+  options_.mode = Mode::ftfw;
+  start();
+  const auto hear_end = [this](std::uint16_t n, std::uint32_t seq) {
+    std::array<std::uint8_t, 512> room;
+    ByteWriter w(room);
+    wire::encode_flow(w, wire::MsgType::flow_delete, 0, seq, wire_flow(n).flow, nullptr, 0, {});
+    node_->on_datagram({.link = 0, .address = {Family::ipv4, {192, 168, 0, 2}}}, w.written());
+    turn();
+  };
+  ask({.verb = Verb::bulk_send});
+  turns(5);
+  sink_.sources.clear();
+  hear_end(1, 1);
+  EXPECT_EQ(kernel_.flows.size(), 2U);  // the service is here
+  ask({.verb = Verb::schedule_purge});
+  hear_end(1, 2);
+  hear_end(3, 3);
+  EXPECT_EQ(kernel_.flows.size(), 1U);
+  EXPECT_TRUE(kernel_.flows.contains(kernel_flow(2).flow.orig));
+  EXPECT_EQ(node_->internal_flows().live(), 1U);
+  EXPECT_EQ(sink_.sources, std::vector<std::uint16_t>{1});  // the peer has it of this node, too
+  ask({.verb = Verb::commit, .what = What::flows});
+  turns(5);
+  hear_end(2, 4);
+  EXPECT_EQ(kernel_.flows.size(), 1U);  // it is here again
+}
+
 TEST_F(NodeTest, AFlushAndAResyncThatFailSaySo) {
   kernel_.put(kernel_flow(1));
   start();
