@@ -175,6 +175,24 @@ def test_port_filter_in_user_space_and_in_the_kernel(host):
         node.close()
 
 
+TRANSLATED = {1: flow(1, TCP, "10.1.0.1", "10.2.0.1", ESTABLISHED, snat=("203.0.113.9", None)),
+              2: flow(2, TCP, "10.1.0.2", "203.0.113.9", ESTABLISHED, dnat=("10.3.0.2", None)),
+              3: flow(3, TCP, "203.0.113.9", "10.2.0.1", ESTABLISHED), 4: flow(4, TCP, "10.1.0.4", "203.0.113.9", ESTABLISHED)}
+
+
+def test_what_is_translated_to_an_ignored_address_is_kept(host):
+    """As with the virtual address in `Address Ignore': the true ends count, in both places."""
+    daemons = [filtered(host, "Address Ignore { IPv4_address 203.0.113.9 }", place) for place in ("Userspace", "Kernelspace")]
+    guest.start_all(daemons)
+    with ctnl.Table(host) as table:
+        for made in TRANSLATED.values():
+            table.create(made)
+        for node in daemons:
+            lab.wait_for(lambda: numbers(node) == {1, 2}, 3, lambda: f"{numbers(node)} to be those that are translated")
+    for node in daemons:
+        node.close()
+
+
 def networks(count):
     return " ".join(f"IPv4_address 100.{n >> 8}.{n & 255}.0/24" for n in range(count))
 

@@ -301,6 +301,26 @@ def test_file_in_missing_directory(node, option, what):
 
 
 @OPTIONS
+@pytest.mark.parametrize("what", ["LockFile", "LogFile", "Path"])
+def test_directory_of_another_user(node, option, what):
+    """Root as the unit has it, without CAP_DAC_OVERRIDE, may not write there: told with the path; with it, it may."""
+    theirs = f"{node.dir}/theirs"
+    os.mkdir(theirs)
+    os.chmod(theirs, 0o755)
+    os.chown(theirs, 1000, 1000)
+    with open(node.config_path, encoding="utf-8") as file:
+        config = file.read()
+    node.write_config(re.sub(rf"({what}) \S+", rf"\1 {theirs}/x", config))
+    few = "-all,+net_admin,+sys_nice"
+    refused(node, option, f"{theirs}/x.*Permission denied", prefix=("setpriv", "--bounding-set", few, "--inh-caps", "-all"))
+    if option:
+        done = node.run("setpriv", "--bounding-set", f"{few},+dac_override", "--inh-caps", "-all", node.binary, "-C",
+                        node.config_path, *option, check=False)
+        assert done.returncode == 0, done.stderr
+        assert os.path.exists(f"{theirs}/x")
+
+
+@OPTIONS
 def test_control_path_is_a_directory(node, option):
     node.write_config(node.general().replace(node.control_path, node.dir) + f"Sync {{\n{SYNC}}}\n")
     done = node.run(node.binary, "-C", node.config_path, *option, check=False, timeout=15)
