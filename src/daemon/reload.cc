@@ -115,6 +115,9 @@ Changes adopt(Config& next, const Config& running) {
   c.at_once("SyncMinAge", &Config::sync_min_age);
   c.at_once("SyncMinAgeEstablished", &Config::sync_min_age_established);
   c.at_once("SyncCoalesce", &Config::sync_coalesce);
+  c.at_restart("SyncMark", &Config::sync_mark);
+  c.at_restart("SyncLabels", &Config::sync_labels);
+  c.at_restart("SwapNATAddresses", &Config::swap_nat_addresses);
   c.at_once("Keepalived", !same(next.keepalived, running.keepalived));
   return c.take();
 }

@@ -172,6 +172,7 @@ void Node::change(const NodeOptions& next, bool filter) {
   options_.self.addresses = next.self.addresses;
   options_.silent_flows = before.silent_flows;
   options_.on_finished = before.on_finished;
+  options_.own_addresses = before.own_addresses;
   internal_.set_limit(next.table_limit);
   external_.set_limit(next.table_limit);
   internal_expectations_.set_limit(next.table_limit);

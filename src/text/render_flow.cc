@@ -101,7 +101,8 @@ void FlowRenderer::append(std::string& out, const Flow& flow, const FlowExtra* e
   append_ages(out, options);
 }
 
-void FlowRenderer::by_library(std::string& out, const Flow& flow, const FlowExtra* extra, const RenderOptions& options) {
+void FlowRenderer::by_library(std::string& out, const Flow& flow, const FlowExtra* extra,
+                              const RenderOptions& options) {
   // Unsetting attributes one by one would leave old values behind that the library prints without looking at presence.
   nfct_copy(ct_, empty_, NFCT_CP_OVERRIDE);
   set_flow(ct_, flow, extra, options);

@@ -85,8 +85,8 @@ TEST(Check, ALinkBufferAboveWhatTheSystemGives) {
       "RcvSocketBuffer 300000 SndSocketBuffer 200000 }} }}",
       kGeneral);
   EXPECT_EQ(check(config::parse_text(text, "f"), "f", kOwn).text, "f: in order\n");
-  const CheckResult result =
-      check(config::parse_text(text, "f"), "f", kOwn, {.buffers = {.receive = 212992, .send = 200000}});
+  const CheckResult result = check(config::parse_text(text, "f"), "f", kOwn,
+                                   {.virtual_addresses = {}, .buffers = {.receive = 212992, .send = 200000}});
   EXPECT_EQ(
       result.text,
       "f:3:2: warning: UDP link gets 212992 of the 300000 bytes of `RcvSocketBuffer': without CAP_NET_ADMIN the system "
@@ -100,7 +100,8 @@ TEST(Check, AVirtualAddressThatIsIgnored) {
                     kGeneral, action);
     return check(
         config::parse_text(text, "f"), "f", kOwn,
-        {.virtual_addresses = {*parse_ip(Family::ipv4, "203.0.113.9"), *parse_ip(Family::ipv4, "203.0.113.16")}});
+        {.virtual_addresses = {*parse_ip(Family::ipv4, "203.0.113.9"), *parse_ip(Family::ipv4, "203.0.113.16")},
+         .buffers = {}});
   };
   EXPECT_EQ(with("Ignore").text,
             "f: warning: `Address Ignore' has 203.0.113.9, a virtual address in /etc/keepalived/keepalived.conf: "

@@ -35,7 +35,8 @@ std::string whole(int n, const char* on, const char* mode) {
 Sync {{
   {3}
   UDP {{ IPv4_address 192.0.2.1 IPv4_Destination_Address 192.0.2.{0} Port 378{0} Interface lo }}
-  Options {{ TCPWindowTracking {1} ExpectationSync {1} SyncMinAge {0} SyncMinAgeEstablished {1} SyncCoalesce {0} }}
+  Options {{ TCPWindowTracking {1} ExpectationSync {1} SyncMinAge {0} SyncMinAgeEstablished {1} SyncCoalesce {0}
+    SyncMark {1} SyncLabels {1} SwapNATAddresses {1} }}
   Keepalived {{ NotifyFifo /f{0} Group g }}
 }})",
       n, on, n == 2 ? "TCP" : "UDP", mode);
@@ -50,13 +51,14 @@ TEST(Adopt, WhatCanChangeDoesAndTheRestIsNamedAndStays) {
   const auto running = parse(whole(2, "On", kFtfw.c_str()));
   auto next = parse(whole(3, "Off", kOtherFtfw.c_str()));
   const auto changes = adopt(next, running);
-  EXPECT_EQ(
-      changes.to_string(),
-      "configuration read again, changed: HashLimit, LogFile, Syslog, NetlinkBufferSize, "
-      "NetlinkBufferSizeMaxGrowth, NetlinkOverrunResync, EventIterationLimit, KernelCompareSecs, Filter, Scheduler, Metrics, "
-      "ResendQueueSize, ACKWindowSize, CommitTimeout, PurgeTimeout, MirrorTimeout, links, SyncMinAge, "
-      "SyncMinAgeEstablished, SyncCoalesce, Keepalived; to change at the next restart: HashSize, LockFile, Path, "
-      "NetlinkEventsReliable, Systemd, WarmStandby, StartupResync, TCPWindowTracking, ExpectationSync");
+  EXPECT_EQ(changes.to_string(),
+            "configuration read again, changed: HashLimit, LogFile, Syslog, NetlinkBufferSize, "
+            "NetlinkBufferSizeMaxGrowth, NetlinkOverrunResync, EventIterationLimit, KernelCompareSecs, Filter, "
+            "Scheduler, Metrics, "
+            "ResendQueueSize, ACKWindowSize, CommitTimeout, PurgeTimeout, MirrorTimeout, links, SyncMinAge, "
+            "SyncMinAgeEstablished, SyncCoalesce, Keepalived; to change at the next restart: HashSize, LockFile, Path, "
+            "NetlinkEventsReliable, Systemd, WarmStandby, StartupResync, TCPWindowTracking, ExpectationSync, SyncMark, "
+            "SyncLabels, SwapNATAddresses");
   EXPECT_EQ(next.hash_size, running.hash_size);
   EXPECT_EQ(next.unix_path, "/s2");
   EXPECT_TRUE(next.warm_standby);
