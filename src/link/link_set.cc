@@ -98,6 +98,7 @@ bool LinkSet::shares_port(const std::vector<LinkOptions>& links, std::size_t num
 Result<> LinkSet::open(LinkHandlers handlers) {
   handlers_ = std::move(handlers);
   std::vector<Slot*> all;
+  all.reserve(slots_.size());
   for (auto& slot : slots_) all.push_back(&slot);
   if (auto opened = open_slots(all); !opened) return opened;
   slots_[current_].link->set_current(true);
