@@ -199,12 +199,13 @@ class Firewall(lab.Node):
 
     def die(self):
         """All processes dead, links gone; returns when, by the monotonic clock. The processes first: none of them may see the
-        links go, and say so to the peer."""
+        links go, or another one die, and say so to the peer. (keepalived's child takes leave when its parent dies.)"""
         pids = lab.pids_in(self.name)
         when = time.monotonic()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
         cut(self, "int", "ext", "sync0")
         return when
 
