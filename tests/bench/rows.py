@@ -112,7 +112,7 @@ REASONS = {
                  "table, 14 %, are misses of the cache, the checking of attributes another 10 %). Ours is the encoding (9 %) and the new "
                  "entry of the internal cache (12 %), which the bare program has not; and with a million flows the rests that leave "
                  "ordinary processes a processor (a seventh of the time after the first 0.4 s). conntrackd's deletes each entry first.",
-    "Requests": "`-i` and `-e`: 60 % is libnetfilter_conntrack's printf, which makes the text that readers expect; the rest are the turns of the "
+    "Requests": "`-i` and `-e`: of the figures above 60 % are libnetfilter_conntrack's printf, without which most lines are written since then; the rest are the turns of the "
                 "loop in between. `-R` and the start are the kernel's dump, in turns.",
     "Faults and traffic": "Forwarding: client, firewall, server and peer share two processors, so each event's work is taken from the traffic. The "
                           "bare program shows how much of that the kernel's events themselves cost.",
