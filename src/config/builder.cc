@@ -37,6 +37,15 @@ bool is_alias(std::string_view name) {
 
 bool is_keyword(std::string_view name) { return name.find(' ') == std::string_view::npos && name.size() > 1; }
 
+// A block that may come more than once is one.
+template <typename Block>
+void begin_block(std::optional<Block>& block, Position where) {
+  if (block) return;
+  block.emplace();
+  block->line = where.line;
+  block->column = where.column;
+}
+
 }  // namespace
 
 Number make_number(std::string_view text, Position where) {
@@ -155,12 +164,7 @@ void Builder::unix_path(Position where, std::string_view path) {
   config.unix_path = checked_path(where, path, kMaxUnixPath, "Path");
 }
 
-void Builder::begin_metrics(Position where) {
-  if (config.metrics) return;
-  config.metrics.emplace();
-  config.metrics->line = where.line;
-  config.metrics->column = where.column;
-}
+void Builder::begin_metrics(Position where) { begin_block(config.metrics, where); }
 
 void Builder::metrics_path(Position where, std::string_view path) {
   config.metrics->path = checked_path(where, path, kMaxUnixPath, "Path");
@@ -199,12 +203,7 @@ void Builder::sync_coalesce(const Number& milliseconds) {
   config.sync_coalesce = to_u32(milliseconds);
 }
 
-void Builder::begin_keepalived(Position where) {
-  if (config.keepalived) return;
-  config.keepalived.emplace();
-  config.keepalived->line = where.line;
-  config.keepalived->column = where.column;
-}
+void Builder::begin_keepalived(Position where) { begin_block(config.keepalived, where); }
 
 void Builder::keepalived_fifo(Position where, std::string_view path) {
   config.keepalived->fifo = checked_path(where, path, kMaxLogPath, "NotifyFifo path");

@@ -20,8 +20,8 @@
 #include <string_view>
 #include <thread>
 
-#include "ctsync/base/bytes.h"
 #include "ctsync/base/unique_fd.h"
+#include "exchange.h"
 #include "socket_address.h"
 
 namespace ctsync::control {
@@ -46,16 +46,6 @@ Result<UniqueFd> connect_to(const std::string& path, std::optional<std::chrono::
   }
   if (!fd || ::connect(fd.get(), address->data(), SocketAddress::size()) < 0) return cannot_connect(path);
   return fd;
-}
-
-Result<> send_request(int fd, Request request) {
-  std::array<std::uint8_t, sizeof(std::int32_t)> bytes{};
-  ByteWriter(bytes).host32(static_cast<std::uint32_t>(request));
-  // Four bytes fit into the buffer of a fresh socket.
-  if (::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size())) {
-    return fail_errno("can't send request");
-  }
-  return {};
 }
 
 Result<> write_all(int fd, std::span<const char> text) {
@@ -110,7 +100,7 @@ template <typename Take>
 Result<> converse(const std::string& path, Request request, Take&& take) {
   const auto fd = connect_to(path, request == Request::health ? std::optional(kHealthTime) : std::nullopt);
   if (!fd) return std::unexpected(fd.error());
-  if (auto r = send_request(fd->get(), request); !r) return r;
+  if (!send_request(fd->get(), request)) return fail_errno("can't send request");
   ProgressLine progress(request);
   return receive_answer(fd->get(), progress, take);
 }

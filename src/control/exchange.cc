@@ -22,6 +22,13 @@ std::unexpected<Error> fail_with_reason() {
 
 }  // namespace
 
+// Four bytes fit into the buffer of a fresh socket.
+bool send_request(int fd, Request request) {
+  std::array<std::uint8_t, sizeof(std::int32_t)> bytes{};
+  ByteWriter(bytes).host32(static_cast<std::uint32_t>(request));
+  return ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
+}
+
 Exchange::Exchange(EventLoop& loop, std::string path, Request request, Done done)
     : loop_(loop), path_(std::move(path)), request_(request), done_(std::move(done)) {}
 
@@ -31,23 +38,18 @@ Exchange::~Exchange() {
 
 void Exchange::begin() {
   answer_.clear();
-  if (auto r = send_request(); !r) {
+  if (auto r = ask(); !r) {
     fd_.reset();
     done_(std::unexpected(r.error()));
   }
 }
 
-Result<> Exchange::send_request() {
+Result<> Exchange::ask() {
   const auto address = SocketAddress::of(path_);
   if (!address) return std::unexpected(address.error());
   fd_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd_ || ::connect(fd_.get(), address->data(), SocketAddress::size()) < 0) return fail_with_reason();
-  std::array<std::uint8_t, sizeof(std::int32_t)> bytes{};
-  ByteWriter(bytes).host32(static_cast<std::uint32_t>(request_));
-  // Four bytes fit into the buffer of a fresh socket.
-  if (::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size())) {
-    return fail_with_reason();
-  }
+  if (!send_request(fd_.get(), request_)) return fail_with_reason();
   return loop_.watch(fd_.get(), EPOLLIN, [this](std::uint32_t) { on_readable(); });
 }
 

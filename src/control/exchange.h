@@ -12,6 +12,9 @@
 
 namespace ctsync::control {
 
+// Sends it over a fresh connection. False: see errno.
+bool send_request(int fd, Request request);
+
 class Exchange {
  public:
   static constexpr std::size_t kMostBytes = 1U << 20;
@@ -29,7 +32,7 @@ class Exchange {
   bool busy() const { return static_cast<bool>(fd_); }
 
  private:
-  Result<> send_request();
+  Result<> ask();
   void on_readable();
   void end(Result<std::string> answer);
 

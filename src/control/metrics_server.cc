@@ -188,11 +188,7 @@ void MetricsServer::drop(const std::shared_ptr<Client>& c) {
 void MetricsServer::arm_timer() {
   auto first = accept_again_;
   for (const auto& c : clients_) first = earlier(first, c->deadline);
-  if (first) {
-    timer_.arm(*first);
-  } else {
-    timer_.cancel();
-  }
+  timer_.arm(first);
 }
 
 void MetricsServer::on_timer() {

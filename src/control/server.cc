@@ -157,11 +157,7 @@ void Server::arm_timer() {
   for (const auto& c : connections_) {
     if (!c->has_request() && (!first || c->deadline() < *first)) first = c->deadline();
   }
-  if (first) {
-    timer_.arm(*first);
-  } else {
-    timer_.cancel();
-  }
+  timer_.arm(first);
 }
 
 void Server::on_timer() {

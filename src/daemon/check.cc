@@ -9,6 +9,7 @@
 #include <iterator>
 #include <string_view>
 
+#include "node_config.h"
 #include "virtual_addresses.h"
 
 namespace ctsync::daemon {
@@ -68,10 +69,7 @@ class MachineCheck {
 
   void check_filter(const config::FilterConfig& filter) {
     if (filter.address_action != FilterAction::ignore) return;
-    NetworkSet ignored;
-    for (const auto& a : filter.addresses) {
-      ignored.add(a.address.family, a.address.bytes, static_cast<std::uint8_t>(a.prefix));
-    }
+    const NetworkSet ignored = networks_of(filter);
     for (const IpAddress& a : machine_.virtual_addresses) {
       if (!ignored.contains(a.family, a.bytes)) continue;
       whole(

@@ -51,6 +51,17 @@ sigset_t block_signals() {
   return set;
 }
 
+// Whether one of them is an error.
+bool tell(const std::vector<config::Diagnostic>& found, Log& log) {
+  bool failed = false;
+  for (const auto& d : found) {
+    const bool is_error = d.severity == config::Severity::error;
+    log.write(is_error ? Level::error : Level::warning, d.to_string());
+    failed |= is_error;
+  }
+  return failed;
+}
+
 // Of reading the configuration again.
 struct Outcome {
   int status;            // for the client: 0, or 1 if it stays as it was
@@ -87,7 +98,7 @@ class Process final : private control::CommandHandler {
   Outcome read_configuration();
   Result<> serve_metrics();
   text::Snapshot snapshot() const;
-  std::string metrics(text::MetricsForm form) const;
+  std::string metrics(bool openmetrics) const;
   std::string health() const;
 
   config::Config config_;
@@ -140,13 +151,7 @@ Process::~Process() {
 
 int Process::run() {
   const auto signals = block_signals();
-  bool refused = false;
-  for (const auto& d : config::check_start(config_, config_path_)) {
-    const bool is_error = d.severity == config::Severity::error;
-    log_.write(is_error ? Level::error : Level::warning, d.to_string());
-    refused |= is_error;
-  }
-  if (refused) return 1;
+  if (tell(config::check_start(config_, config_path_), log_)) return 1;
   if (background_wanted_) {
     auto entered = Background::enter(signals, [this](pid_t child) { notify_.send(fmt::format("MAINPID={}", child)); });
     if (!entered) {
@@ -200,9 +205,7 @@ Result<> Process::serve_metrics() {
   metrics_server_.reset();
   if (!config_.metrics) return {};
   const auto& to = *config_.metrics;
-  metrics_server_.emplace(loop_, [this](bool openmetrics) {
-    return metrics(openmetrics ? text::MetricsForm::openmetrics : text::MetricsForm::prometheus);
-  });
+  metrics_server_.emplace(loop_, [this](bool openmetrics) { return metrics(openmetrics); });
   if (!to.path.empty()) {
     if (auto ok = metrics_server_->open(to.path); !ok) return ok;
   }
@@ -255,17 +258,11 @@ Outcome Process::read_configuration() {
   auto found = std::move(parsed.diagnostics);
   if (parsed.ok()) std::ranges::move(config::check_start(parsed.config, reload_path_), std::back_inserter(found));
   std::string problems;
-  bool refused = !parsed.ok();
-  for (const auto& d : found) {
-    const bool is_error = d.severity == config::Severity::error;
-    log_.write(is_error ? Level::error : Level::warning, d.to_string());
-    problems += d.to_string() + '\n';
-    refused |= is_error;
-  }
+  for (const auto& d : found) problems += d.to_string() + '\n';
   const auto refuse = [&](std::string_view why) {
     return Outcome{1, problems, fmt::format("the configuration stays as it was: {}", why)};
   };
-  if (refused) return refuse(fmt::format("{} has errors", reload_path_));
+  if (tell(found, log_) || !parsed.ok()) return refuse(fmt::format("{} has errors", reload_path_));
   if (!same_sections(parsed.config, config_)) return refuse("other sections than before need a restart");
   const auto changes = adopt(parsed.config, config_);
   if (auto ok = take_over(std::move(parsed.config)); !ok) return refuse(ok.error().text);
@@ -310,8 +307,7 @@ void Process::on_command(const node::Command& command, const node::Client& clien
       return client.finish();
     }
     case node::Verb::metrics:
-      client.write(metrics(command.form == node::Form::openmetrics ? text::MetricsForm::openmetrics
-                                                                   : text::MetricsForm::prometheus));
+      client.write(metrics(command.form == node::Form::openmetrics));
       return client.finish();
     case node::Verb::health:
       client.write(health());
@@ -337,9 +333,9 @@ text::Snapshot Process::snapshot() const {
   return s;
 }
 
-std::string Process::metrics(text::MetricsForm form) const {
+std::string Process::metrics(bool openmetrics) const {
   std::string out;
-  text::append_metrics(out, form, snapshot());
+  text::append_metrics(out, openmetrics ? text::MetricsForm::openmetrics : text::MetricsForm::prometheus, snapshot());
   return out;
 }
 

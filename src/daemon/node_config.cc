@@ -15,11 +15,7 @@ FlowFilter make_filter(const config::FilterConfig& config) {
   FlowFilter filter;
   if (config.protocol_action) filter.set_protocols(*config.protocol_action, config.protocols);
   if (config.address_action) {
-    NetworkSet networks;
-    for (const auto& a : config.addresses) {
-      networks.add(a.address.family, a.address.bytes, static_cast<std::uint8_t>(a.prefix));
-    }
-    filter.set_addresses(*config.address_action, std::move(networks));
+    filter.set_addresses(*config.address_action, networks_of(config));
   }
   if (config.state_action) filter.set_tcp_states(*config.state_action, config.tcp_states);
   if (config.port_action) filter.set_ports(*config.port_action, config.ports);
@@ -63,6 +59,14 @@ std::optional<Duration> seconds_of(const std::optional<Number>& n) {
 }
 
 }  // namespace
+
+NetworkSet networks_of(const config::FilterConfig& filter) {
+  NetworkSet networks;
+  for (const auto& a : filter.addresses) {
+    networks.add(a.address.family, a.address.bytes, static_cast<std::uint8_t>(a.prefix));
+  }
+  return networks;
+}
 
 node::NodeOptions node_options(const config::Config& config) {
   node::NodeOptions o;

@@ -13,6 +13,8 @@
 
 namespace ctsync::daemon {
 
+// Those of the addresses of a filter.
+NetworkSet networks_of(const config::FilterConfig& filter);
 // All but `seed`, `buffer_size` and `on_finished`. For a configuration with `Sync` or `Stats`.
 node::NodeOptions node_options(const config::Config& config);
 // All but `find_interface`.

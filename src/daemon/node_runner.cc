@@ -223,11 +223,7 @@ void NodeRunner::on_link_error(std::size_t link, std::string_view what, int code
 
 void NodeRunner::end_turn() {
   node_->end_turn();
-  if (const auto at = node_->next_deadline()) {
-    timer_.arm(*at);
-  } else {
-    timer_.cancel();
-  }
+  timer_.arm(node_->next_deadline());
   if (!links_) write_flow_log();
 }
 

@@ -59,9 +59,9 @@ LinkSet::LinkSet(EventLoop& loop, Log& log, LinkSetOptions options)
       settle_timer_(loop, [this] { settle(); }) {
   set_options(std::move(options));
   for (std::size_t i = 0; i < options_.links.size(); ++i) {
-    if (options_.links[i].is_default) current_ = i;  // the last one marked so
     slots_.push_back({.options = options_.links[i], .link = make_link(i)});
   }
+  current_ = first_link();
 }
 
 LinkSet::~LinkSet() = default;
@@ -70,6 +70,15 @@ void LinkSet::set_options(LinkSetOptions options) {
   options_ = std::move(options);
   options_.receive_limit = std::max<std::size_t>(options_.receive_limit, 1);
   error_queue_->set_maximum(queue_length(options_));
+}
+
+// The last one marked so.
+std::size_t LinkSet::first_link() const {
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < options_.links.size(); ++i) {
+    if (options_.links[i].is_default) first = i;
+  }
+  return first;
 }
 
 std::unique_ptr<Link> LinkSet::make_link(std::size_t number) {
@@ -157,9 +166,7 @@ Result<LinkSet::NumbersBefore> LinkSet::change(LinkSetOptions next) {
   const auto old_current = current_;
   old[current_].link->set_current(false);
   std::optional<std::size_t> current;
-  std::size_t first = 0;
   for (std::size_t i = 0; i < options_.links.size(); ++i) {
-    if (options_.links[i].is_default) first = i;
     if (before[i] == old_current) current = i;
     if (before[i]) {
       slots_.push_back(std::move(old[*before[i]]));
@@ -190,7 +197,7 @@ Result<LinkSet::NumbersBefore> LinkSet::change(LinkSetOptions next) {
     }
     current = old_current;
   }
-  current_ = current.value_or(first);
+  current_ = current.value_or(first_link());
   slots_[current_].link->set_current(true);
   overtaken_.reset();
   if (!current) {

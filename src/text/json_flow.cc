@@ -4,7 +4,7 @@
 #include <span>
 
 #include "ctsync/flow/ip_address.h"
-#include "json_object.h"
+#include "ctsync/text/json_object.h"
 #include "tcp_states.h"
 
 namespace ctsync::text {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "json_object.h"
+#include "ctsync/text/json_object.h"
 
 namespace ctsync::text {
 namespace {

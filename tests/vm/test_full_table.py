@@ -33,15 +33,20 @@ def set_limit(entries):
         file.write(str(entries))
 
 
+def fill(pair, active, backup):
+    """The backup's kernel is full of its own flows and of as many copies as there is room for."""
+    for number in range(OWN):
+        backup.create(flow(number, 3))
+    set_limit(ROOM)
+    for number in range(FLOWS):
+        active.create(flow(number, 4))
+    lab.wait_for(lambda: pair.backup.external_count() == FLOWS, 30, "the flows in the cache")
+    lab.wait_for(lambda: len(backup.flows()) >= ROOM, 30, "the kernel's table to be full", 0.3)
+
+
 def test_copies_that_find_no_room_wait_for_it(pair):
     with ctnl.Table(pair.active) as active, ctnl.Table(pair.backup) as backup:
-        for number in range(OWN):
-            backup.create(flow(number, 3))
-        set_limit(ROOM)
-        for number in range(FLOWS):
-            active.create(flow(number, 4))
-        lab.wait_for(lambda: pair.backup.external_count() == FLOWS, 30, "the flows in the cache")
-        lab.wait_for(lambda: len(backup.flows()) >= ROOM, 30, "the kernel's table to be full", 0.3)
+        fill(pair, active, backup)
         assert len(backup.flows()) < OWN + FLOWS
         # As many as there is room for, and the cache has the rest.
         set_limit(10 * ROOM)
@@ -52,13 +57,7 @@ def test_copies_that_find_no_room_wait_for_it(pair):
 
 def test_a_commit_into_a_full_table_tells_what_is_missing(pair):
     with ctnl.Table(pair.active) as active, ctnl.Table(pair.backup) as backup:
-        for number in range(OWN):
-            backup.create(flow(number, 3))
-        set_limit(ROOM)
-        for number in range(FLOWS):
-            active.create(flow(number, 4))
-        lab.wait_for(lambda: pair.backup.external_count() == FLOWS, 30, "the flows in the cache")
-        lab.wait_for(lambda: len(backup.flows()) >= ROOM, 30, "the kernel's table to be full", 0.3)
+        fill(pair, active, backup)
         done = pair.backup.client("--takeover", check=False, timeout=60)
         missing = f"{OWN + FLOWS - ROOM} entries can't be committed (see the log)"
         assert done.returncode == 0 and missing in done.stdout, done.stdout + done.stderr  # it has taken over all the same

@@ -32,7 +32,7 @@ class Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
-  void arm(TimePoint at) { at_ = at; }
+  void arm(std::optional<TimePoint> at) { at_ = at; }  // nothing: as cancel()
   void arm_in(Duration d);
   void cancel() { at_.reset(); }
   std::optional<TimePoint> deadline() const { return at_; }

@@ -102,6 +102,7 @@ class LinkSet final : public wire::DatagramSink {
   };
 
   void set_options(LinkSetOptions options);
+  std::size_t first_link() const;
   std::unique_ptr<Link> make_link(std::size_t number);
   bool shares_port(std::size_t number) const { return shares_port(options_.links, number); }
   static bool shares_port(const std::vector<LinkOptions>& links, std::size_t number);
