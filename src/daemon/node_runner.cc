@@ -177,6 +177,7 @@ Result<> NodeRunner::change_links(const config::Config& before) {
   if (!moved) return std::unexpected(moved.error());
   node_->move_links(*moved);
   node_->set_buffer_size(links_->buffer_size());
+  look_at_links();
   return {};
 }
 
